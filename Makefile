@@ -1,0 +1,138 @@
+# Evercopy. `make help` lists the targets; builds never mix: objects live in build/<flavour>/.
+
+CC      ?= gcc
+AWK     ?= awk
+CFLAGS  ?= -O2 -g
+PREFIX  ?= /usr
+DESTDIR ?=
+SAN     ?=
+V       ?= 0
+
+empty :=
+comma := ,
+FLAVOUR := $(if $(SAN),san-$(subst $(comma),-,$(SAN)),release)
+B       := build/$(FLAVOUR)
+GEN     := $(B)/gen
+Q       := $(if $(filter 1,$(V)),,@)
+say      = $(if $(filter 1,$(V))$(filter 0,$(SAY)),$(if $(filter 1,$(V)),,@),@printf '  %-8s %s\n' $(1) $(2);)
+
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+           -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
+# pkg-config gives nothing for mbedTLS 2.28, so its three libraries are named here.
+PKGS    := libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash
+PKGLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+PKGCFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS     = -Wl,--as-needed $(PKGLIBS) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread -lm
+ALLCFLAGS = -std=gnu11 -D_GNU_SOURCE -fvisibility=hidden $(WARN) $(if $(WERROR),-Werror) $(CFLAGS) $(SANFLAGS) -I. -I$(GEN) $(PKGCFLAGS)
+LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
+
+ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
+           agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink
+SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
+PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto))
+PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(PROTO))
+PB_H    := $(PB_C:.c=.h)
+TEMPLATES := $(sort $(wildcard agent/shim/templates/*.sql agent/shim/templates/*.rman))
+OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o
+LIB     := $(B)/libevercopy.a
+MAINS   := $(B)/evercopyd $(B)/evercopy
+SIM     := $(B)/oracle-sim
+SIM_SRC := $(sort $(wildcard tests/oracle-sim/*.c))
+
+TESTLIB_SRC := $(sort $(wildcard tests/lib/*.c))
+TEST_SRC := $(sort $(wildcard tests/*/test_*.c))
+TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
+BENCH_BIN := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/bench/*.c)))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all demo test lint bench fuzz stress cover install clean help deps deps-build sim tests-built test-long
+.SECONDARY:
+
+all: deps-build
+	$(Q)$(MAKE) --no-print-directory $(MAINS)
+
+help:
+	@printf '%s\n' 'make           build evercopyd and evercopy' \
+	  'make demo      run the main job and show it (needs root or sudo: it mounts a scratch XFS)' \
+	  'make test      all tests, with address and undefined-behaviour sanitizers' \
+	  'make test-long the same with more rounds' \
+	  'make lint      warnings, rooms, format, clang-tidy, cppcheck' \
+	  'make bench     figures, a row each' \
+	  'make fuzz      each fuzz target for 20 seconds' \
+	  'make stress    lanes and loop under the thread sanitizer' \
+	  'make cover     line coverage, a map' \
+	  'make install   PREFIX=/usr DESTDIR=' \
+	  'options        V=1 shows commands, SAN=address,undefined chooses a flavour'
+
+# ---- packages: checked once, installed when they may be ----
+deps-build:
+	$(Q)tests/lib/packages.sh build
+deps:
+	$(Q)tests/lib/packages.sh build test
+
+# ---- what is generated ----
+$(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto $(PROTO)
+	$(call say,PROTO,$<)mkdir -p $(GEN) && protoc-c -Iproto --c_out=$(GEN) $<
+$(GEN)/templates.c: agent/shim/templates.awk $(TEMPLATES)
+	$(call say,GEN,$@)mkdir -p $(GEN) && LC_ALL=C $(AWK) -f agent/shim/templates.awk $(TEMPLATES) > $@.tmp && mv $@.tmp $@
+
+# ---- objects ----
+$(GEN)/%.o: $(GEN)/%.c | $(PB_H)
+	$(call say,CC,$<)$(CC) -std=gnu11 $(CFLAGS) $(SANFLAGS) -fno-sanitize=undefined -I. -I$(GEN) $(PKGCFLAGS) -c -o $@ $<
+$(B)/%.o: %.c | $(PB_H)
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
+$(LIB): $(OBJ)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/args.o $(LIB)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+$(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+# ---- the simulator: test code, shares nothing with the rooms. Hundreds of its processes run in the
+# end-to-end tests, so there it is built plain; its own test takes the checked one. ----
+sim: $(SIM)
+$(B)/plain/%.o: %.c
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -MMD -MP -c -o $@ $<
+$(SIM): $(SIM_SRC:%.c=$(B)/plain/%.o)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ -lsqlite3 -lm
+$(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lm
+
+# ---- tests ----
+$(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(if $(findstring /test_,$@),-lcriterion)
+tests-built: $(TEST_BIN) $(MAINS) $(SIM) $(SIM)-checked
+test: deps
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
+	$(Q)tests/run.sh build/san-address-undefined
+test-long: deps
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
+	$(Q)EVERCOPY_LONG=1 tests/run.sh build/san-address-undefined
+demo: deps-build
+	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM)
+	$(Q)tests/demo/demo.sh $(B)
+bench: deps
+	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
+	$(Q)tests/bench/run.sh $(B)
+lint: deps
+	$(Q)tests/lint/run.sh
+stress: deps
+	$(Q)$(MAKE) --no-print-directory SAN=thread build/san-thread/tests/stress/stress_lanes
+	$(Q)build/san-thread/tests/stress/stress_lanes
+fuzz: deps
+	$(Q)tests/fuzz/run.sh
+cover: deps
+	$(Q)$(MAKE) --no-print-directory SAN= CFLAGS='-O0 -g --coverage' B=build/cover tests-built
+	$(Q)tests/run.sh build/cover; gcovr -r . --exclude tests build/cover 2>/dev/null || gcov -n build/cover/agent/*/*.gcda | grep -A1 "File 'agent"
+
+install: all
+	install -D -m 0755 $(B)/evercopyd $(DESTDIR)$(PREFIX)/sbin/evercopyd
+	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
+	install -d $(DESTDIR)$(PREFIX)/share/evercopy/templates $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1
+	install -m 0644 $(TEMPLATES) $(DESTDIR)$(PREFIX)/share/evercopy/templates/
+	install -m 0644 $(PROTO) $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1/
+clean:
+	rm -rf build
+
+-include $(SRC:%.c=$(B)/%.d) $(TEST_SRC:%.c=$(B)/%.d) $(TESTLIB_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/plain/%.d) $(wildcard $(B)/agent/main/*.d)

@@ -1,0 +1,289 @@
+/* The agent's own certificate authority. */
+#include "agent/auth/ca.h"
+
+#include "agent/auth/roles.h"
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include "agent/base/sys.h"
+#include "agent/net/x509.h"
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    CA_DAYS = 3650,
+    DAYS_MAX = 3650,
+    DATABASES_MAX = 64,
+    CERT_FILE_MAX = 64 << 10,
+    BACKDATE_S = 300, /* for clocks that are a little behind ours */
+    URI_MAX = 80,
+};
+#define DAY_US (86400ull * 1000000)
+
+static bool is_made_of(const char *text, size_t max, const char *extra)
+{
+    size_t len = strlen(text);
+    if (!len || len > max)
+        return false;
+    for (const char *p = text; *p; p++) {
+        bool plain =
+            (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9');
+        if (!plain && !strchr(extra, *p))
+            return false;
+    }
+    return true;
+}
+
+/* The name becomes a file name too, so ".." and hidden files are out, and so is ca.crt. */
+static bool check_name(const char *name, struct err *err)
+{
+    if (str_equal(name, "ca"))
+        return err_set(err, ERR_INVALID, "the name 'ca' is the certificate authority's own");
+    if (name && is_made_of(name, 64, "._-") && name[0] != '.' && name[0] != '-')
+        return true;
+    return err_set(
+        err, ERR_INVALID,
+        "'%.80s' is no name for a certificate: letters, digits, '.', '_' and '-', at most "
+        "64 of them, not beginning with '.' or '-'",
+        name ? name : "");
+}
+
+static bool check_server_names(const struct ca_request *request, struct err *err)
+{
+    if (!request->server_name_count || request->server_name_count > CA_SERVER_NAMES_MAX)
+        return err_set(err, ERR_INVALID, "a server's certificate needs 1 to %d names",
+                       CA_SERVER_NAMES_MAX);
+    for (size_t i = 0; i < request->server_name_count; i++) {
+        uint8_t ip[16];
+        size_t len;
+        const char *name = request->server_names[i];
+        if (!x509_parse_ip(name, ip, &len) &&
+            (!is_made_of(name, 253, ".-_") || name[0] == '.' || name[0] == '-'))
+            return err_set(err, ERR_INVALID, "'%.80s' is neither a host name nor an IP address",
+                           name);
+    }
+    return true;
+}
+
+static bool check_days(int days, struct err *err)
+{
+    return (days >= 0 && days <= DAYS_MAX) ||
+           err_set(err, ERR_INVALID, "a certificate is valid for 1 to %d days, not %d", DAYS_MAX,
+                   days);
+}
+
+static bool check_server(const struct ca_request *request, struct err *err)
+{
+    return check_name(request->name, err) && check_server_names(request, err) &&
+           check_days(request->days, err);
+}
+
+static bool check_client(const struct ca_request *request, struct err *err)
+{
+    uint32_t role = role_from_name(request->role);
+    if (!check_name(request->name, err) || !check_days(request->days, err))
+        return false;
+    if (!role)
+        return err_set(err, ERR_INVALID,
+                       "'%.40s' is no role; hint: dbhost, restore, operator, monitor or admin",
+                       request->role);
+    if (role == ROLE_DBHOST && !request->database_count)
+        return err_set(err, ERR_INVALID, "the role 'dbhost' needs its databases; hint: --db");
+    if (request->database_count > DATABASES_MAX)
+        return err_set(err, ERR_INVALID, "at most %d databases per certificate", DATABASES_MAX);
+    for (size_t i = 0; i < request->database_count; i++)
+        if (!is_made_of(request->databases[i], 30, "_$#"))
+            return err_set(err, ERR_INVALID, "'%.40s' is no db_unique_name", request->databases[i]);
+    return true;
+}
+
+static void set_validity(struct x509_request *to, int days)
+{
+    uint64_t now = clock_wall_us();
+    to->not_before_us = now - BACKDATE_S * 1000000ull;
+    to->not_after_us = now + (uint64_t)(days ? days : CA_DAYS_DEFAULT) * DAY_US;
+}
+
+static bool issue_server(const struct ca_request *request, const struct x509_pair *issuer,
+                         struct x509_pair *ret, struct err *err)
+{
+    struct x509_request what = {
+        .common_name = request->name,
+        .use = X509_SERVER,
+        .names = request->server_names,
+        .name_count = request->server_name_count,
+    };
+    set_validity(&what, request->days);
+    return x509_issue(&what, issuer, ret, err);
+}
+
+static bool issue_client(const struct ca_request *request, const struct x509_pair *issuer,
+                         struct x509_pair *ret, struct err *err)
+{
+    char texts[DATABASES_MAX + 1][URI_MAX];
+    const char *uris[DATABASES_MAX + 1];
+    str_format(texts[0], URI_MAX, "evercopy:role/%s", request->role);
+    for (size_t i = 0; i < request->database_count; i++)
+        str_format(texts[i + 1], URI_MAX, "evercopy:db/%s", request->databases[i]);
+    for (size_t i = 0; i <= request->database_count; i++)
+        uris[i] = texts[i];
+    struct x509_request what = {
+        .common_name = request->name,
+        .use = X509_CLIENT,
+        .uris = uris,
+        .uri_count = request->database_count + 1,
+    };
+    set_validity(&what, request->days);
+    return x509_issue(&what, issuer, ret, err);
+}
+
+static bool issue_authority(struct x509_pair *ret, struct err *err)
+{
+    uint8_t noise[4];
+    char hex[9];
+    char name[32];
+    clock_random(noise, sizeof noise);
+    str_hex(noise, sizeof noise, hex);
+    str_format(name, sizeof name, "Evercopy CA %s", hex);
+    struct x509_request what = {.common_name = name, .use = X509_AUTHORITY};
+    set_validity(&what, CA_DAYS);
+    return x509_issue(&what, NULL, ret, err);
+}
+
+/* Files of one bundle, in the order they are written; the last one makes the bundle count. */
+struct bundle_file {
+    char path[PATH_MAX];
+    const char *text;
+    mode_t mode;
+};
+
+static bool bundle_name(struct bundle_file *file, const char *dir, const char *name,
+                        const char *suffix, struct err *err)
+{
+    return str_format(file->path, sizeof file->path, "%s/%s%s", dir, name, suffix) ||
+           err_set(err, ERR_INVALID, "path is too long: '%.80s...'", dir);
+}
+
+static bool bundle_write(struct bundle_file *files, size_t count, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!files[i].text ||
+            sys_write_file(files[i].path, files[i].text, strlen(files[i].text), files[i].mode, err))
+            continue;
+        /* Half a bundle helps nobody; the failed file may have got its name already. */
+        for (size_t k = 0; k <= i; k++)
+            if (files[k].text)
+                IGNORE(unlink(files[k].path));
+        return false;
+    }
+    return true;
+}
+
+static bool is_there(const char *path, bool *ret_there, struct err *err)
+{
+    struct stat info;
+    struct err why = {0};
+    bool there = sys_lstat(path, &info, &why);
+    if (!there && why.code != ERR_NOT_FOUND) {
+        *err = why;
+        return false;
+    }
+    *ret_there = there;
+    return true;
+}
+
+static bool check_absent(const struct bundle_file *files, size_t count, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool there;
+        if (!is_there(files[i].path, &there, err))
+            return false;
+        if (there)
+            return err_set(err, ERR_EXISTS, "'%s' is there already; hint: move it away first",
+                           files[i].path);
+    }
+    return true;
+}
+
+bool ca_init(const char *dir, const struct ca_request *server, struct err *err)
+{
+    struct bundle_file files[4] = {{.mode = 0600}, {.mode = 0600}, {.mode = 0644}, {.mode = 0644}};
+    if (!check_server(server, err) || !bundle_name(&files[0], dir, "ca", ".key", err) ||
+        !bundle_name(&files[1], dir, "server", ".key", err) ||
+        !bundle_name(&files[2], dir, "server", ".crt", err) ||
+        !bundle_name(&files[3], dir, "ca", ".crt", err))
+        return false;
+    /* ca.crt is written last: keys without it are what a crash left, and may be replaced. */
+    if (!check_absent(&files[3], 1, err) || !sys_mkdirs(dir, 0700, err))
+        return false;
+    AUTO(x509_pair) struct x509_pair authority = {0};
+    AUTO(x509_pair) struct x509_pair own = {0};
+    if (!issue_authority(&authority, err) || !issue_server(server, &authority, &own, err))
+        return err_wrap(err, "make certificate authority");
+    files[0].text = authority.key;
+    files[1].text = own.key;
+    files[2].text = own.cert;
+    files[3].text = authority.cert;
+    return bundle_write(files, 4, err) || err_wrap(err, "make certificate authority");
+}
+
+static bool load_authority(const char *dir, struct x509_pair *ret, struct err *err)
+{
+    struct bundle_file cert;
+    struct bundle_file key;
+    size_t len;
+    if (!bundle_name(&cert, dir, "ca", ".crt", err) || !bundle_name(&key, dir, "ca", ".key", err))
+        return false;
+    AUTO(x509_pair) struct x509_pair pair = {0};
+    pair.cert = sys_read_file(cert.path, CERT_FILE_MAX, &len, err);
+    if (!pair.cert)
+        return err_wrap(err, "no certificate authority; hint: evercopyd init");
+    pair.key = x509_read_key(key.path, err);
+    if (!pair.key)
+        return false;
+    *ret = pair;
+    pair = (struct x509_pair){0};
+    return true;
+}
+
+/* A bundle may join others in a directory, as long as they trust the same authority. */
+static bool check_same_authority(const char *path, const char *text, bool *ret_there,
+                                 struct err *err)
+{
+    size_t len;
+    if (!is_there(path, ret_there, err))
+        return false;
+    if (!*ret_there)
+        return true;
+    AUTO(mem) char *present = sys_read_file(path, CERT_FILE_MAX, &len, err);
+    if (!present)
+        return false;
+    return str_equal(present, text) ||
+           err_set(err, ERR_EXISTS, "'%s' belongs to another certificate authority", path);
+}
+
+bool ca_enroll(const char *dir, const struct ca_request *request, const char *out_dir,
+               struct err *err)
+{
+    bool is_server = !request->role || !request->role[0];
+    if (is_server ? !check_server(request, err) : !check_client(request, err))
+        return false;
+    struct bundle_file files[3] = {{.mode = 0644}, {.mode = 0600}, {.mode = 0644}};
+    AUTO(x509_pair) struct x509_pair authority = {0};
+    AUTO(x509_pair) struct x509_pair own = {0};
+    if (!load_authority(dir, &authority, err) ||
+        !bundle_name(&files[0], out_dir, "ca", ".crt", err) ||
+        !bundle_name(&files[1], out_dir, request->name, ".key", err) ||
+        !bundle_name(&files[2], out_dir, request->name, ".crt", err))
+        return false;
+    bool there = false;
+    if (!sys_mkdirs(out_dir, 0700, err) || !check_absent(&files[1], 2, err) ||
+        !check_same_authority(files[0].path, authority.cert, &there, err))
+        return false;
+    if (!(is_server ? issue_server : issue_client)(request, &authority, &own, err))
+        return err_wrap(err, "enroll '%s'", request->name);
+    files[0].text = there ? NULL : authority.cert;
+    files[1].text = own.key;
+    files[2].text = own.cert;
+    return bundle_write(files, 3, err) || err_wrap(err, "enroll '%s'", request->name);
+}

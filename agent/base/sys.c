@@ -1,0 +1,456 @@
+/* System calls that touch files: one door, with a fault that tests can set. */
+#include "agent/base/sys.h"
+
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static _Atomic long fault_nth;
+static _Atomic long fault_count;
+static _Atomic int fault_errno;
+
+long sys_fault(long nth, int errno_value)
+{
+    long seen = fault_count;
+    fault_count = 0;
+    fault_errno = errno_value;
+    fault_nth = nth;
+    return seen;
+}
+
+/* Every call asks here first; true means "this one fails", with errno set. */
+static bool fault_hits(void)
+{
+    long nth = fault_nth;
+    if (nth <= 0 || ++fault_count != nth)
+        return false;
+    errno = fault_errno;
+    return true;
+}
+
+#define SYS_TRY(call)                                                                              \
+    ({                                                                                             \
+        __typeof__(call) sys_rc = -1;                                                              \
+        if (!fault_hits())                                                                         \
+            do                                                                                     \
+                sys_rc = (call);                                                                   \
+            while (sys_rc == -1 && errno == EINTR);                                                \
+        sys_rc;                                                                                    \
+    })
+
+int sys_open(const char *path, int flags, mode_t mode, struct err *err)
+{
+    return sys_openat(AT_FDCWD, path, flags, mode, err);
+}
+
+int sys_openat(int dir, const char *name, int flags, mode_t mode, struct err *err)
+{
+    int fd = SYS_TRY(openat(dir, name, flags | O_CLOEXEC, mode));
+    if (fd < 0)
+        err_errno(err, errno, "open '%s'", name);
+    return fd;
+}
+
+int sys_open_beneath(int dir, const char *path, int flags, mode_t mode, struct err *err)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC),
+        .mode = flags & O_CREAT ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    int fd = (int)SYS_TRY(syscall(SYS_openat2, dir, path, &how, sizeof how));
+    if (fd < 0)
+        err_errno(err, errno, "open '%s'", path);
+    return fd;
+}
+
+bool sys_close(int *fd, struct err *err)
+{
+    int closing = *fd;
+    *fd = -1;
+    if (closing >= 0 && (close(closing) != 0 || fault_hits()))
+        return err_errno(err, errno, "close");
+    return true;
+}
+
+ssize_t sys_pread(int fd, void *to, size_t size, uint64_t offset, const char *what, struct err *err)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = SYS_TRY(pread(fd, (char *)to + done, size - done, (off_t)(offset + done)));
+        if (n < 0) {
+            err_errno(err, errno, "read '%s'", what);
+            return -1;
+        }
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const char *what,
+                struct err *err)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n =
+            SYS_TRY(pwrite(fd, (const char *)from + done, size - done, (off_t)(offset + done)));
+        if (n < 0)
+            return err_errno(err, errno, "write '%s'", what);
+        done += (size_t)n;
+    }
+    return true;
+}
+
+bool sys_write(int fd, const void *from, size_t size, const char *what, struct err *err)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = SYS_TRY(write(fd, (const char *)from + done, size - done));
+        if (n < 0)
+            return err_errno(err, errno, "write '%s'", what);
+        done += (size_t)n;
+    }
+    return true;
+}
+
+bool sys_fsync(int fd, const char *what, struct err *err)
+{
+    return SYS_TRY(fsync(fd)) == 0 || err_errno(err, errno, "sync '%s'", what);
+}
+
+bool sys_fsync_dir(const char *path, struct err *err)
+{
+    AUTO(fd) int fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0, err);
+    return fd >= 0 && sys_fsync(fd, path, err);
+}
+
+bool sys_rename(const char *from, const char *to, struct err *err)
+{
+    return SYS_TRY(rename(from, to)) == 0 || err_errno(err, errno, "rename '%s' to '%s'", from, to);
+}
+
+bool sys_rename_new(const char *from, const char *to, struct err *err)
+{
+    return SYS_TRY(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE)) == 0 ||
+           err_errno(err, errno, "rename '%s' to '%s'", from, to);
+}
+
+bool sys_unlink(const char *path, struct err *err)
+{
+    return SYS_TRY(unlink(path)) == 0 || err_errno(err, errno, "remove '%s'", path);
+}
+
+bool sys_rmdir(const char *path, struct err *err)
+{
+    return SYS_TRY(rmdir(path)) == 0 || err_errno(err, errno, "remove directory '%s'", path);
+}
+
+bool sys_mkdir(const char *path, mode_t mode, struct err *err)
+{
+    return SYS_TRY(mkdir(path, mode)) == 0 || err_errno(err, errno, "create directory '%s'", path);
+}
+
+bool sys_mkdir_at(int dir, const char *name, mode_t mode, struct err *err)
+{
+    return SYS_TRY(mkdirat(dir, name, mode)) == 0 ||
+           err_errno(err, errno, "create directory '%s'", name);
+}
+
+bool sys_mkdirs(const char *path, mode_t mode, struct err *err)
+{
+    char part[PATH_MAX];
+    if (!str_copy(part, sizeof part, path))
+        return err_set(err, ERR_INVALID, "path is too long: '%.80s...'", path);
+    for (char *p = part; *p; p++) {
+        if (*p != '/' || p == part)
+            continue;
+        *p = '\0';
+        if (SYS_TRY(mkdir(part, mode)) != 0 && errno != EEXIST)
+            return err_errno(err, errno, "create directory '%s'", part);
+        *p = '/';
+    }
+    if (SYS_TRY(mkdir(part, mode)) == 0)
+        return true;
+    struct stat st;
+    if (errno == EEXIST && stat(part, &st) == 0 && S_ISDIR(st.st_mode))
+        return true;
+    return err_errno(err, errno == EEXIST ? ENOTDIR : errno, "create directory '%s'", path);
+}
+
+bool sys_stat(const char *path, struct stat *ret_stat, struct err *err)
+{
+    return SYS_TRY(stat(path, ret_stat)) == 0 || err_errno(err, errno, "look at '%s'", path);
+}
+
+bool sys_lstat(const char *path, struct stat *ret_stat, struct err *err)
+{
+    return SYS_TRY(lstat(path, ret_stat)) == 0 || err_errno(err, errno, "look at '%s'", path);
+}
+
+bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *err)
+{
+    return SYS_TRY(fstatat(dir, name, ret_stat, AT_SYMLINK_NOFOLLOW)) == 0 ||
+           err_errno(err, errno, "look at '%s'", name);
+}
+
+bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err)
+{
+    return SYS_TRY(fstat(fd, ret_stat)) == 0 || err_errno(err, errno, "look at '%s'", what);
+}
+
+bool sys_statvfs(const char *path, struct statvfs *ret_stat, struct err *err)
+{
+    return SYS_TRY(statvfs(path, ret_stat)) == 0 ||
+           err_errno(err, errno, "ask space of '%s'", path);
+}
+
+bool sys_clone_file(int to, int from, const char *what, struct err *err)
+{
+    return SYS_TRY(ioctl(to, FICLONE, from)) == 0 || err_errno(err, errno, "clone '%s'", what);
+}
+
+bool sys_chmod(const char *path, mode_t mode, struct err *err)
+{
+    return SYS_TRY(chmod(path, mode)) == 0 || err_errno(err, errno, "change mode of '%s'", path);
+}
+
+bool sys_fchmod(int fd, mode_t mode, const char *what, struct err *err)
+{
+    return SYS_TRY(fchmod(fd, mode)) == 0 || err_errno(err, errno, "change mode of '%s'", what);
+}
+
+bool sys_fchown(int fd, uid_t uid, gid_t gid, const char *what, struct err *err)
+{
+    return SYS_TRY(fchown(fd, uid, gid)) == 0 ||
+           err_errno(err, errno, "change owner of '%s'", what);
+}
+
+bool sys_set_time(int fd, const struct timespec *time, const char *what, struct err *err)
+{
+    struct timespec both[2] = {*time, *time};
+    return SYS_TRY(futimens(fd, both)) == 0 || err_errno(err, errno, "set time of '%s'", what);
+}
+
+bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err)
+{
+    int rc = SYS_TRY(flock(fd, LOCK_EX | LOCK_NB));
+    if (rc != 0 && errno != EWOULDBLOCK)
+        return err_errno(err, errno, "lock '%s'", what);
+    *ret_locked = rc == 0;
+    return true;
+}
+
+void sys_unlock(int fd) { IGNORE(flock(fd, LOCK_UN)); /* fails only for what was never locked */ }
+
+enum { REMOVE_DEPTH_MAX = 32 };
+
+/* A removal on its way down. */
+struct removal {
+    int top;
+    bool lifted; /* something deep was moved to the top, so that descriptors last: look again */
+};
+
+static bool remove_entry(struct removal *removal, int dir, const char *name, int depth,
+                         struct err *err);
+
+/* Empties the directory behind fd, deepest first, never through a link. */
+static bool remove_below(struct removal *removal, int fd, const char *what, int depth,
+                         struct err *err)
+{
+    int copy = sys_openat(fd, ".", O_RDONLY | O_DIRECTORY, 0, err);
+    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    if (!dir) {
+        if (copy >= 0)
+            close(copy);
+        return err->code ? err_wrap(err, "list '%s'", what)
+                         : err_set(err, ERR_NO_MEMORY, "list '%s'", what);
+    }
+    bool ok = true;
+    for (struct dirent *e; ok && (e = readdir(dir));)
+        if (!str_equal(e->d_name, ".") && !str_equal(e->d_name, ".."))
+            ok = remove_entry(removal, fd, e->d_name, depth, err);
+    closedir(dir);
+    return ok || err_wrap(err, "in '%s'", what);
+}
+
+static bool lift(struct removal *removal, int dir, const char *name, struct err *err)
+{
+    uint8_t noise[8];
+    char to[32] = "lifted-";
+    clock_random(noise, sizeof noise);
+    str_hex(noise, sizeof noise, to + strlen(to));
+    removal->lifted = true;
+    return SYS_TRY(renameat(dir, name, removal->top, to)) == 0 ||
+           err_errno(err, errno, "move '%s'", name);
+}
+
+static bool remove_entry(struct removal *removal, int dir, const char *name, int depth,
+                         struct err *err)
+{
+    if (SYS_TRY(unlinkat(dir, name, 0)) == 0 || errno == ENOENT)
+        return true;
+    if (errno != EISDIR && errno != EPERM)
+        return err_errno(err, errno, "remove '%s'", name);
+    if (depth >= REMOVE_DEPTH_MAX)
+        return lift(removal, dir, name, err);
+    AUTO(fd) int sub = sys_openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+    if (sub < 0 || !remove_below(removal, sub, name, depth + 1, err))
+        return false;
+    return SYS_TRY(unlinkat(dir, name, AT_REMOVEDIR)) == 0 ||
+           err_errno(err, errno, "remove directory '%s'", name);
+}
+
+bool sys_remove_tree(const char *path, struct err *err)
+{
+    struct err why = {0};
+    AUTO(fd) int fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, &why);
+    if (fd < 0 && why.code == ERR_NOT_FOUND)
+        return true;
+    if (fd < 0) {
+        *err = why;
+        return false;
+    }
+    struct removal removal = {.top = fd, .lifted = true};
+    while (removal.lifted) {
+        removal.lifted = false;
+        if (!remove_below(&removal, fd, path, 0, err))
+            return false;
+    }
+    return sys_rmdir(path, err);
+}
+
+void sys_names_done(struct sys_names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        own_free(names->names[i]);
+    own_free(names->names);
+    *names = (struct sys_names){0};
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Reads and closes dir. */
+static bool read_names(DIR *dir, struct sys_names *names, struct err *err)
+{
+    bool ok = true;
+    for (;;) {
+        errno = 0;
+        struct dirent *e = readdir(dir);
+        if (!e && errno)
+            ok = err_errno(err, errno, "read names");
+        if (!e || !ok)
+            break;
+        if (str_equal(e->d_name, ".") || str_equal(e->d_name, ".."))
+            continue;
+        ok = own_grow((void **)&names->names, &names->capacity, names->count, sizeof *names->names,
+                      err) &&
+             (names->names[names->count] = own_strdup(e->d_name, err));
+        names->count += ok;
+        if (!ok)
+            break;
+    }
+    closedir(dir);
+    return ok;
+}
+
+static bool list_dir(DIR *dir, const char *what, struct sys_names *ret_names, struct err *err)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    if (!read_names(dir, &names, err))
+        return err_wrap(err, "list '%s'", what);
+    if (names.count)
+        qsort(names.names, names.count, sizeof *names.names, compare_names);
+    *ret_names = names;
+    names = (struct sys_names){0};
+    return true;
+}
+
+bool sys_list(const char *path, struct sys_names *ret_names, struct err *err)
+{
+    DIR *dir = fault_hits() ? NULL : opendir(path);
+    if (!dir)
+        return err_errno(err, errno, "list '%s'", path);
+    return list_dir(dir, path, ret_names, err);
+}
+
+bool sys_list_at(int dir, const char *what, struct sys_names *ret_names, struct err *err)
+{
+    int fd = sys_openat(dir, ".", O_RDONLY | O_DIRECTORY, 0, err);
+    if (fd < 0)
+        return err_wrap(err, "list '%s'", what);
+    DIR *stream = fdopendir(fd);
+    if (!stream) {
+        int why = errno;
+        close(fd);
+        return err_errno(err, why, "list '%s'", what);
+    }
+    return list_dir(stream, what, ret_names, err);
+}
+
+char *sys_read_file(const char *path, size_t max, size_t *ret_len, struct err *err)
+{
+    /* O_NONBLOCK: a named pipe in that place must be refused, not waited for. */
+    AUTO(fd) int fd = sys_open(path, O_RDONLY | O_NONBLOCK, 0, err);
+    struct stat st = {0};
+    if (fd < 0 || !sys_fstat(fd, &st, path, err))
+        return NULL;
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size > max) {
+        err_set(err, S_ISREG(st.st_mode) ? ERR_LIMIT : ERR_INVALID,
+                "'%s' is no plain file of at most %zu bytes", path, max);
+        return NULL;
+    }
+    AUTO(mem) char *text = own_alloc((size_t)st.st_size + 1, err);
+    ssize_t n = text ? sys_pread(fd, text, (size_t)st.st_size, 0, path, err) : -1;
+    if (n < 0)
+        return NULL;
+    text[n] = '\0';
+    *ret_len = (size_t)n;
+    return TAKE(text);
+}
+
+static bool write_synced(const char *path, const void *bytes, size_t len, mode_t mode,
+                         struct err *err)
+{
+    AUTO(fd) int fd = sys_open(path, O_WRONLY | O_CREAT | O_EXCL, mode, err);
+    return fd >= 0 && sys_pwrite(fd, bytes, len, 0, path, err) && sys_fsync(fd, path, err) &&
+           sys_close(&fd, err);
+}
+
+bool sys_write_file(const char *path, const void *bytes, size_t len, mode_t mode, struct err *err)
+{
+    uint8_t noise[8];
+    char noise_hex[17];
+    clock_random(noise, sizeof noise);
+    str_hex(noise, sizeof noise, noise_hex);
+    char dir[PATH_MAX];
+    char tmp[PATH_MAX];
+    if (!str_copy(dir, sizeof dir, path) ||
+        !str_format(tmp, sizeof tmp, "%s.%s.tmp", path, noise_hex))
+        return err_set(err, ERR_INVALID, "path is too long: '%.80s...'", path);
+    char *slash = strrchr(dir, '/');
+    if (slash)
+        slash[slash == dir] = '\0';
+    if (write_synced(tmp, bytes, len, mode, err) && sys_rename(tmp, path, err) &&
+        sys_fsync_dir(slash ? dir : ".", err))
+        return true;
+    IGNORE(unlink(tmp)); /* gone already when the rename was done */
+    return false;
+}

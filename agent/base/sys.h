@@ -1,0 +1,66 @@
+/* System calls that touch files: one door, so that faults can be injected in one place. */
+#pragma once
+#include "agent/base/own.h"
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+
+/* Each retries EINTR and reports the path or what is given in `what`. */
+int sys_open(const char *path, int flags, mode_t mode, struct err *err) MUST; /* -1 */
+int sys_openat(int dir, const char *name, int flags, mode_t mode, struct err *err) MUST;
+/* Opens below dir without leaving it: no symlink, no ".." above it, nothing absolute (openat2). */
+int sys_open_beneath(int dir, const char *path, int flags, mode_t mode, struct err *err) MUST;
+bool sys_close(int *fd, struct err *err); /* for written files, where close can report; sets -1 */
+/* Bytes read, less than size only at the end; -1 on error. */
+ssize_t sys_pread(int fd, void *to, size_t size, uint64_t offset, const char *what, struct err *err)
+    MUST;
+bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const char *what,
+                struct err *err) MUST;
+bool sys_write(int fd, const void *from, size_t size, const char *what, struct err *err) MUST;
+bool sys_fsync(int fd, const char *what, struct err *err) MUST;
+bool sys_fsync_dir(const char *path, struct err *err) MUST;
+bool sys_rename(const char *from, const char *to, struct err *err) MUST;
+/* Fails with EXISTS instead of replacing. */
+bool sys_rename_new(const char *from, const char *to, struct err *err) MUST;
+bool sys_unlink(const char *path, struct err *err) MUST;
+bool sys_rmdir(const char *path, struct err *err) MUST;
+bool sys_mkdir(const char *path, mode_t mode, struct err *err) MUST;
+bool sys_mkdir_at(int dir, const char *name, mode_t mode, struct err *err) MUST;
+bool sys_mkdirs(const char *path, mode_t mode, struct err *err) MUST; /* existing is fine */
+bool sys_stat(const char *path, struct stat *ret_stat, struct err *err) MUST;
+bool sys_lstat(const char *path, struct stat *ret_stat, struct err *err) MUST;
+bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *err) MUST;
+bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err) MUST;
+bool sys_statvfs(const char *path, struct statvfs *ret_stat, struct err *err) MUST;
+bool sys_clone_file(int to, int from, const char *what, struct err *err) MUST; /* FICLONE */
+bool sys_chmod(const char *path, mode_t mode, struct err *err) MUST;
+bool sys_fchmod(int fd, mode_t mode, const char *what, struct err *err) MUST;
+bool sys_fchown(int fd, uid_t uid, gid_t gid, const char *what, struct err *err) MUST;
+/* Sets both times to the given one. */
+bool sys_set_time(int fd, const struct timespec *time, const char *what, struct err *err) MUST;
+/* Takes the exclusive lock of an open file or directory (flock), or says that somebody has it. */
+bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err) MUST;
+void sys_unlock(int fd); /* at once, also where a fork still holds a copy of fd */
+/* Removes a directory with all in it, never following links; missing is fine. */
+bool sys_remove_tree(const char *path, struct err *err) MUST;
+
+/* Names in a directory, sorted, without "." and ".."; owned list (sys_names_free). */
+struct sys_names {
+    char **names;
+    size_t count, capacity;
+};
+bool sys_list(const char *path, struct sys_names *ret_names, struct err *err) MUST;
+bool sys_list_at(int dir, const char *what, struct sys_names *ret_names, struct err *err) MUST;
+void sys_names_done(struct sys_names *names);
+OWN_DEFINE_INPLACE(sys_names, struct sys_names, sys_names_done);
+
+/* Whole file, at most max bytes (LIMIT above); owned, one NUL behind the end. */
+char *sys_read_file(const char *path, size_t max, size_t *ret_len, struct err *err) MUST;
+/* All or nothing under that name, on disk when it returns: temporary file, fsync, rename, fsync. */
+bool sys_write_file(const char *path, const void *bytes, size_t len, mode_t mode, struct err *err)
+    MUST;
+
+/* Test hook: the nth call from now fails with errno_value; 0 turns it and the counting off. Returns
+ * the calls counted since the last one. */
+long sys_fault(long nth, int errno_value);

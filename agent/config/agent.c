@@ -1,0 +1,256 @@
+/* evercopyd.conf to one struct: the agent's own keys, its storages, the databases it serves. */
+#include "agent/config/keys.h"
+
+#include "agent/base/str.h"
+#include "agent/base/sys.h"
+#include <string.h>
+
+struct entry {
+    const char *text;
+    unsigned line;
+};
+
+struct reading {
+    struct config_agent config; /* first, so that the public pointer leads here */
+    struct keys_texts texts;
+    struct config_storage *storages;
+    struct config_served *databases;
+    size_t storage_capacity, database_capacity;
+    struct config_option *options; /* of the storage being read */
+    size_t option_count, option_capacity;
+    struct entry agent[KEYS_MAX];
+    struct entry *served; /* KEYS_MAX for each database */
+    size_t served_capacity;
+    unsigned section; /* being read */
+};
+
+static const char *keep(struct reading *reading, const char *text, struct err *err)
+{
+    return keys_keep(&reading->texts, own_strdup(text, err), err);
+}
+
+/* The options of the storage read last move into it. */
+static void end_section(struct reading *reading)
+{
+    if (reading->section != KEYS_STORAGE)
+        return;
+    struct config_storage *storage = &reading->storages[reading->config.storage_count - 1];
+    storage->options = TAKE(reading->options);
+    storage->option_count = reading->option_count;
+    reading->option_count = reading->option_capacity = 0;
+}
+
+static bool begin_storage(struct reading *reading, const char *name, unsigned line, struct err *err)
+{
+    if (!own_grow((void **)&reading->storages, &reading->storage_capacity,
+                  reading->config.storage_count, sizeof *reading->storages, err))
+        return false;
+    reading->storages[reading->config.storage_count++] =
+        (struct config_storage){.name = name, .driver = "", .line = line};
+    return true;
+}
+
+static bool begin_database(struct reading *reading, const char *name, unsigned line,
+                           struct err *err)
+{
+    size_t count = reading->config.database_count;
+    if (!own_grow((void **)&reading->databases, &reading->database_capacity, count,
+                  sizeof *reading->databases, err) ||
+        !own_grow((void **)&reading->served, &reading->served_capacity, count,
+                  KEYS_MAX * sizeof(struct entry), err))
+        return false;
+    memset(&reading->served[count * KEYS_MAX], 0, KEYS_MAX * sizeof(struct entry));
+    reading->databases[reading->config.database_count++] =
+        (struct config_served){.name = name, .line = line};
+    return true;
+}
+
+static bool begin_section(struct reading *reading, const struct ini_event *event, struct err *err)
+{
+    end_section(reading);
+    reading->section = KEYS_AGENT;
+    if (str_equal(event->section, "agent"))
+        return true;
+    bool storage = str_starts(event->section, "storage ");
+    bool database = str_starts(event->section, "database ");
+    const char *name = event->section + (storage ? 8 : database ? 9 : 0);
+    name += strspn(name, " ");
+    if (!storage && !database)
+        return err_set(err, ERR_CONFIG,
+                       "%s:%u: section [%.80s] is none of [agent], [storage NAME], [database DB]",
+                       reading->config.file, event->line, event->section);
+    if (!keys_name_fits(name))
+        return err_set(err, ERR_CONFIG,
+                       "%s:%u: '%.80s' is no name: letters, digits and _ $ # - . only",
+                       reading->config.file, event->line, name);
+    const char *kept = keep(reading, name, err);
+    if (!kept)
+        return false;
+    bool ok = storage ? begin_storage(reading, kept, event->line, err)
+                      : begin_database(reading, kept, event->line, err);
+    if (ok)
+        reading->section = storage ? KEYS_STORAGE : KEYS_SERVED;
+    return ok;
+}
+
+static bool take_option(struct reading *reading, const struct ini_event *event, struct err *err)
+{
+    if (!own_grow((void **)&reading->options, &reading->option_capacity, reading->option_count,
+                  sizeof *reading->options, err))
+        return false;
+    struct config_option option = {keep(reading, event->key, err), keep(reading, event->value, err),
+                                   event->line};
+    if (!option.key || !option.value)
+        return false;
+    reading->options[reading->option_count++] = option;
+    return true;
+}
+
+static bool on_event(void *arg, const struct ini_event *event, struct err *err)
+{
+    struct reading *reading = arg;
+    if (!event->key)
+        return begin_section(reading, event, err);
+    int index = keys_find(&keys_agent, reading->section, event->key);
+    if (index < 0 && reading->section == KEYS_STORAGE)
+        return take_option(reading, event, err);
+    if (index < 0)
+        return keys_unknown(&keys_agent, reading->section, event, reading->config.file, err);
+    if (!keys_check(&keys_agent.keys[index], event->value, err))
+        return err_wrap(err, "%s:%u", reading->config.file, event->line);
+    const char *value = keep(reading, event->value, err);
+    if (!value)
+        return false;
+    if (reading->section == KEYS_STORAGE)
+        reading->storages[reading->config.storage_count - 1].driver = value;
+    else if (reading->section == KEYS_SERVED)
+        reading->served[(reading->config.database_count - 1) * KEYS_MAX + (size_t)index] =
+            (struct entry){value, event->line};
+    else
+        reading->agent[index] = (struct entry){value, event->line};
+    return true;
+}
+
+static const char *text_of(const struct entry *entries, unsigned section, const char *key)
+{
+    int index = keys_find(&keys_agent, section, key);
+    return entries[index].text ? entries[index].text : keys_agent.keys[index].fallback;
+}
+
+static bool set_address(struct reading *reading, const char *key, struct config_address *address,
+                        struct err *err)
+{
+    const char *text = text_of(reading->agent, KEYS_AGENT, key);
+    char *host = own_alloc(strlen(text) + 1, err);
+    if (!keys_keep(&reading->texts, host, err))
+        return false;
+    int index = keys_find(&keys_agent, KEYS_AGENT, key);
+    *address = keys_address(text, keys_agent.keys[index].min, host);
+    return true;
+}
+
+static bool finish_agent(struct reading *reading, struct err *err)
+{
+    struct config_agent *config = &reading->config;
+    config->state = text_of(reading->agent, KEYS_AGENT, "state");
+    config->pki = text_of(reading->agent, KEYS_AGENT, "pki");
+    config->run = text_of(reading->agent, KEYS_AGENT, "run");
+    config->loglevel = text_of(reading->agent, KEYS_AGENT, "loglevel");
+    config->verify_full = str_equal_fold(text_of(reading->agent, KEYS_AGENT, "verify"), "full");
+    config->workers = keys_number(text_of(reading->agent, KEYS_AGENT, "workers"));
+    config->backuplease_s = keys_number(text_of(reading->agent, KEYS_AGENT, "backuplease"));
+    return set_address(reading, "listen", &config->listen, err) &&
+           set_address(reading, "status", &config->status, err);
+}
+
+static bool find_storage(const struct reading *reading, const char *name, unsigned line,
+                         struct err *err)
+{
+    size_t count = reading->config.storage_count;
+    AUTO(mem) const char **known = own_alloc((count + 1) * sizeof(const char *), err);
+    if (!known)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        known[i] = reading->storages[i].name;
+        if (str_equal(known[i], name))
+            return true;
+    }
+    const char *nearest = str_nearest(name, known, count);
+    return err_set(err, ERR_CONFIG, "%s:%u: there is no [storage %s]%s%s%s", reading->config.file,
+                   line, name, nearest ? ", nearest: '" : "", nearest ? nearest : "",
+                   nearest ? "'" : "");
+}
+
+static bool finish_database(struct reading *reading, size_t index, struct err *err)
+{
+    struct config_served *database = &reading->databases[index];
+    const struct entry *entries = &reading->served[index * KEYS_MAX];
+    database->storage = text_of(entries, KEYS_SERVED, "storage");
+    database->volume = text_of(entries, KEYS_SERVED, "volume");
+    database->zone = text_of(entries, KEYS_SERVED, "zone");
+    database->dbid = (uint32_t)keys_number(text_of(entries, KEYS_SERVED, "dbid"));
+    if (!*database->volume)
+        database->volume = database->name;
+    if (!*database->storage)
+        return err_set(err, ERR_CONFIG, "%s:%u: section [database %s] lacks key 'storage'",
+                       reading->config.file, database->line, database->name);
+    unsigned line = entries[keys_find(&keys_agent, KEYS_SERVED, "storage")].line;
+    return find_storage(reading, database->storage, line, err);
+}
+
+static bool finish(struct reading *reading, struct err *err)
+{
+    end_section(reading);
+    reading->section = KEYS_AGENT;
+    for (size_t i = 0; i < reading->config.storage_count; i++)
+        if (!*reading->storages[i].driver)
+            return err_set(err, ERR_CONFIG, "%s:%u: section [storage %s] lacks key 'driver'",
+                           reading->config.file, reading->storages[i].line,
+                           reading->storages[i].name);
+    for (size_t i = 0; i < reading->config.database_count; i++)
+        if (!finish_database(reading, i, err))
+            return false;
+    reading->config.storages = reading->storages;
+    reading->config.databases = reading->databases;
+    return finish_agent(reading, err);
+}
+
+struct config_agent *config_agent_parse(const char *text, size_t len, const char *file,
+                                        struct err *err)
+{
+    struct reading *reading = own_alloc(sizeof *reading, err);
+    if (!reading)
+        return NULL;
+    AUTO(config_agent) struct config_agent *config = &reading->config;
+    config->file = keep(reading, file, err);
+    if (!config->file || !ini_parse(text, len, config->file, on_event, reading, err) ||
+        !finish(reading, err))
+        return NULL;
+    return TAKE(config);
+}
+
+struct config_agent *config_agent_load(const char *path, struct err *err)
+{
+    size_t len;
+    AUTO(mem) char *text = sys_read_file(path, INI_SIZE_MAX, &len, err);
+    if (!text)
+        return err_null(err, "configuration");
+    return config_agent_parse(text, len, path, err);
+}
+
+void config_agent_free(struct config_agent *config)
+{
+    if (!config)
+        return;
+    struct reading *reading = (struct reading *)config;
+    for (size_t i = 0; i < config->storage_count; i++)
+        own_free((void *)reading->storages[i].options);
+    own_free(reading->storages);
+    own_free(reading->databases);
+    own_free(reading->options);
+    own_free(reading->served);
+    keys_texts_done(&reading->texts);
+    own_free(reading);
+}
+
+char *config_agent_keys(struct err *err) { return keys_describe(&keys_agent, err); }

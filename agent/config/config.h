@@ -1,0 +1,94 @@
+/* Configuration: text to immutable structs; every key is known, every error has its line. */
+#pragma once
+#include "agent/base/own.h"
+#include <stdint.h>
+
+/* Texts in these structs are never NULL ("" when not set) and live as long as their config. */
+struct config_address {
+    const char *host; /* "" when not set; without the brackets of an IPv6 address */
+    uint16_t port;
+};
+
+/* One database of evercopy.conf, or of the reference toolset's backup.cfg as it is: its own keys
+ * over the keys of the other sections over the defaults. */
+struct config_database {
+    const char *name; /* the section; "" for config_shim_generic */
+    struct config_address agent;
+    const char *ca, *cert, *key; /* PEM files */
+    const char *area;            /* backupdest, with the database's name below it when shared */
+    const char *oraclehome, *sid, *osuser, *tnsadmin;
+    const char *tag;         /* upper case, at most 30 bytes */
+    const char *sectionsize; /* "" or such as 64G */
+    const char *templates;   /* folder of overriding templates */
+    const char *zone;        /* overrides what the host says */
+    const char *primarytns, *catalog;
+    uint64_t parallel, logwait_s, maxlockwait_min, recoverywindow_days;
+    uint32_t dbid; /* 0: not pinned */
+    bool logs_push, allowfull, strict, hasdataguard, dosnapshot, gimanaged;
+    /* Where restores and restore tests put their instance. */
+    const char *sandbox_destination, *sandbox_clone, *sandbox_mount, *sandbox_logdir;
+    const char *sandbox_pga, *sandbox_sga, *sandbox_catalog;
+    uint64_t sandbox_instance_no, sandbox_thread;
+};
+
+struct config_shim;
+/* NULL with CONFIG (or the error of reading); nothing is started on a half-read configuration. */
+struct config_shim *config_shim_load(const char *path, struct err *err) MUST;
+struct config_shim *config_shim_parse(const char *text, size_t len, const char *file,
+                                      struct err *err) MUST;
+void config_shim_free(struct config_shim *config);
+OWN_DEFINE(config_shim, struct config_shim, config_shim_free);
+const char *config_shim_file(const struct config_shim *config);
+/* Databases in the order of the file; NULL past the end. */
+const struct config_database *config_shim_at(const struct config_shim *config, size_t index);
+/* By its section's name; NULL with NOT_FOUND, naming the nearest. */
+const struct config_database *config_shim_find(const struct config_shim *config, const char *name,
+                                               struct err *err) MUST;
+/* What holds without any database: agent, certificates, templates. */
+const struct config_database *config_shim_generic(const struct config_shim *config);
+/* A key's text as resolved, also of keys that are only kept ("schedulebackup", "zfssapool"). */
+const char *config_value(const struct config_database *database, const char *key);
+/* "FILE:LINE" or "default", for messages; owned by the caller. */
+char *config_origin(const struct config_shim *config, const struct config_database *database,
+                    const char *key, struct err *err) MUST;
+/* False with CONFIG, naming file, section and key, when the key has no value. */
+bool config_require(const struct config_shim *config, const struct config_database *database,
+                    const char *key, struct err *err) MUST;
+
+struct config_option {
+    const char *key, *value;
+    unsigned line;
+};
+struct config_storage {
+    const char *name, *driver;
+    const struct config_option *options; /* every other key; the driver judges them */
+    size_t option_count;
+    unsigned line;
+};
+struct config_served { /* a database as the agent sees it */
+    const char *name, *storage, *volume, *zone;
+    uint32_t dbid; /* 0: not pinned */
+    unsigned line;
+};
+
+/* evercopyd.conf */
+struct config_agent {
+    const char *file;
+    struct config_address listen, status; /* gRPC; status page and metrics */
+    const char *state, *pki, *run;
+    bool verify_full;
+    const char *loglevel; /* error, warning, info, debug */
+    uint64_t workers, backuplease_s;
+    const struct config_storage *storages;
+    const struct config_served *databases; /* each names a storage that exists */
+    size_t storage_count, database_count;
+};
+struct config_agent *config_agent_load(const char *path, struct err *err) MUST;
+struct config_agent *config_agent_parse(const char *text, size_t len, const char *file,
+                                        struct err *err) MUST;
+void config_agent_free(struct config_agent *config);
+OWN_DEFINE(config_agent, struct config_agent, config_agent_free);
+
+/* All keys with section, default, bounds and help, for check-config and the manual; owned. */
+char *config_shim_keys(struct err *err) MUST;
+char *config_agent_keys(struct err *err) MUST;

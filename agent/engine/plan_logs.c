@@ -1,0 +1,255 @@
+/* The planner's chains: how far the unbroken logs of each needed thread go. */
+#include "agent/engine/planner_int.h"
+
+#include "agent/base/str.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+static int compare_logs(const void *a, const void *b)
+{
+    const struct log_row *x = a;
+    const struct log_row *y = b;
+    const struct manifest_entry *p = x->entry;
+    const struct manifest_entry *q = y->entry;
+    if (p->resetlogs_id != q->resetlogs_id)
+        return p->resetlogs_id < q->resetlogs_id ? -1 : 1;
+    if (p->log.thread != q->log.thread)
+        return p->log.thread < q->log.thread ? -1 : 1;
+    if (p->log.sequence != q->log.sequence)
+        return p->log.sequence < q->log.sequence ? -1 : 1;
+    return x->source < y->source ? -1 : x->source > y->source;
+}
+
+bool plan_collect_logs(struct plan *plan, struct err *err)
+{
+    for (size_t s = 0; s < plan->source_count; s++) {
+        const struct manifest *manifest = plan->sources[s].manifest;
+        for (size_t i = 0; i < manifest->count; i++) {
+            const struct manifest_entry *entry = &manifest->entries[i];
+            if (entry->kind != FILE_ARCHIVED_LOG || entry->state != STATE_GOOD)
+                continue;
+            if (!own_grow((void **)&plan->logs, &plan->log_capacity, plan->log_count,
+                          sizeof *plan->logs, err))
+                return false;
+            plan->logs[plan->log_count++] = (struct log_row){entry, s};
+        }
+    }
+    if (plan->log_count)
+        qsort(plan->logs, plan->log_count, sizeof *plan->logs, compare_logs);
+    return true;
+}
+
+static bool in_reach(const struct plan *plan, size_t source, size_t own, enum reach reach)
+{
+    if (reach == REACH_OWN)
+        return source == own;
+    return reach == REACH_ARRIVED || plan->sources[source].name[0] != '\0';
+}
+
+/* When a sheet's word on threads and files was given. */
+struct scn plan_facts_at(const struct facts *facts)
+{
+    struct scn at = {0};
+    for (size_t i = 0; i < facts->moment_count; i++)
+        at = scn_max(at, facts->moments[i].scn);
+    return at;
+}
+
+static const struct facts_thread *find_thread(const struct facts *facts, uint32_t number)
+{
+    for (size_t i = 0; i < facts->thread_count; i++)
+        if (facts->threads[i].number == number)
+            return &facts->threads[i];
+    return NULL;
+}
+
+/* The sheet of that source, when it speaks of that incarnation and can be believed. */
+const struct facts *plan_sheet_of(const struct plan *plan, size_t source, uint32_t resetlogs_id)
+{
+    const struct facts *facts = plan->sources[source].facts;
+    return facts && facts->complete && facts->moment_count && facts->resetlogs_id == resetlogs_id
+               ? facts
+               : NULL;
+}
+
+/* A walk along one thread's logs. */
+struct chain {
+    const struct plan *plan;
+    size_t own;
+    enum reach reach;
+    uint32_t resetlogs_id, thread;
+    struct scn end;    /* everything below is held */
+    uint32_t sequence; /* of the last log, 0 before the first */
+    uint32_t count;
+    struct scn log_end; /* next SCN of the last log */
+    bool idle;          /* at end the thread was not there, or disabled */
+    char broken[PLAN_TEXT_MAX];
+};
+
+static bool holds_all_redo(const struct chain *chain, const struct facts_thread *thread)
+{
+    return scn_less(thread->last_scn, chain->end) ||
+           (chain->sequence && thread->last_sequence && chain->sequence >= thread->last_sequence);
+}
+
+/* Moves over a stretch in which, by that sheet's word, the thread wrote nothing: it was not there,
+ * disabled, or closed with all its redo held (oracle-semantics 20). */
+static void extend_by(struct chain *chain, const struct facts *facts)
+{
+    const struct facts_thread *thread = find_thread(facts, chain->thread);
+    struct scn quiet = {0};
+    bool off = !thread || (!thread->enabled && !scn_less(chain->end, thread->disable_scn));
+    if (off || (thread->enabled && !thread->open && holds_all_redo(chain, thread)))
+        quiet = plan_facts_at(facts);
+    else if (thread->enabled && !scn_less(chain->end, thread->disable_scn))
+        quiet = thread->enable_scn;
+    if (scn_less(quiet, chain->end))
+        return;
+    chain->idle = off || (chain->idle && quiet.n == chain->end.n);
+    chain->end = quiet;
+}
+
+static void extend(struct chain *chain)
+{
+    struct scn before;
+    do {
+        before = chain->end;
+        for (size_t s = 0; s < chain->plan->source_count; s++) {
+            const struct facts *facts = plan_sheet_of(chain->plan, s, chain->resetlogs_id);
+            if (facts)
+                extend_by(chain, facts);
+        }
+    } while (scn_less(before, chain->end));
+}
+
+/* The first log: it holds the end, or is the very first one of a thread that was not there. */
+static bool takes_first(struct chain *chain, const struct manifest_entry *log)
+{
+    if (!scn_less(chain->end, log->log.first_scn) || (chain->idle && log->log.sequence == 1))
+        return true;
+    IGNORE(str_format(chain->broken, sizeof chain->broken,
+                      "the log of thread %" PRIu32 " that holds SCN %" PRIu64 " is missing",
+                      chain->thread, chain->end.n));
+    return false;
+}
+
+static bool takes_next(struct chain *chain, const struct manifest_entry *log)
+{
+    if (log->log.sequence != chain->sequence + 1)
+        IGNORE(str_format(chain->broken, sizeof chain->broken,
+                          "log thread %" PRIu32 " sequence %" PRIu32 " is missing", chain->thread,
+                          chain->sequence + 1));
+    else if (scn_less(chain->end, log->log.first_scn) && !chain->idle)
+        IGNORE(str_format(chain->broken, sizeof chain->broken,
+                          "log thread %" PRIu32 " sequence %" PRIu32 " begins at SCN %" PRIu64
+                          ", the one before ends at %" PRIu64,
+                          chain->thread, log->log.sequence, log->log.first_scn.n,
+                          chain->log_end.n));
+    return !chain->broken[0];
+}
+
+/* False when this log does not continue the chain. */
+static bool chain_takes(struct chain *chain, const struct manifest_entry *log)
+{
+    if (chain->sequence ? log->log.sequence == chain->sequence
+                        : !scn_less(chain->end, log->log.next_scn))
+        return true; /* another copy of the same log; older than what is needed */
+    if (!(chain->sequence ? takes_next : takes_first)(chain, log))
+        return false;
+    chain->sequence = log->log.sequence;
+    chain->log_end = log->log.next_scn;
+    if (scn_less(chain->end, log->log.next_scn)) {
+        chain->end = log->log.next_scn;
+        chain->idle = false;
+    }
+    chain->count++;
+    extend(chain);
+    return true;
+}
+
+/* The newest sheet shows it absent or disabled, and no log knows better: it bounds nothing. */
+static bool is_over(const struct chain *chain)
+{
+    const struct plan *plan = chain->plan;
+    const struct facts *newest = NULL;
+    for (size_t s = 0; s < plan->source_count; s++) {
+        const struct facts *facts = plan_sheet_of(plan, s, chain->resetlogs_id);
+        if (facts && (!newest || !scn_less(plan_facts_at(facts), plan_facts_at(newest))))
+            newest = facts;
+    }
+    if (!newest || scn_less(chain->end, plan_facts_at(newest)))
+        return false;
+    for (size_t i = 0; i < plan->log_count; i++) {
+        const struct manifest_entry *log = plan->logs[i].entry;
+        if (log->resetlogs_id == chain->resetlogs_id && log->log.thread == chain->thread &&
+            scn_less(plan_facts_at(newest), log->log.next_scn))
+            return false;
+    }
+    const struct facts_thread *thread = find_thread(newest, chain->thread);
+    return !thread || (!thread->enabled && !scn_less(chain->end, thread->disable_scn));
+}
+
+static void chain_walk(struct chain *chain)
+{
+    const struct plan *plan = chain->plan;
+    extend(chain);
+    for (size_t i = 0; i < plan->log_count; i++) {
+        const struct manifest_entry *log = plan->logs[i].entry;
+        if (log->resetlogs_id != chain->resetlogs_id || log->log.thread != chain->thread ||
+            !in_reach(plan, plan->logs[i].source, chain->own, chain->reach))
+            continue;
+        if (!chain_takes(chain, log))
+            return;
+    }
+    if (is_over(chain))
+        chain->end = SCN_NONE;
+}
+
+/* The least thread number above `after` that a sheet or a log of that incarnation names; 0: none.
+ */
+static uint32_t next_thread(const struct plan *plan, uint32_t resetlogs_id, uint32_t after)
+{
+    uint32_t next = UINT32_MAX;
+    for (size_t s = 0; s < plan->source_count; s++) {
+        const struct facts *facts = plan_sheet_of(plan, s, resetlogs_id);
+        for (size_t t = 0; facts && t < facts->thread_count; t++)
+            if (facts->threads[t].number > after && facts->threads[t].number < next)
+                next = facts->threads[t].number;
+    }
+    for (size_t i = 0; i < plan->log_count; i++) {
+        const struct manifest_entry *log = plan->logs[i].entry;
+        if (log->resetlogs_id == resetlogs_id && log->log.thread > after && log->log.thread < next)
+            next = log->log.thread;
+    }
+    return next == UINT32_MAX ? 0 : next;
+}
+
+/* L of a base: the least end over all threads; 0 when none bounds it. */
+struct scn plan_latest_of(const struct plan *plan, size_t source, enum reach reach,
+                          uint32_t *ret_count, char broken[PLAN_TEXT_MAX])
+{
+    struct chain chain = {.plan = plan,
+                          .own = source,
+                          .reach = reach,
+                          .resetlogs_id = plan->sources[source].facts->resetlogs_id,
+                          .end = plan->bases[source].start};
+    struct scn latest = SCN_NONE;
+    *ret_count = 0;
+    for (uint32_t t = 0; (t = next_thread(plan, chain.resetlogs_id, t)) != 0;) {
+        struct chain one = chain;
+        one.thread = t;
+        chain_walk(&one);
+        *ret_count += one.count;
+        if (!scn_less(one.end, latest))
+            continue;
+        latest = one.end;
+        if (!one.count && !one.broken[0])
+            IGNORE(str_format(one.broken, sizeof one.broken,
+                              "no log of thread %" PRIu32 " that holds SCN %" PRIu64 " has arrived",
+                              t, one.end.n));
+        IGNORE(str_copy(broken, PLAN_TEXT_MAX, one.broken));
+    }
+    if (scn_is_none(latest))
+        latest.n = 0; /* no thread is enabled */
+    return latest;
+}

@@ -1,0 +1,302 @@
+/* The snapshot job: take it, read it, let it describe itself; then the catalog knows. */
+#include "agent/engine/acts.h"
+
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include "agent/engine/survey.h"
+#include "agent/oracle/datafile.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { FACTS_FILE_MAX = 32 << 20 };
+
+void snapshot_name(const char *database, const char *kind, char ret[DRIVER_NAME_MAX])
+{
+    char stamp[32];
+    clock_format_compact(clock_wall_us(), stamp);
+    IGNORE(str_format(ret, DRIVER_NAME_MAX, "%.64s-%s-%s", database, stamp, kind));
+}
+
+json_t *snapshot_args(const char *database, const char *name, const char *kind, const char *run,
+                      uint32_t dbid, struct err *err)
+{
+    AUTO(json) json_t *args = json_object();
+    if (!json_put_text(args, "database", database, err) ||
+        !json_put_text(args, "name", name, err) || !json_put_text(args, "kind", kind, err) ||
+        !json_put_text(args, "run", run, err) || !json_put_u64(args, "dbid", dbid, err))
+        return NULL;
+    return TAKE(args);
+}
+
+static const struct config_served *served(const struct job *job, struct err *err)
+{
+    return world_database(job->world, json_text(job->document, "database"), err);
+}
+
+static bool find_created(const struct job *job, const struct config_served *db,
+                         struct catalog_snapshot *row, struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct driver_snapshot_info *list =
+        driver_snapshot_list(world_driver(job->world, db), db->volume, &count, err);
+    if (!list)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (!str_equal(list[i].name, row->name))
+            continue;
+        row->created_us = list[i].created_us;
+        row->durability = (int)list[i].durability;
+        IGNORE(!str_copy(row->driver_id, sizeof row->driver_id, list[i].id));
+        return true;
+    }
+    return err_set(err, ERR_NOT_FOUND, "the storage does not list snapshot '%s'", row->name);
+}
+
+/* From here on a snapshot of that name is this job's own. */
+static enum step_verdict reserve(struct job *job, struct err *err)
+{
+    struct catalog_snapshot row = {0};
+    struct err why = {0};
+    const struct config_served *db = served(job, err);
+    IGNORE(!str_copy(row.name, sizeof row.name, json_text(job->document, "name")));
+    if (!db)
+        return STEP_FAILED;
+    if (find_created(job, db, &row, &why)) {
+        err_set(err, ERR_EXISTS, "snapshot '%s' exists already", row.name);
+        return STEP_FAILED;
+    }
+    if (why.code != ERR_NOT_FOUND) {
+        *err = why;
+        return STEP_FAILED;
+    }
+    return json_put_flag(job->document, "reserved", true, err) ? STEP_DONE : STEP_FAILED;
+}
+
+/* The name is this job's alone, so one that exists already was made before a crash. */
+static enum step_verdict take(struct job *job, struct err *err)
+{
+    const struct config_served *db = served(job, err);
+    if (!db)
+        return STEP_FAILED;
+    struct driver_ref *driver = world_driver(job->world, db);
+    struct driver_handle handle = {0};
+    bool atomic = false;
+    struct err why = {0};
+    if (!driver_snapshot_create(driver, &db->volume, 1, json_text(job->document, "name"), &handle,
+                                &atomic, &why) &&
+        !(why.code == ERR_EXISTS && job->resumed)) {
+        *err = why;
+        return STEP_FAILED;
+    }
+    bool ok = json_put_text(job->document, "handle", handle.text, err) &&
+              json_put_flag(job->document, "atomic", atomic, err);
+    return ok ? STEP_DONE : STEP_FAILED;
+}
+
+static enum step_verdict wait_for_storage(struct job *job, struct err *err)
+{
+    const struct config_served *db = served(job, err);
+    struct driver_handle handle = {0};
+    IGNORE(!str_copy(handle.text, sizeof handle.text, json_text(job->document, "handle")));
+    bool done = false;
+    if (!db)
+        return STEP_FAILED;
+    if (handle.text[0] && !driver_poll(world_driver(job->world, db), &handle, &done, err))
+        return STEP_FAILED;
+    job->again_ms = 1000;
+    return !handle.text[0] || done ? STEP_DONE : STEP_AGAIN;
+}
+
+/* The fact sheet that lies in the snapshot; NULL in *ret_facts when there is none. */
+static bool read_facts(struct area *area, const char *run, char **ret_text, struct err *err)
+{
+    char path[128];
+    struct err why = {0};
+    uint64_t size;
+    uint64_t mtime_us;
+    *ret_text = NULL;
+    if (!run[0] || !str_format(path, sizeof path, ".evercopy/facts-%s.json", run))
+        return true;
+    AUTO(area_handle) struct area_handle *file = area_file_open(area, path, &why);
+    if (!file && why.code == ERR_NOT_FOUND)
+        return true;
+    if (!file || !area_file_stat(file, &size, &mtime_us, &why)) {
+        *err = why;
+        return false;
+    }
+    if (size > FACTS_FILE_MAX)
+        return err_set(err, ERR_LIMIT, "fact sheet '%s' is larger than %d bytes", path,
+                       FACTS_FILE_MAX);
+    AUTO(mem) char *text = own_alloc(size + 1, err);
+    ssize_t n = text ? area_file_read(file, text, size, 0, err) : -1;
+    if (n < 0)
+        return false;
+    text[n] = '\0';
+    *ret_text = TAKE(text);
+    return true;
+}
+
+static void judge_entries(struct manifest *manifest, const struct facts *facts, uint32_t dbid)
+{
+    uint32_t ids[64];
+    size_t count = 0;
+    for (size_t i = 0; facts && i < facts->incarnation_count && count < 64; i++)
+        if (!str_equal(facts->incarnations[i].status, "ORPHAN"))
+            ids[count++] = facts->incarnations[i].resetlogs_id;
+    manifest_judge(manifest, dbid, ids, count);
+}
+
+/* What the sheet claims must fit the job it lies in. */
+static bool facts_fit(const struct facts *facts, const json_t *document, struct err *err)
+{
+    if (facts->dbid != json_u64(document, "dbid"))
+        return err_set(err, ERR_INVALID, "the fact sheet speaks of dbid %u", facts->dbid);
+    if (!str_equal(facts->run, json_text(document, "run")))
+        return err_set(err, ERR_INVALID, "the fact sheet is of run '%s'", facts->run);
+    return true;
+}
+
+/* A suspect file that was read block by block and shows nothing newer than its header is none. */
+static bool is_mid_merge(const struct manifest *manifest, const struct facts *facts)
+{
+    for (size_t i = 0; facts && i < facts->suspect_count; i++) {
+        bool cleared = false;
+        for (size_t k = 0; k < manifest->count; k++)
+            if (manifest->entries[k].kind == FILE_DATAFILE &&
+                manifest->entries[k].datafile.file_no == facts->suspect_files[i])
+                cleared = manifest->entries[k].datafile.scanned &&
+                          !datafile_is_suspect(&manifest->entries[k]);
+        if (!cleared)
+            return true;
+    }
+    return false;
+}
+
+static bool keep_texts(struct job *job, struct manifest *manifest, const char *facts_text,
+                       const struct facts *facts, struct err *err)
+{
+    AUTO(mem) char *text = manifest_to_json(manifest, err);
+    if (!text || !json_put_text(job->document, "manifest", text, err))
+        return false;
+    if (facts_text && !json_put_text(job->document, "facts", facts_text, err))
+        return false;
+    return json_put_flag(job->document, "mid_merge", is_mid_merge(manifest, facts), err);
+}
+
+static enum step_verdict read_back(struct job *job, struct err *err)
+{
+    const struct config_served *db = served(job, err);
+    if (!db)
+        return STEP_FAILED;
+    AUTO(area)
+    struct area *area = driver_area(world_driver(job->world, db), db->volume,
+                                    json_text(job->document, "name"), NULL, err);
+    if (!area)
+        return STEP_FAILED;
+    struct survey_options options = {.scan_blocks = world_config(job->world)->verify_full};
+    AUTO(manifest) struct manifest *manifest = survey_area(area, &options, err);
+    AUTO(mem) char *text = NULL;
+    if (!manifest || !read_facts(area, json_text(job->document, "run"), &text, err))
+        return STEP_FAILED;
+    AUTO(facts) struct facts *facts = text ? facts_from_json(text, strlen(text), err) : NULL;
+    if (text && (!facts || !facts_fit(facts, job->document, err)))
+        return STEP_FAILED;
+    judge_entries(manifest, facts, (uint32_t)json_u64(job->document, "dbid"));
+    return keep_texts(job, manifest, text, facts, err) ? STEP_DONE : STEP_FAILED;
+}
+
+/* Promise 6: the snapshot itself says what it is, the catalog is only a copy. */
+static enum step_verdict label(struct job *job, struct err *err)
+{
+    static const char *const keys[] = {"database", "kind", "run"};
+    const struct config_served *db = served(job, err);
+    AUTO(json) json_t *note = json_object();
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!json_put_text(note, keys[i], json_text(job->document, keys[i]), err))
+            return STEP_FAILED;
+    if (!db || !json_put_u64(note, "dbid", json_u64(job->document, "dbid"), err) ||
+        !json_put_flag(note, "mid_merge", json_flag(job->document, "mid_merge"), err))
+        return STEP_FAILED;
+    AUTO(mem) char *text = json_format(note, err);
+    bool ok = text && driver_note_put(world_driver(job->world, db), db->volume,
+                                      json_text(job->document, "name"), NULL, text, err);
+    return ok ? STEP_DONE : STEP_FAILED;
+}
+
+static bool undo(struct job *job, struct err *err)
+{
+    const struct config_served *db = served(job, err);
+    struct driver_handle handle;
+    struct err why = {0};
+    if (!db || !json_flag(job->document, "reserved"))
+        return db != NULL;
+    if (driver_snapshot_delete(world_driver(job->world, db), db->volume,
+                               json_text(job->document, "name"), &handle, &why) ||
+        why.code == ERR_NOT_FOUND)
+        return true;
+    *err = why;
+    return false;
+}
+
+/* Blocks for a moment on a local listing; arrays will answer from the step before. */
+static enum step_verdict confirm(struct job *job, struct err *err)
+{
+    struct catalog_snapshot row = {0};
+    const struct config_served *db = served(job, err);
+    IGNORE(!str_copy(row.name, sizeof row.name, json_text(job->document, "name")));
+    if (!db || !find_created(job, db, &row, err) ||
+        !json_put_u64(job->document, "created_us", row.created_us, err) ||
+        !json_put_u64(job->document, "durability", (uint64_t)row.durability, err) ||
+        !json_put_text(job->document, "driver_id", row.driver_id, err))
+        return STEP_FAILED;
+    return STEP_DONE;
+}
+
+static bool commit(struct job *job, struct catalog *catalog, struct err *err)
+{
+    const json_t *doc = job->document;
+    struct catalog_snapshot row = {
+        .created_us = json_u64(doc, "created_us"),
+        .durability = (int)json_u64(doc, "durability"),
+        .mid_merge = json_flag(doc, "mid_merge"),
+    };
+    IGNORE(!str_copy(row.database, sizeof row.database, json_text(doc, "database")));
+    IGNORE(!str_copy(row.name, sizeof row.name, json_text(doc, "name")));
+    IGNORE(!str_copy(row.kind, sizeof row.kind, json_text(doc, "kind")));
+    IGNORE(!str_copy(row.run, sizeof row.run, json_text(doc, "run")));
+    IGNORE(!str_copy(row.driver_id, sizeof row.driver_id, json_text(doc, "driver_id")));
+    const char *facts = json_text(doc, "facts");
+    return catalog_snapshot_put(catalog, &row, json_text(doc, "manifest"), facts[0] ? facts : NULL,
+                                err);
+}
+
+bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
+                     struct facts **ret_facts, struct err *err)
+{
+    const char *manifest_text = json_text(document, "manifest");
+    const char *facts_text = json_text(document, "facts");
+    AUTO(manifest)
+    struct manifest *manifest = manifest_from_json(manifest_text, strlen(manifest_text), err);
+    if (!manifest)
+        return false;
+    struct facts *facts = NULL;
+    if (facts_text[0] && !(facts = facts_from_json(facts_text, strlen(facts_text), err)))
+        return false;
+    *ret_manifest = TAKE(manifest);
+    *ret_facts = facts;
+    return true;
+}
+
+static const struct job_step steps[] = {
+    {"reserve", reserve}, {"take", take},   {"wait", wait_for_storage},
+    {"read", read_back},  {"label", label}, {"confirm", confirm},
+};
+
+const struct job_kind job_kind_snapshot = {
+    .name = "snapshot",
+    .steps = steps,
+    .step_count = sizeof steps / sizeof *steps,
+    .undo = undo,
+    .commit = commit,
+};

@@ -1,0 +1,27 @@
+/* What jobs act upon: the configured storages and databases. Read-only once it is open. */
+#pragma once
+#include "agent/base/pool.h"
+#include "agent/config/config.h"
+#include "agent/engine/planner.h"
+#include "drivers/driver.h"
+
+struct world;
+/* Opens every storage and sweeps what interrupted calls left there. config is borrowed. */
+struct world *world_open(const struct config_agent *config, struct err *err) MUST;
+void world_close(struct world *world);
+OWN_DEFINE(world, struct world, world_close);
+
+const struct config_agent *world_config(const struct world *world);
+/* The configured database; NOT_FOUND names the nearest. */
+const struct config_served *world_database(const struct world *world, const char *name,
+                                           struct err *err) MUST;
+/* The storage that serves a database; never NULL for a configured one. */
+struct driver_ref *world_driver(const struct world *world, const struct config_served *db);
+bool world_can_compose(const struct world *world, const struct config_served *db);
+/* Where reading of areas for answers happens, beside the jobs' own lane. */
+/* Ends the readers; surveys under way are cancelled. Before the engine, where they come home, is
+ * freed. */
+void world_stop(struct world *world);
+bool world_is_stopping(void *world);
+struct lane *world_readers(const struct world *world);
+uint32_t world_swept(const struct world *world);

@@ -1,0 +1,151 @@
+/* evercopy: reads arguments, runs a verb. */
+#include "agent/base/log.h"
+#include "agent/main/args.h"
+#include "agent/shim/shim.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+static const char usage[] =
+    "evercopy: the shim on database hosts, and the command line for people\n"
+    "\n"
+    "  evercopy setup DB [--apply]                what is to be done for DB; do it\n"
+    "  evercopy backup DB [--allow-full]          one run, as the scheduler calls it\n"
+    "  evercopy status [DB]                       worst first\n"
+    "  evercopy window DB                         which moments can be reached\n"
+    "  evercopy snapshots DB\n"
+    "  evercopy clones [DB]\n"
+    "  evercopy clone create DB [NAME] --snapshot S | --to TIME | --scn N [--lease 12h] [--purpose "
+    "T]\n"
+    "  evercopy clone drop DB NAME\n"
+    "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--keep]\n"
+    "  evercopy jobs [DB] [--limit N]\n"
+    "  evercopy log JOB [--follow]\n"
+    "  evercopy identify FILE...                  what a file is; no agent needed\n"
+    "  evercopy validate --file FILE              every block or record; no agent needed\n"
+    "\n"
+    "  --config FILE     default /etc/evercopy/evercopy.conf\n"
+    "  --agent HOST:PORT over the configured one\n"
+    "  --json  --quiet  --strict (warnings are failures)\n"
+    "TIME is the database's own, 'YYYY-MM-DD HH:MM:SS', or UTC with a Z behind it.\n";
+
+struct call {
+    struct shim_options options;
+    struct args args;
+};
+
+static const char *word(const struct call *call, size_t i)
+{
+    return i < call->args.word_count ? call->args.words[i] : NULL;
+}
+
+static int run_backup(const struct call *c) { return verb_backup(&c->options, word(c, 1)); }
+static int run_setup(const struct call *c) { return verb_setup(&c->options, word(c, 1)); }
+static int run_status(const struct call *c) { return verb_status(&c->options, word(c, 1)); }
+static int run_window(const struct call *c) { return verb_window(&c->options, word(c, 1)); }
+static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
+static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
+static int run_log(const struct call *c) { return verb_log(&c->options, word(c, 1)); }
+static int run_clones(const struct call *c) { return verb_clones(&c->options, word(c, 1)); }
+static int run_restore(const struct call *c) { return verb_restore(&c->options, word(c, 1)); }
+
+static int run_identify(const struct call *c)
+{
+    return verb_identify(&c->options, c->args.words + 1, c->args.word_count - 1);
+}
+
+static int bad_usage(const char *text)
+{
+    fprintf(stderr, "evercopy: %s\n", text);
+    return 160;
+}
+
+static int run_clone(const struct call *c)
+{
+    const char *what = word(c, 1);
+    if (what && word(c, 2) && str_equal(what, "create"))
+        return verb_clone_create(&c->options, word(c, 2), word(c, 3));
+    if (what && word(c, 2) && word(c, 3) && str_equal(what, "drop"))
+        return verb_clone_drop(&c->options, word(c, 2), word(c, 3));
+    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop DB NAME");
+}
+
+static int run_validate(const struct call *c)
+{
+    if (!c->options.file)
+        return bad_usage("usage: evercopy validate --file FILE");
+    return verb_validate_file(&c->options, c->options.file);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(const struct call *call);
+    size_t words_min, words_max; /* with the verb itself */
+} verbs[] = {
+    {"backup", run_backup, 2, 2},
+    {"setup", run_setup, 2, 2},
+    {"status", run_status, 1, 2},
+    {"window", run_window, 2, 2},
+    {"jobs", run_jobs, 1, 2},
+    {"snapshots", run_snapshots, 2, 2},
+    {"log", run_log, 2, 2},
+    {"clones", run_clones, 1, 2},
+    {"clone", run_clone, 1, 4},
+    {"restore", run_restore, 2, 2},
+    {"identify", run_identify, 2, ARGS_WORDS_MAX},
+    {"validate", run_validate, 1, 1},
+};
+
+static int run(const struct call *call)
+{
+    const char *names[sizeof verbs / sizeof *verbs];
+    const size_t count = sizeof verbs / sizeof *verbs;
+    char text[200];
+    for (size_t i = 0; i < count; i++) {
+        names[i] = verbs[i].name;
+        if (!str_equal(call->args.words[0], verbs[i].name))
+            continue;
+        if (call->args.word_count < verbs[i].words_min ||
+            call->args.word_count > verbs[i].words_max) {
+            IGNORE(!str_format(text, sizeof text, "'%s' %s; see evercopy --help", verbs[i].name,
+                               call->args.word_count < verbs[i].words_min
+                                   ? "needs more arguments"
+                                   : "takes fewer arguments"));
+            return bad_usage(text);
+        }
+        return verbs[i].run(call);
+    }
+    const char *near = str_nearest(call->args.words[0], names, count);
+    IGNORE(!str_format(text, sizeof text, "unknown command '%.40s'%s%s%s", call->args.words[0],
+                       near ? "; hint: did you mean '" : "", near ? near : "", near ? "'?" : ""));
+    return bad_usage(text);
+}
+
+int main(int argc, char **argv)
+{
+    struct call call = {0};
+    struct shim_options *o = &call.options;
+    bool help = false;
+    const struct args_option options[] = {
+        {.name = "--config", .text = &o->config}, {.name = "--agent", .text = &o->agent},
+        {.name = "--oratab", .text = &o->oratab}, {.name = "--to", .text = &o->to},
+        {.name = "--scn", .text = &o->scn},       {.name = "--snapshot", .text = &o->snapshot},
+        {.name = "--dest", .text = &o->dest},     {.name = "--sid", .text = &o->sid},
+        {.name = "--name", .text = &o->name},     {.name = "--purpose", .text = &o->purpose},
+        {.name = "--lease", .text = &o->lease},   {.name = "--file", .text = &o->file},
+        {.name = "--limit", .text = &o->limit},   {.name = "--json", .flag = &o->json},
+        {.name = "--quiet", .flag = &o->quiet},   {.name = "--apply", .flag = &o->apply},
+        {.name = "--strict", .flag = &o->strict}, {.name = "--follow", .flag = &o->follow},
+        {.name = "--keep", .flag = &o->keep},     {.name = "--allow-full", .flag = &o->allow_full},
+        {.name = "--help", .flag = &help},
+    };
+    struct err err = {0};
+    signal(SIGPIPE, SIG_IGN);
+    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &call.args, &err))
+        return bad_usage(err.text);
+    if (help || !call.args.word_count) {
+        fputs(usage, help ? stdout : stderr);
+        return help ? 0 : 160;
+    }
+    return run(&call);
+}

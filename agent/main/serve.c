@@ -1,0 +1,191 @@
+/* evercopyd serve: the object graph, and the way up and down. */
+#include "agent/main/serve.h"
+
+#include "agent/base/log.h"
+#include "agent/base/loop.h"
+#include "agent/base/str.h"
+#include "agent/base/sys.h"
+#include "agent/engine/acts.h"
+#include "agent/rpc/server.h"
+#include "agent/service/service.h"
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { HANDSHAKE_WORKERS = 2, PATH_BYTES = 4096 };
+
+struct serve {
+    const struct config_agent *config;
+    const char *port_file;
+    struct loop *loop;
+    struct world *world;
+    struct engine *engine;
+    struct lane *handshakes;
+    struct service *service;
+    struct rpc_server *server;
+    struct signal_watch *term, *interrupt;
+    struct work boot, boot_home;
+    struct err err;
+    bool stopping;
+};
+
+static const struct job_kind *const kinds[] = {&job_kind_backup, &job_kind_snapshot,
+                                               &job_kind_clone, &job_kind_clone_drop};
+
+static void drained(void *arg)
+{
+    struct serve *s = arg;
+    loop_stop(s->loop);
+}
+
+static void on_signal(void *arg, int signal_no)
+{
+    struct serve *s = arg;
+    if (s->stopping)
+        return;
+    s->stopping = true;
+    log_info("stopping signal=%d", signal_no);
+    if (s->server)
+        rpc_server_drain(s->server, drained, s);
+    else
+        loop_stop(s->loop);
+}
+
+static bool write_port(const struct serve *s, struct err *err)
+{
+    char text[16];
+    if (!s->port_file)
+        return true;
+    IGNORE(!str_format(text, sizeof text, "%u\n", rpc_server_port(s->server)));
+    return sys_write_file(s->port_file, text, strlen(text), 0644, err);
+}
+
+static bool listen_for_calls(struct serve *s, struct err *err)
+{
+    char ca[PATH_BYTES];
+    char cert[PATH_BYTES];
+    char key[PATH_BYTES];
+    const char *pki = s->config->pki;
+    if (!str_format(ca, sizeof ca, "%s/ca.crt", pki) ||
+        !str_format(cert, sizeof cert, "%s/server.crt", pki) ||
+        !str_format(key, sizeof key, "%s/server.key", pki))
+        return err_set(err, ERR_CONFIG, "pki path is too long");
+    struct rpc_server_options options = {
+        .listen_host = s->config->listen.host,
+        .listen_port = s->config->listen.port,
+        .ca_file = ca,
+        .cert_file = cert,
+        .key_file = key,
+        .authorize = service_authorize,
+        .arg = s->service,
+        .handshakes = s->handshakes,
+    };
+    options.methods = service_methods(&options.method_count);
+    s->server = rpc_server_new(s->loop, &options, err);
+    if (!s->server || !write_port(s, err))
+        return false;
+    log_info("ready port=%u databases=%zu", rpc_server_port(s->server), s->config->database_count);
+    return true;
+}
+
+/* Home on the loop: what was left is finished or swept, now calls may come. */
+static void on_booted(struct work *work)
+{
+    struct serve *s = (struct serve *)((char *)work - offsetof(struct serve, boot_home));
+    if (s->stopping)
+        return;
+    if (s->err.code != ERR_NONE || !listen_for_calls(s, &s->err))
+        loop_stop(s->loop);
+}
+
+static void boot_done(void *arg, size_t finished, size_t swept, const struct err *err)
+{
+    struct serve *s = arg;
+    if (err && err->code != ERR_NONE) /* one job that cannot be swept must not bar every restore */
+        log_error("a job of before could be neither finished nor swept: %s", err->text);
+    if (finished || swept || world_swept(s->world))
+        log_warning("recovered after an interruption finished=%zu swept=%zu storage_swept=%u",
+                    finished, swept, world_swept(s->world));
+    struct post *home = loop_post(s->loop);
+    s->boot_home = (struct work){.done = on_booted, .home = home};
+    home->submit(home, &s->boot_home);
+}
+
+static void run_boot(struct work *work)
+{
+    struct serve *s = (struct serve *)((char *)work - offsetof(struct serve, boot));
+    engine_boot(s->engine, boot_done, s);
+}
+
+static bool open_engine(struct serve *s, struct err *err)
+{
+    char path[PATH_BYTES];
+    if (!str_format(path, sizeof path, "%s/catalog.sqlite", s->config->state))
+        return err_set(err, ERR_CONFIG, "state path is too long");
+    if (!sys_mkdirs(s->config->state, 0700, err))
+        return false;
+    struct engine_options options = {
+        .catalog = catalog_open(path, err),
+        .kinds = kinds,
+        .kind_count = sizeof kinds / sizeof kinds[0],
+        .act_workers = (int)s->config->workers,
+        .world = s->world,
+    };
+    if (!options.catalog)
+        return false;
+    s->engine = engine_new(&options, err);
+    return s->engine != NULL;
+}
+
+static bool set_up(struct serve *s, struct err *err)
+{
+    s->world = world_open(s->config, err);
+    if (!s->world || !open_engine(s, err))
+        return false;
+    s->loop = loop_new(err);
+    s->handshakes = s->loop ? lane_new("handshake", HANDSHAKE_WORKERS, err) : NULL;
+    s->service = s->handshakes ? service_new(s->loop, s->engine, s->world, err) : NULL;
+    if (!s->service)
+        return false;
+    s->term = signal_watch_new(s->loop, SIGTERM, on_signal, s, err);
+    s->interrupt = s->term ? signal_watch_new(s->loop, SIGINT, on_signal, s, err) : NULL;
+    return s->interrupt != NULL;
+}
+
+/* Calls first, then the engine they ask, then the loop they come home to. */
+static void tear_down(struct serve *s)
+{
+    if (s->server)
+        rpc_server_free(s->server);
+    if (s->service)
+        service_stop(s->service);
+    if (s->world)
+        world_stop(s->world);
+    engine_free(s->engine);
+    lane_free(s->handshakes);
+    world_close(s->world);
+    service_free(s->service);
+    signal_watch_free(s->term);
+    signal_watch_free(s->interrupt);
+    loop_free(s->loop);
+}
+
+bool serve_run(const struct config_agent *config, const char *port_file, struct err *err)
+{
+    struct serve s = {.config = config, .port_file = port_file};
+    signal(SIGPIPE, SIG_IGN);
+    bool ok = set_up(&s, err);
+    if (ok) {
+        s.boot = (struct work){.run = run_boot};
+        lane_submit(engine_lane(s.engine), &s.boot);
+        loop_run(s.loop);
+        if (s.err.code != ERR_NONE) {
+            *err = s.err;
+            ok = false;
+        }
+    }
+    tear_down(&s);
+    if (ok)
+        log_info("stopped");
+    return ok;
+}

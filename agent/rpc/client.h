@@ -1,0 +1,37 @@
+/* The gRPC client of shim and tests: blocking, one connection, mutual TLS. */
+#pragma once
+#include "agent/rpc/rpc.h"
+
+struct rpc_client;
+
+struct rpc_client_options {
+    const char *host;
+    uint16_t port;
+    const char *ca_file, *cert_file, *key_file;
+    const char *server_name;     /* expected in the server's certificate; NULL: host */
+    uint64_t connect_timeout_ms; /* name, TCP and TLS together; 0: 5000 */
+};
+
+/* Connects lazily at the first call; a lost connection is made anew by the next call. */
+struct rpc_client *rpc_client_new(const struct rpc_client_options *options, struct err *err) MUST;
+void rpc_client_free(struct rpc_client *client);
+OWN_DEFINE(rpc_client, struct rpc_client, rpc_client_free);
+
+/* Asked several times a second while a call waits; true ends the call with CANCELLED. fn NULL:
+ * never. Whoever must still tell the agent something afterwards takes it off first. */
+void rpc_client_on_wait(struct rpc_client *client, bool (*fn)(void *arg), void *arg);
+
+/* Unary. The reply is freed with protobuf_c_message_free_unpacked(reply, NULL). NULL: err carries
+ * the code the server named (ErrorDetail.code), else the one of its gRPC status; UNAVAILABLE when
+ * the agent cannot be reached. */
+ProtobufCMessage *rpc_client_call(struct rpc_client *client, const char *service,
+                                  const char *method, const ProtobufCMessage *request,
+                                  const ProtobufCMessageDescriptor *output, uint64_t timeout_ms,
+                                  struct err *err) MUST;
+/* Server stream: each message is handed over and freed afterwards; returning false cancels (then
+ * the call fails with CANCELLED). idle_timeout_ms: longest silence. */
+bool rpc_client_stream(struct rpc_client *client, const char *service, const char *method,
+                       const ProtobufCMessage *request, const ProtobufCMessageDescriptor *output,
+                       uint64_t idle_timeout_ms,
+                       bool (*each)(void *arg, const ProtobufCMessage *message), void *arg,
+                       struct err *err) MUST;

@@ -1,0 +1,84 @@
+/* What server.c and call.c share: the server, its connections, the people behind them. */
+#pragma once
+#include "agent/net/h2.h"
+#include "agent/rpc/frame.h"
+#include "agent/rpc/message.h"
+#include "agent/rpc/server.h"
+#include <sys/queue.h>
+
+/* Identity outlives its connection as long as calls refer to it. */
+struct caller {
+    struct rpc_peer peer;
+    size_t refs; /* the connection and each call */
+};
+struct caller *caller_new(const struct tls_peer *from, const char *address, struct err *err) MUST;
+void caller_unref(struct caller *caller);
+OWN_DEFINE(caller, struct caller, caller_unref);
+
+struct conn {
+    struct rpc_server *server;
+    struct h2 *h2;
+    struct watch *watch;
+    int events; /* what the watch is set to */
+    struct caller *caller;
+    uint64_t heard_ms, heard_bytes;
+    bool pinged, again;
+    LIST_ENTRY(conn) link;
+};
+
+struct rpc_server {
+    struct rpc_server_options options; /* texts are not kept */
+    struct loop *loop;
+    struct listener *listener;
+    uint16_t port;
+    struct timer *again, *tick;
+    LIST_HEAD(conn_list, conn) conns;
+    LIST_HEAD(call_list, rpc_call) calls;
+    size_t conn_count, call_count;
+    size_t receiving_bytes; /* requests in arrival, all connections together */
+    bool draining, again_set;
+    uint64_t drain_deadline_ms;
+    void (*drained)(void *arg);
+    void *drained_arg;
+};
+
+/* Has the connection look at its queues soon, not now: handlers must not be re-entered. */
+void conn_kick(struct conn *conn);
+
+/* call.c: what h2 tells about streams of a server. */
+extern const struct h2_handler call_handler;
+/* The server goes away; the call stays valid, its answer goes nowhere. */
+void call_orphan(struct rpc_call *call);
+
+enum call_state {
+    CALL_RECEIVING, /* headers and request arrive */
+    CALL_HANDLED,   /* the handler has it, and owes an answer */
+    CALL_HELD,      /* refused; the status waits until the client has stopped sending */
+    CALL_REFUSED,   /* status sent; the stream is about to end */
+};
+
+struct rpc_call {
+    struct rpc_server *server; /* NULL once orphaned */
+    struct conn *conn;         /* NULL once the stream is gone or no longer ours */
+    struct h2_stream *stream;  /* likewise */
+    struct caller *caller;
+    void *arg;
+    const struct rpc_method *method;
+    enum call_state state;
+    bool is_post, is_grpc, is_encoded, headers_done, ended, headers_sent, cancelled;
+    struct timer *timer;
+    uint64_t begun_ms, deadline_ms; /* deadline UINT64_MAX: none */
+    struct frame_reader in;
+    size_t counted; /* our part of receiving_bytes */
+    size_t discarded;
+    struct message_budget budget;
+    ProtobufCMessage *request;
+    struct err refusal;
+    int http_status; /* of a refusal that is not gRPC's, else 0 */
+    char path[160];  /* for messages */
+    void (*on_cancel)(void *arg);
+    void *on_cancel_arg;
+    void (*on_room)(void *arg);
+    void *on_room_arg;
+    LIST_ENTRY(rpc_call) link;
+};

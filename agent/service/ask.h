@@ -1,0 +1,78 @@
+/* One call on its way through the engine; shared by the service files. */
+#pragma once
+#include "agent/service/service.h"
+
+struct ask {
+    struct work work; /* to the engine's lane, and home to the loop */
+    struct work read; /* to the readers and back to the engine's lane */
+    struct service *service;
+    struct rpc_call *call;           /* touched on the loop only */
+    const ProtobufCMessage *request; /* lives until the call is answered */
+    struct rpc_peer peer;            /* a copy of its own */
+    ProtobufCMessage *reply;
+    struct err err;            /* set: the call fails */
+    char phase[32], next[256]; /* details beside an error */
+    void *state;               /* the handler's own, between its legs */
+    void (*state_free)(void *state);
+    void *carried; /* over a survey, which has a state of its own */
+    void (*carried_free)(void *carried);
+    void (*then)(struct ask *ask); /* next leg on the engine's lane */
+    struct scn target;             /* set by recipe_resolve; 0: the logs do not reach that time */
+    struct kept *live;             /* the survey ask_live gave last, held */
+    struct ask_block *blocks;
+};
+
+/* Memory that lives as long as the ask. NULL sets ask->err. */
+void *ask_alloc(struct ask *ask, size_t size) MUST;
+/* Copies for reply fields; on failure "" and ask->err is set, which ask_answer notices. */
+char *ask_text(struct ask *ask, const char *text);
+ProtobufCBinaryData ask_bytes(struct ask *ask, const void *bytes, size_t len);
+/* Sends the reply, or the error when ask->err is set. The ask is gone afterwards. */
+void ask_answer(struct ask *ask);
+/* ask->err and answer, in one line. */
+void ask_fail(struct ask *ask, const struct err *err);
+
+struct catalog *ask_catalog(struct ask *ask);
+struct world *ask_world(struct ask *ask);
+struct engine *ask_engine(struct ask *ask);
+/* The configured database, if this caller may touch it; NULL with ask->err set. */
+const struct config_served *ask_database(struct ask *ask, const char *name);
+/* Scoped to caller and method, so that nobody meets another's key. "" stays "". False with ask->err
+ * set when it is longer than 48 bytes. */
+bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80]) MUST;
+
+/* Surveys the live area of a database on the readers' lane, then calls `then` on the engine's lane.
+ * The result is kept for the database; ask_live gives it (NULL: never surveyed). An area that does
+ * not exist yet is an empty survey. headers_only leaves the kept one alone and hands its own out.
+ */
+void ask_survey(struct ask *ask, const struct config_served *db, bool headers_only,
+                void (*then)(struct ask *ask));
+const struct manifest *ask_live(struct ask *ask, const char *database);
+/* The survey just made with headers_only; owned by the ask. */
+const struct manifest *ask_quick(struct ask *ask);
+
+/* One per file; on the engine's lane. */
+void databases_register(struct ask *ask);
+void databases_status(struct ask *ask);
+void backups_lease(struct ask *ask);
+void backups_begin(struct ask *ask);
+void backups_phase(struct ask *ask);
+void backups_check_logs(struct ask *ask);
+void backups_check_copies(struct ask *ask);
+void backups_append_log(struct ask *ask);
+void backups_finish(struct ask *ask);
+void snapshots_take(struct ask *ask);
+void snapshots_list(struct ask *ask);
+void snapshots_manifest(struct ask *ask);
+void recovery_window(struct ask *ask);
+void recovery_plan(struct ask *ask);
+void recovery_prove(struct ask *ask);
+void clones_create(struct ask *ask);
+void clones_drop(struct ask *ask);
+void clones_list(struct ask *ask);
+void jobs_list(struct ask *ask);
+/* On the loop: a stream does not go through an ask. */
+void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
+struct lane *service_lane(struct service *service);
+struct loop *service_loop(struct service *service);
+struct engine *service_engine(struct service *service);

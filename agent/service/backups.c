@@ -1,0 +1,378 @@
+/* evercopy.v1.Backups: one run, driven by the shim step by step. */
+#include "agent/service/ask.h"
+
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "evercopy/v1/backups.pb-c.h"
+#include <inttypes.h>
+#include <string.h>
+
+enum { LOG_LINES_MAX = 1000000, LINE_BYTES_MAX = 4096, PHASE_TEXT_MAX = 512 };
+
+/* The run's lease, checked and renewed, and its database, if this caller may touch it. */
+static const struct config_served *hold(struct ask *ask, const char *job, uint64_t token,
+                                        struct catalog_job *ret_job)
+{
+    const struct config_served *db = catalog_job_get(ask_catalog(ask), job, ret_job, &ask->err)
+                                         ? ask_database(ask, ret_job->database)
+                                         : NULL;
+    return db && backup_hold(ask_catalog(ask), ask_world(ask), job, token, ret_job, &ask->err)
+               ? db
+               : NULL;
+}
+
+static uint32_t lease_s(struct ask *ask)
+{
+    return (uint32_t)world_config(ask_world(ask))->backuplease_s;
+}
+
+static bool tell_base(struct ask *ask, const struct config_served *db,
+                      Evercopy__V1__BeginBackupReply *reply)
+{
+    AUTO(outlook)
+    struct outlook *o = outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err);
+    if (!o)
+        return false;
+    reply->first_run = o->snapshot_count == 0;
+    size_t base = plan_newest_base(o->plan);
+    if (base != SIZE_MAX) {
+        reply->base_snapshot = ask_text(ask, o->rows[base].name);
+        reply->base_start_scn = plan_base(o->plan, base)->start.n;
+    }
+    uint32_t *files;
+    size_t count;
+    if (!backup_suspects_get(ask_catalog(ask), db->name, &files, &count, &ask->err))
+        return false;
+    reply->suspect_files = (uint32_t *)(void *)ask_bytes(ask, files, count * sizeof *files).data;
+    reply->n_suspect_files = reply->suspect_files ? count : 0;
+    own_free(files);
+    return ask->err.code == ERR_NONE;
+}
+
+void backups_begin(struct ask *ask)
+{
+    const Evercopy__V1__BeginBackupRequest *request = (const void *)ask->request;
+    Evercopy__V1__BeginBackupReply *reply = ask_alloc(ask, sizeof *reply);
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    char key[80];
+    char owner[160];
+    struct backup_granted granted = {0};
+    key[0] = '\0';
+    IGNORE(!str_format(owner, sizeof owner, "%.60s on %.80s", ask->peer.cn, request->host));
+    struct backup_begin begin = {
+        .database = request->db_unique_name,
+        .db_name = request->db_name,
+        .host = request->host,
+        .owner = owner,
+        .key = key,
+        .channel_text = request->channel_text,
+        .dead_job = request->dead_job,
+        .dbid = request->dbid,
+        .resetlogs_id = request->resetlogs_id,
+        .pid = request->pid,
+        .open_channels = request->open_channels,
+        .process_start = request->process_start,
+    };
+    if (!reply || !db || !ask_key(ask, "begin", request->idempotency_key, key) ||
+        !backup_begin(ask_catalog(ask), ask_world(ask), &begin, &granted, &ask->err)) {
+        ask_answer(ask);
+        return;
+    }
+    evercopy__v1__begin_backup_reply__init(reply);
+    reply->job = ask_text(ask, granted.job);
+    reply->fencing_token = granted.token;
+    reply->lease_s = granted.lease_s;
+    reply->slow_snapshot =
+        (driver_abilities(world_driver(ask_world(ask), db)) & DRIVER_IS_SLOW_SNAPSHOT) != 0;
+    if (!tell_base(ask, db, reply)) { /* told by ask->err; the lease must not bar the next try */
+        struct backup_verdict failed = {.verdict = EVERCOPY__V1__VERDICT__VERDICT_FAILED};
+        struct err why = {0};
+        IGNORE(!str_copy(failed.phase, sizeof failed.phase, "begin"));
+        IGNORE(!str_copy(failed.cause, sizeof failed.cause, ask->err.text));
+        IGNORE(!backup_finish(ask_catalog(ask), granted.job, granted.token, &failed, &why));
+    }
+    ask->reply = &reply->base;
+    ask_answer(ask);
+}
+
+void backups_lease(struct ask *ask)
+{
+    const Evercopy__V1__GetLeaseRequest *request = (const void *)ask->request;
+    Evercopy__V1__GetLeaseReply *reply = ask_alloc(ask, sizeof *reply);
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    struct catalog_lease lease;
+    struct err why = {0};
+    if (reply && db) {
+        evercopy__v1__get_lease_reply__init(reply);
+        reply->held = catalog_lease_find(ask_catalog(ask), db->name, "backup", &lease, &why);
+        if (reply->held) {
+            reply->job = ask_text(ask, lease.job);
+            reply->host = ask_text(ask, lease.host);
+            reply->pid = lease.pid;
+            reply->process_start = lease.process_start;
+            reply->taken_us = lease.taken_us;
+            reply->left_s = (uint32_t)(lease.left_ms / 1000);
+        } else if (why.code != ERR_NOT_FOUND) {
+            ask->err = why;
+        }
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+void backups_phase(struct ask *ask)
+{
+    const Evercopy__V1__ReportPhaseRequest *request = (const void *)ask->request;
+    Evercopy__V1__ReportPhaseReply *reply = ask_alloc(ask, sizeof *reply);
+    struct catalog_job job;
+    bool fits = strlen(request->phase) < sizeof job.step && strlen(request->text) <= PHASE_TEXT_MAX;
+    if (!fits)
+        err_set(&ask->err, ERR_INVALID, "a phase has a short name and one sentence");
+    if (fits && reply && hold(ask, request->job, request->fencing_token, &job) &&
+        backup_phase(ask_catalog(ask), request->job, request->phase, (int)request->verdict,
+                     request->text, &ask->err)) {
+        evercopy__v1__report_phase_reply__init(reply);
+        reply->lease_s = lease_s(ask);
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+/* ---- logs ---- */
+
+static bool log_is(const struct manifest_entry *entry, const Evercopy__V1__LogId *id)
+{
+    return entry->kind == FILE_ARCHIVED_LOG && entry->state == STATE_GOOD &&
+           entry->log.thread == id->thread && entry->log.sequence == id->sequence &&
+           entry->resetlogs_id == id->resetlogs_id && entry->log.first_scn.n == id->first_scn &&
+           entry->log.next_scn.n == id->next_scn;
+}
+
+static bool area_has(const struct manifest *live, const Evercopy__V1__LogId *id)
+{
+    for (size_t i = 0; i < live->count; i++)
+        if (log_is(&live->entries[i], id))
+            return true;
+    return false;
+}
+
+/* By a log the database names itself: one of another incarnation with a high SCN ends no wait. */
+static bool thread_reaches(const struct manifest *live,
+                           const Evercopy__V1__CheckLogsRequest *request, uint32_t thread)
+{
+    for (size_t i = 0; i < request->n_known; i++)
+        if (request->known[i]->thread == thread &&
+            request->known[i]->next_scn > request->through_scn && area_has(live, request->known[i]))
+            return true;
+    return false;
+}
+
+static void tell_in_flight(struct ask *ask, const struct manifest *live,
+                           Evercopy__V1__CheckLogsReply *reply)
+{
+    char text[400];
+    for (size_t i = 0; reply->in_flight && i < live->count; i++) {
+        const struct manifest_entry *entry = &live->entries[i];
+        bool log = entry->kind == FILE_ARCHIVED_LOG || entry->kind == FILE_ONLINE_LOG;
+        if (!log || entry->state == STATE_GOOD)
+            continue;
+        IGNORE(!str_format(text, sizeof text, "%.200s: %s", entry->path,
+                           file_state_text(entry->state)));
+        reply->in_flight[reply->n_in_flight++] = ask_text(ask, text);
+    }
+}
+
+static void logs_surveyed(struct ask *ask)
+{
+    const Evercopy__V1__CheckLogsRequest *request = (const void *)ask->request;
+    Evercopy__V1__CheckLogsReply *reply = ask_alloc(ask, sizeof *reply);
+    struct catalog_job job;
+    if (!reply || !catalog_job_get(ask_catalog(ask), request->job, &job, &ask->err)) {
+        ask_answer(ask);
+        return;
+    }
+    const struct manifest *live = ask_live(ask, job.database);
+    evercopy__v1__check_logs_reply__init(reply);
+    reply->missing = ask_alloc(ask, sizeof(void *) * (request->n_known + 1));
+    reply->in_flight = ask_alloc(ask, sizeof(char *) * (live->count + 1));
+    for (size_t i = 0; reply->missing && i < request->n_known; i++) {
+        Evercopy__V1__LogId *id = request->known[i];
+        if (id->next_scn <= request->from_scn)
+            continue;
+        if (area_has(live, id))
+            reply->present++;
+        else
+            reply->missing[reply->n_missing++] = id;
+    }
+    tell_in_flight(ask, live, reply);
+    reply->complete = reply->n_missing == 0;
+    for (size_t i = 0; request->through_scn && i < request->n_open_threads; i++)
+        reply->complete &= thread_reaches(live, request, request->open_threads[i]);
+    ask->reply = &reply->base;
+    ask_answer(ask);
+}
+
+void backups_check_logs(struct ask *ask)
+{
+    const Evercopy__V1__CheckLogsRequest *request = (const void *)ask->request;
+    struct catalog_job job;
+    const struct config_served *db = hold(ask, request->job, request->fencing_token, &job);
+    if (db)
+        ask_survey(ask, db, false, logs_surveyed);
+    else
+        ask_answer(ask);
+}
+
+/* ---- copies ---- */
+
+static void copies_surveyed(struct ask *ask)
+{
+    Evercopy__V1__CheckCopiesReply *reply = ask_alloc(ask, sizeof *reply);
+    const struct manifest *live = ask_quick(ask);
+    if (!reply) {
+        ask_answer(ask);
+        return;
+    }
+    evercopy__v1__check_copies_reply__init(reply);
+    reply->copies = ask_alloc(ask, sizeof(void *) * (live->count + 1));
+    for (size_t i = 0; reply->copies && i < live->count; i++) {
+        const struct manifest_entry *entry = &live->entries[i];
+        if (entry->kind != FILE_DATAFILE)
+            continue;
+        Evercopy__V1__CopyState *copy = ask_alloc(ask, sizeof *copy);
+        if (!copy)
+            break;
+        evercopy__v1__copy_state__init(copy);
+        copy->file_no = entry->datafile.file_no;
+        copy->creation_scn = entry->datafile.creation_scn.n;
+        copy->checkpoint_scn = entry->datafile.checkpoint_scn.n;
+        copy->path = ask_bytes(ask, entry->path, strlen(entry->path));
+        copy->usable = entry->state == STATE_GOOD;
+        copy->why = ask_text(ask, entry->why);
+        copy->size = entry->size;
+        reply->copies[reply->n_copies++] = copy;
+    }
+    ask->reply = &reply->base;
+    ask_answer(ask);
+}
+
+void backups_check_copies(struct ask *ask)
+{
+    const Evercopy__V1__CheckCopiesRequest *request = (const void *)ask->request;
+    struct catalog_job job;
+    const struct config_served *db = hold(ask, request->job, request->fencing_token, &job);
+    if (db)
+        ask_survey(ask, db, true, copies_surveyed);
+    else
+        ask_answer(ask);
+}
+
+/* ---- log and end ---- */
+
+void backups_append_log(struct ask *ask)
+{
+    const Evercopy__V1__AppendLogRequest *request = (const void *)ask->request;
+    Evercopy__V1__AppendLogReply *reply = ask_alloc(ask, sizeof *reply);
+    const char **lines = ask_alloc(ask, sizeof *lines * (request->n_lines + 1));
+    size_t *lens = ask_alloc(ask, sizeof *lens * (request->n_lines + 1));
+    struct catalog_job job;
+    bool fits = request->first_line <= LOG_LINES_MAX &&
+                request->n_lines <= LOG_LINES_MAX - request->first_line;
+    if (!fits)
+        err_set(&ask->err, ERR_LIMIT, "a job's log ends at %d lines", LOG_LINES_MAX);
+    if (fits && reply && lines && lens && hold(ask, request->job, request->fencing_token, &job)) {
+        evercopy__v1__append_log_reply__init(reply);
+        for (size_t i = 0; i < request->n_lines; i++) {
+            lines[i] = (const char *)request->lines[i].data;
+            lens[i] =
+                request->lines[i].len < LINE_BYTES_MAX ? request->lines[i].len : LINE_BYTES_MAX;
+        }
+        if (catalog_log_append(ask_catalog(ask), request->job, request->first_line, lines, lens,
+                               request->n_lines, &reply->next_line, &ask->err))
+            ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+/* The shim's word when it failed; the agent's own judgement when it calls the run done. */
+static bool judge(struct ask *ask, const struct config_served *db, const struct outlook *o,
+                  struct backup_verdict *v)
+{
+    const Evercopy__V1__FinishBackupRequest *request = (const void *)ask->request;
+    backup_judge(o, request->job, v);
+    if (request->verdict != EVERCOPY__V1__VERDICT__VERDICT_OK &&
+        request->verdict != EVERCOPY__V1__VERDICT__VERDICT_WARNING) {
+        v->verdict =
+            request->verdict ? (int)request->verdict : (int)EVERCOPY__V1__VERDICT__VERDICT_UNKNOWN;
+        IGNORE(!str_copy(v->phase, sizeof v->phase, request->phase));
+        IGNORE(!str_copy(v->cause, sizeof v->cause, request->cause));
+        IGNORE(!str_copy(v->next, sizeof v->next, request->next));
+    } else if (v->verdict == EVERCOPY__V1__VERDICT__VERDICT_OK &&
+               request->verdict == EVERCOPY__V1__VERDICT__VERDICT_WARNING) {
+        v->verdict = EVERCOPY__V1__VERDICT__VERDICT_WARNING;
+        IGNORE(!str_copy(v->phase, sizeof v->phase, request->phase));
+        IGNORE(!str_copy(v->cause, sizeof v->cause, request->cause));
+    }
+    return backup_suspects_put(ask_catalog(ask), db->name, request->suspect_files,
+                               request->n_suspect_files, &ask->err);
+}
+
+static void tell_verdict(struct ask *ask, const struct outlook *o, const struct backup_verdict *v)
+{
+    Evercopy__V1__FinishBackupReply *reply = ask_alloc(ask, sizeof *reply);
+    if (!reply)
+        return;
+    evercopy__v1__finish_backup_reply__init(reply);
+    reply->verdict = (Evercopy__V1__Verdict)v->verdict;
+    reply->phase = ask_text(ask, v->phase);
+    reply->cause = ask_text(ask, v->cause);
+    reply->next = ask_text(ask, v->next);
+    reply->recoverable_to_scn = v->recoverable_to.n;
+    reply->recoverable_to_time_us = v->recoverable_to_us;
+    reply->earliest_scn = v->earliest.n;
+    size_t count;
+    const struct plan_finding *findings = plan_findings(o->plan, &count);
+    reply->findings = ask_alloc(ask, sizeof(char *) * (count + 1));
+    for (size_t i = 0; reply->findings && i < count; i++)
+        reply->findings[reply->n_findings++] = ask_text(ask, findings[i].text);
+    ask->reply = &reply->base;
+}
+
+/* A repeated call after the run has ended gives the verdict that was kept. */
+static bool finished_before(struct ask *ask, const struct catalog_job *job,
+                            struct backup_verdict *v)
+{
+    if (job->state == JOB_RUNNING)
+        return false;
+    *v = (struct backup_verdict){.verdict = job->verdict};
+    IGNORE(!str_copy(v->cause, sizeof v->cause, job->cause));
+    IGNORE(!str_copy(v->next, sizeof v->next, job->next));
+    (void)ask;
+    return true;
+}
+
+void backups_finish(struct ask *ask)
+{
+    const Evercopy__V1__FinishBackupRequest *request = (const void *)ask->request;
+    struct catalog_job job;
+    struct backup_verdict verdict = {0};
+    if (!catalog_job_get(ask_catalog(ask), request->job, &job, &ask->err)) {
+        ask_answer(ask);
+        return;
+    }
+    const struct config_served *db = ask_database(ask, job.database);
+    AUTO(outlook)
+    struct outlook *o =
+        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
+    bool ok = o && (finished_before(ask, &job, &verdict) ||
+                    (hold(ask, request->job, request->fencing_token, &job) &&
+                     judge(ask, db, o, &verdict) &&
+                     backup_finish(ask_catalog(ask), request->job, request->fencing_token, &verdict,
+                                   &ask->err)));
+    if (ok) {
+        log_info("backup run ends db=%s job=%s verdict=%d cause=%s", job.database, job.id,
+                 verdict.verdict, verdict.cause);
+        tell_verdict(ask, o, &verdict);
+    }
+    ask_answer(ask);
+}

@@ -1,0 +1,438 @@
+/* The way of a call: loop, engine's lane, readers, loop; and the table of methods. */
+#include "agent/service/ask.h"
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "agent/engine/survey.h"
+#include "evercopy/v1/backups.pb-c.h"
+#include "evercopy/v1/clones.pb-c.h"
+#include "evercopy/v1/databases.pb-c.h"
+#include "evercopy/v1/jobs.pb-c.h"
+#include "evercopy/v1/recovery.pb-c.h"
+#include "evercopy/v1/snapshots.pb-c.h"
+#include <string.h>
+
+enum { TICK_MS = 5000, TICK_MAX_MS = 10000, KEY_MAX = 48 };
+
+/* A kept survey, shared with readers that compare against it; counted on the engine's lane only. */
+struct kept {
+    struct manifest *manifest;
+    _Atomic int refs;
+};
+
+struct live {
+    const struct config_served *db;
+    struct kept *kept; /* NULL: never surveyed */
+};
+
+struct service {
+    struct loop *loop;
+    struct engine *engine;
+    struct world *world;
+    struct timer *ticker;
+    struct work tick;
+    bool ticking;       /* loop only */
+    uint64_t ticked_ms; /* engine's lane only */
+    struct live *lives; /* engine's lane only */
+    size_t live_count;
+};
+
+struct ask_block {
+    struct ask_block *next;
+    max_align_t bytes[];
+};
+
+/* ---- the table: what exists, who may, what runs ---- */
+
+enum {
+    READS = ROLE_ANY,
+    BACKS_UP = ROLE_DBHOST | ROLE_ADMIN,
+    CLONES = ROLE_RESTORE | ROLE_OPERATOR | ROLE_ADMIN,
+    SETS_UP = ROLE_DBHOST | ROLE_OPERATOR | ROLE_ADMIN,
+};
+
+#define UNARY(X)                                                                                   \
+    X("evercopy.v1.Databases", "RegisterDatabase", register_database, SETS_UP, databases_register) \
+    X("evercopy.v1.Databases", "GetStatus", get_status, READS, databases_status)                   \
+    X("evercopy.v1.Backups", "GetLease", get_lease, READS, backups_lease)                          \
+    X("evercopy.v1.Backups", "BeginBackup", begin_backup, BACKS_UP, backups_begin)                 \
+    X("evercopy.v1.Backups", "ReportPhase", report_phase, BACKS_UP, backups_phase)                 \
+    X("evercopy.v1.Backups", "CheckLogs", check_logs, BACKS_UP, backups_check_logs)                \
+    X("evercopy.v1.Backups", "CheckCopies", check_copies, BACKS_UP, backups_check_copies)          \
+    X("evercopy.v1.Backups", "AppendLog", append_log, BACKS_UP, backups_append_log)                \
+    X("evercopy.v1.Backups", "FinishBackup", finish_backup, BACKS_UP, backups_finish)              \
+    X("evercopy.v1.Snapshots", "TakeSnapshot", take_snapshot, BACKS_UP, snapshots_take)            \
+    X("evercopy.v1.Snapshots", "ListSnapshots", list_snapshots, READS, snapshots_list)             \
+    X("evercopy.v1.Snapshots", "GetManifest", get_manifest, READS, snapshots_manifest)             \
+    X("evercopy.v1.Recovery", "GetWindow", get_window, READS, recovery_window)                     \
+    X("evercopy.v1.Recovery", "PlanRecovery", plan_recovery, READS, recovery_plan)                 \
+    X("evercopy.v1.Recovery", "ProveClone", prove_clone, CLONES, recovery_prove)                   \
+    X("evercopy.v1.Clones", "CreateClone", create_clone, CLONES, clones_create)                    \
+    X("evercopy.v1.Clones", "DropClone", drop_clone, CLONES, clones_drop)                          \
+    X("evercopy.v1.Clones", "ListClones", list_clones, READS, clones_list)                         \
+    X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)
+
+static void on_call(struct rpc_call *call, const ProtobufCMessage *request);
+
+#define METHOD_ROW(service, name, stem, roles, run)                                                \
+    {service,                                                                                      \
+     name,                                                                                         \
+     &evercopy__v1__##stem##_request__descriptor,                                                  \
+     &evercopy__v1__##stem##_reply__descriptor,                                                    \
+     false,                                                                                        \
+     (roles),                                                                                      \
+     on_call},
+static const struct rpc_method methods[] = {UNARY(METHOD_ROW){
+    "evercopy.v1.Jobs", "FollowLog", &evercopy__v1__follow_log_request__descriptor,
+    &evercopy__v1__log_line__descriptor, true, READS, jobs_follow}};
+#define RUN_ROW(service, name, stem, roles, run) run,
+static void (*const runs[])(struct ask *) = {UNARY(RUN_ROW)};
+
+const struct rpc_method *service_methods(size_t *ret_count)
+{
+    *ret_count = sizeof methods / sizeof *methods;
+    return methods;
+}
+
+bool service_authorize(void *arg, const struct rpc_peer *peer, const struct rpc_method *method,
+                       struct err *err)
+{
+    (void)arg;
+    if (roles_check(peer, method->roles, err))
+        return true;
+    log_warning("call refused method=%s/%s peer=%s cn=%s: %s", method->service, method->name,
+                peer->address, peer->cn, err->text);
+    return false;
+}
+
+/* ---- asks ---- */
+
+void *ask_alloc(struct ask *ask, size_t size)
+{
+    struct ask_block *block = own_alloc(sizeof *block + size, &ask->err);
+    if (!block)
+        return NULL;
+    block->next = ask->blocks;
+    ask->blocks = block;
+    return block->bytes;
+}
+
+ProtobufCBinaryData ask_bytes(struct ask *ask, const void *bytes, size_t len)
+{
+    uint8_t *copy = ask_alloc(ask, len + 1);
+    if (copy && len)
+        memcpy(copy, bytes, len);
+    return (ProtobufCBinaryData){copy ? len : 0, copy};
+}
+
+/* A protobuf string must be UTF-8; what is not (a file name, a database's message) is shown with
+ * '?' in place of the odd bytes. */
+char *ask_text(struct ask *ask, const char *text)
+{
+    ProtobufCBinaryData copy = ask_bytes(ask, text, strlen(text));
+    if (!copy.data)
+        return (char *)protobuf_c_empty_string;
+    for (size_t i = 0; !str_is_utf8((char *)copy.data, copy.len) && i < copy.len; i++)
+        if (copy.data[i] & 0x80)
+            copy.data[i] = '?';
+    return (char *)copy.data;
+}
+
+static void kept_unref(struct kept *kept);
+
+static void ask_free(struct ask *ask)
+{
+    if (ask->state_free && ask->state)
+        ask->state_free(ask->state);
+    if (ask->carried)
+        ask->carried_free(ask->carried);
+    while (ask->blocks) {
+        struct ask_block *block = ask->blocks;
+        ask->blocks = block->next;
+        own_free(block);
+    }
+    rpc_peer_done(&ask->peer);
+    kept_unref(ask->live);
+    own_free(ask);
+}
+
+/* Home on the loop. */
+static void on_answer(struct work *work)
+{
+    struct ask *ask = (struct ask *)work;
+    if (ask->err.code == ERR_NONE) {
+        rpc_call_reply(ask->call, ask->reply);
+    } else {
+        Evercopy__V1__ErrorDetail detail = EVERCOPY__V1__ERROR_DETAIL__INIT;
+        detail.code = (char *)err_code_name(ask->err.code);
+        detail.phase = ask->phase;
+        detail.cause = ask->err.text;
+        detail.next = ask->next;
+        rpc_call_fail(ask->call, &ask->err, &detail.base);
+    }
+    ask_free(ask);
+}
+
+void ask_answer(struct ask *ask)
+{
+    if (ask->err.code == ERR_NONE && !ask->reply)
+        err_set(&ask->err, ERR_INTERNAL, "the call was left without an answer");
+    struct post *home = loop_post(ask->service->loop);
+    ask->work = (struct work){.done = on_answer, .home = home};
+    home->submit(home, &ask->work);
+}
+
+void ask_fail(struct ask *ask, const struct err *err)
+{
+    if (err != &ask->err)
+        ask->err = *err;
+    ask_answer(ask);
+}
+
+static void on_engine(struct work *work)
+{
+    struct ask *ask = (struct ask *)work;
+    ask->then(ask);
+}
+
+static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    struct err err = {0};
+    struct ask *ask = own_alloc(sizeof *ask, &err);
+    if (!ask) {
+        rpc_call_fail(call, &err, NULL);
+        return;
+    }
+    ask->service = rpc_call_arg(call);
+    ask->call = call;
+    ask->request = request;
+    if (!rpc_peer_copy(rpc_call_peer(call), &ask->peer, &ask->err)) {
+        rpc_call_fail(call, &ask->err, NULL);
+        ask_free(ask);
+        return;
+    }
+    ask->then = runs[rpc_call_method(call) - methods];
+    ask->work = (struct work){.run = on_engine};
+    lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+struct catalog *ask_catalog(struct ask *ask) { return engine_catalog(ask->service->engine); }
+struct world *ask_world(struct ask *ask) { return ask->service->world; }
+struct engine *ask_engine(struct ask *ask) { return ask->service->engine; }
+struct lane *service_lane(struct service *service) { return engine_lane(service->engine); }
+struct loop *service_loop(struct service *service) { return service->loop; }
+struct engine *service_engine(struct service *service) { return service->engine; }
+
+const struct config_served *ask_database(struct ask *ask, const char *name)
+{
+    if (!roles_check_database(&ask->peer, name, &ask->err))
+        return NULL;
+    return world_database(ask->service->world, name, &ask->err);
+}
+
+bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80])
+{
+    ret[0] = '\0';
+    if (strlen(key) > KEY_MAX)
+        return err_set(&ask->err, ERR_INVALID, "an idempotency key has at most %d bytes", KEY_MAX);
+    if (key[0])
+        str_format(ret, 80, "%.12s/%s/%s", ask->peer.fingerprint, method, key);
+    return true;
+}
+
+/* ---- surveys of live areas ---- */
+
+static void kept_unref(struct kept *kept)
+{
+    if (!kept || --kept->refs > 0)
+        return;
+    manifest_free(kept->manifest);
+    own_free(kept);
+}
+
+struct survey_state {
+    const struct config_served *db;
+    struct kept *earlier;
+    bool headers_only;
+    struct manifest *manifest;
+    void (*then)(struct ask *ask);
+};
+
+static void survey_state_free(void *state)
+{
+    struct survey_state *s = state;
+    manifest_free(s->manifest);
+    own_free(s);
+}
+
+/* Keeps the survey for whoever asks next; the old one goes when its last reader is done. */
+static bool keep(struct ask *ask, struct survey_state *s, struct live *live)
+{
+    struct kept *kept = own_alloc(sizeof *kept, &ask->err);
+    if (!kept)
+        return false;
+    *kept = (struct kept){TAKE(s->manifest), 1};
+    kept_unref(live->kept);
+    live->kept = kept;
+    return true;
+}
+
+static void run_survey(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    struct survey_state *s = ask->state;
+    struct driver_ref *driver = world_driver(ask->service->world, s->db);
+    AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
+    struct survey_options options = {.headers_only = s->headers_only,
+                                     .earlier = s->earlier ? s->earlier->manifest : NULL,
+                                     .cancelled = world_is_stopping,
+                                     .arg = ask->service->world};
+    if (area)
+        s->manifest = survey_area(area, &options, &ask->err);
+}
+
+static struct live *find_live(struct service *service, const char *database)
+{
+    for (size_t i = 0; i < service->live_count; i++)
+        if (str_equal(service->lives[i].db->name, database))
+            return &service->lives[i];
+    return NULL;
+}
+
+static void judge_live(struct ask *ask, struct survey_state *s)
+{
+    struct catalog_database db;
+    struct err why = {0};
+    if (catalog_database_get(ask_catalog(ask), s->db->name, &db, &why))
+        manifest_judge(s->manifest, db.dbid, NULL, 0);
+}
+
+/* Back on the engine's lane. */
+static void survey_done(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    struct survey_state *s = ask->state;
+    struct live *live = find_live(ask->service, s->db->name);
+    kept_unref(TAKE(s->earlier));
+    if (ask->err.code == ERR_NONE)
+        judge_live(ask, s);
+    if (ask->err.code != ERR_NONE || (!s->headers_only && live && !keep(ask, s, live)))
+        ask_answer(ask);
+    else
+        s->then(ask);
+}
+
+void ask_survey(struct ask *ask, const struct config_served *db, bool headers_only,
+                void (*then)(struct ask *ask))
+{
+    struct survey_state *s = own_alloc(sizeof *s, &ask->err);
+    if (!s) {
+        ask_answer(ask);
+        return;
+    }
+    *s = (struct survey_state){.db = db, .headers_only = headers_only, .then = then};
+    struct live *live = find_live(ask->service, db->name);
+    if (live && live->kept) {
+        s->earlier = live->kept;
+        s->earlier->refs++;
+    }
+    ask->state = s;
+    ask->state_free = survey_state_free;
+    ask->read = (struct work){.run = run_survey,
+                              .done = survey_done,
+                              .home = lane_post(engine_lane(ask->service->engine))};
+    lane_submit(world_readers(ask->service->world), &ask->read);
+}
+
+/* Held until the ask ends or asks for another: plans and recipes point into it, and another call's
+ * survey may replace it while a clone job runs. */
+const struct manifest *ask_live(struct ask *ask, const char *database)
+{
+    const struct live *live = find_live(ask->service, database);
+    struct kept *kept = live ? live->kept : NULL;
+    if (kept)
+        kept->refs++;
+    kept_unref(ask->live);
+    ask->live = kept;
+    return kept ? kept->manifest : NULL;
+}
+
+const struct manifest *ask_quick(struct ask *ask)
+{
+    return ((struct survey_state *)ask->state)->manifest;
+}
+
+/* ---- the lease clock ---- */
+
+static void run_tick(struct work *work)
+{
+    struct service *service = (struct service *)((char *)work - offsetof(struct service, tick));
+    struct err err = {0};
+    uint64_t now = clock_boot_ms();
+    uint64_t elapsed = now - service->ticked_ms;
+    if (elapsed > TICK_MAX_MS) /* the box slept or the lane was busy: nobody could renew */
+        elapsed = TICK_MAX_MS;
+    if (!backup_tick(engine_catalog(service->engine), elapsed,
+                     world_config(service->world)->backuplease_s * 1000, &err))
+        log_error("lease clock: %s", err.text);
+    service->ticked_ms = now;
+}
+
+static void tick_done(struct work *work)
+{
+    struct service *service = (struct service *)((char *)work - offsetof(struct service, tick));
+    service->ticking = false;
+}
+
+static void on_tick(void *arg)
+{
+    struct service *service = arg;
+    if (service->ticking)
+        return;
+    service->ticking = true;
+    service->tick =
+        (struct work){.run = run_tick, .done = tick_done, .home = loop_post(service->loop)};
+    lane_submit(engine_lane(service->engine), &service->tick);
+}
+
+struct service *service_new(struct loop *loop, struct engine *engine, struct world *world,
+                            struct err *err)
+{
+    AUTO(service) struct service *service = own_alloc(sizeof *service, err);
+    if (!service)
+        return NULL;
+    service->loop = loop;
+    service->engine = engine;
+    service->world = world;
+    service->ticked_ms = clock_boot_ms();
+    const struct config_agent *config = world_config(world);
+    service->lives = own_alloc(sizeof *service->lives * (config->database_count + 1), err);
+    if (!service->lives)
+        return NULL;
+    for (size_t i = 0; i < config->database_count; i++)
+        service->lives[service->live_count++].db = &config->databases[i];
+    service->ticker = timer_new(loop, on_tick, service, err);
+    if (!service->ticker)
+        return NULL;
+    timer_set(service->ticker, TICK_MS, TICK_MS);
+    return TAKE(service);
+}
+
+void service_stop(struct service *service)
+{
+    timer_free(service->ticker);
+    service->ticker = NULL;
+}
+
+void service_free(struct service *service)
+{
+    if (!service)
+        return;
+    timer_free(service->ticker);
+    service->ticker = NULL;
+    for (size_t i = 0; i < service->live_count; i++)
+        kept_unref(service->lives[i].kept);
+    own_free(service->lives);
+    own_free(service);
+}

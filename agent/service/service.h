@@ -1,0 +1,24 @@
+/* The RPC services: wire struct in, engine call, wire struct out. One file per service.
+ *
+ * A call comes in on the loop, does its work on the engine's lane (and, where files are read, on
+ * the readers'), and goes out on the loop again. */
+#pragma once
+#include "agent/auth/roles.h"
+#include "agent/base/loop.h"
+#include "agent/engine/backup.h"
+#include "agent/engine/job.h"
+#include "agent/rpc/server.h"
+
+struct service;
+/* engine and world are borrowed and must outlive it. Starts the lease clock on the loop. */
+struct service *service_new(struct loop *loop, struct engine *engine, struct world *world,
+                            struct err *err) MUST;
+/* After the server is drained and every call answered; stops the clock. */
+void service_stop(struct service *service);
+void service_free(struct service *service);
+OWN_DEFINE(service, struct service, service_free);
+
+/* For rpc_server_options. */
+const struct rpc_method *service_methods(size_t *ret_count);
+bool service_authorize(void *arg, const struct rpc_peer *peer, const struct rpc_method *method,
+                       struct err *err);

@@ -1,0 +1,217 @@
+/* evercopy.v1.Snapshots: taking one in a run, and what there is. */
+#include "agent/service/ask.h"
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "agent/engine/acts.h"
+#include "evercopy/v1/snapshots.pb-c.h"
+#include <string.h>
+
+enum { ODD_MAX = 50 };
+
+static bool is_odd(const struct manifest_entry *entry)
+{
+    if (str_starts(entry->path, ".evercopy/") || str_starts(entry->path, "ctl/"))
+        return false; /* our own fact sheets and readable control files */
+    return entry->state != STATE_GOOD || entry->kind == FILE_UNKNOWN || entry->kind == FILE_EMPTY ||
+           entry->kind == FILE_TEXT;
+}
+
+static void tell_odd(struct ask *ask, const struct manifest *manifest,
+                     Evercopy__V1__Snapshot *snapshot)
+{
+    char text[600];
+    snapshot->odd_files = ask_alloc(ask, sizeof(char *) * ODD_MAX);
+    for (size_t i = 0; snapshot->odd_files && i < manifest->count; i++) {
+        const struct manifest_entry *entry = &manifest->entries[i];
+        if (!is_odd(entry) || snapshot->n_odd_files == ODD_MAX)
+            continue;
+        IGNORE(!str_format(text, sizeof text, "%.300s: %s%s%s%s%.150s", entry->path,
+                           file_kind_text(entry->kind), entry->state == STATE_GOOD ? "" : ", ",
+                           entry->state == STATE_GOOD ? "" : file_state_text(entry->state),
+                           entry->why[0] ? ": " : "", entry->why));
+        snapshot->odd_files[snapshot->n_odd_files++] = ask_text(ask, text);
+    }
+}
+
+static void tell_contents(struct ask *ask, const struct manifest *manifest,
+                          Evercopy__V1__Snapshot *snapshot)
+{
+    for (size_t i = 0; i < manifest->count; i++) {
+        const struct manifest_entry *entry = &manifest->entries[i];
+        bool good = entry->state == STATE_GOOD;
+        snapshot->logical_bytes += entry->size;
+        snapshot->datafiles += entry->kind == FILE_DATAFILE && good;
+        snapshot->logs += entry->kind == FILE_ARCHIVED_LOG && good;
+    }
+    tell_odd(ask, manifest, snapshot);
+}
+
+static Evercopy__V1__Snapshot *tell_snapshot(struct ask *ask, const struct outlook *o, size_t i)
+{
+    static const char *const durabilities[] = {"local", "sealed", "copied"};
+    static const Evercopy__V1__Verdict wire[] = {
+        EVERCOPY__V1__VERDICT__VERDICT_OK, EVERCOPY__V1__VERDICT__VERDICT_WARNING,
+        EVERCOPY__V1__VERDICT__VERDICT_FAILED, EVERCOPY__V1__VERDICT__VERDICT_UNKNOWN};
+    Evercopy__V1__Snapshot *s = ask_alloc(ask, sizeof *s);
+    if (!s)
+        return NULL;
+    const struct catalog_snapshot *row = &o->rows[i];
+    const struct plan_base *base = plan_base(o->plan, i);
+    evercopy__v1__snapshot__init(s);
+    s->name = ask_text(ask, row->name);
+    s->kind = ask_text(ask, row->kind);
+    s->run = ask_text(ask, row->run);
+    s->created_us = row->created_us;
+    s->durability =
+        ask_text(ask, (unsigned)row->durability < 3 ? durabilities[row->durability] : "");
+    s->verdict = wire[base->verdict];
+    s->cause = ask_text(ask, base->cause);
+    s->unique_bytes = DRIVER_UNKNOWN;
+    if (base->datafiles) {
+        s->start_scn = base->start.n;
+        s->earliest_scn = base->earliest.n;
+        s->latest_scn = base->latest_own.n;
+        s->earliest_time_us = base->earliest_us;
+        s->latest_time_us = base->latest_own_us;
+    }
+    tell_contents(ask, o->manifests[i], s);
+    return s;
+}
+
+/* ---- taking one ---- */
+
+static void tell_findings(struct ask *ask, const struct outlook *o,
+                          Evercopy__V1__TakeSnapshotReply *reply)
+{
+    size_t count;
+    const struct plan_finding *findings = plan_findings(o->plan, &count);
+    reply->findings = ask_alloc(ask, sizeof(char *) * (count + 1));
+    for (size_t i = 0; reply->findings && i < count; i++)
+        reply->findings[reply->n_findings++] = ask_text(ask, findings[i].text);
+}
+
+static void taken(void *arg, const struct catalog_job *row, const json_t *document,
+                  const struct err *err)
+{
+    struct ask *ask = arg;
+    (void)row;
+    if (err && err->code != ERR_NONE) {
+        ask_fail(ask, err);
+        return;
+    }
+    const char *database = json_text(document, "database");
+    const struct config_served *db = ask_database(ask, database);
+    AUTO(outlook)
+    struct outlook *o =
+        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
+    size_t i = o ? outlook_find(o, json_text(document, "name")) : SIZE_MAX;
+    Evercopy__V1__TakeSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
+    if (o && i == SIZE_MAX)
+        err_set(&ask->err, ERR_NOT_FOUND, "snapshot '%s' is gone", json_text(document, "name"));
+    if (o && i != SIZE_MAX && reply) {
+        evercopy__v1__take_snapshot_reply__init(reply);
+        reply->snapshot = tell_snapshot(ask, o, i);
+        tell_findings(ask, o, reply);
+        log_info("snapshot taken db=%s name=%s", database, o->rows[i].name);
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+static bool start_snapshot(struct ask *ask, const struct config_served *db,
+                           const struct catalog_job *run)
+{
+    const Evercopy__V1__TakeSnapshotRequest *request = (const void *)ask->request;
+    char name[DRIVER_NAME_MAX];
+    struct catalog_database row;
+    struct catalog_job job = {.started_us = clock_wall_us()};
+    snapshot_name(db->name, request->kind, name);
+    if (!catalog_database_get(ask_catalog(ask), db->name, &row, &ask->err))
+        return false;
+    AUTO(json)
+    json_t *args = snapshot_args(db->name, name, request->kind, run->id, row.dbid, &ask->err);
+    if (!args)
+        return false;
+    IGNORE(!str_copy(job.parent, sizeof job.parent, run->id));
+    IGNORE(!str_copy(job.database, sizeof job.database, db->name));
+    IGNORE(!str_copy(job.owner, sizeof job.owner, run->owner));
+    return ask_key(ask, "take", request->idempotency_key, job.key) &&
+           engine_job_start(ask_engine(ask), "snapshot", &job, args, taken, ask, &ask->err);
+}
+
+void snapshots_take(struct ask *ask)
+{
+    const Evercopy__V1__TakeSnapshotRequest *request = (const void *)ask->request;
+    struct catalog_job run;
+    const struct config_served *db = NULL;
+    if (backup_hold(ask_catalog(ask), ask_world(ask), request->job, request->fencing_token, &run,
+                    &ask->err))
+        db = ask_database(ask, run.database);
+    if (db && !str_equal(request->kind, "pre") && !str_equal(request->kind, "post")) {
+        err_set(&ask->err, ERR_INVALID, "a run takes 'pre' and 'post' snapshots, not '%.20s'",
+                request->kind);
+        db = NULL;
+    }
+    if (db && str_equal(run.step, "merge") && str_equal(request->kind, "pre")) {
+        err_set(&ask->err, ERR_PRECONDITION, "a merge is under way: no snapshot now");
+        db = NULL;
+    }
+    if (!db || !start_snapshot(ask, db, &run))
+        ask_answer(ask);
+}
+
+/* ---- what there is ---- */
+
+static void count_clones(struct ask *ask, const char *database, Evercopy__V1__Snapshot *s)
+{
+    size_t count;
+    struct err why = {0};
+    AUTO(mem)
+    struct catalog_clone *clones = catalog_clone_list(ask_catalog(ask), database, &count, &why);
+    for (size_t i = 0; clones && i < count; i++)
+        s->clones += str_equal(clones[i].snapshot, s->name);
+}
+
+void snapshots_list(struct ask *ask)
+{
+    const Evercopy__V1__ListSnapshotsRequest *request = (const void *)ask->request;
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    AUTO(outlook)
+    struct outlook *o =
+        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
+    Evercopy__V1__ListSnapshotsReply *reply = ask_alloc(ask, sizeof *reply);
+    if (o && reply) {
+        evercopy__v1__list_snapshots_reply__init(reply);
+        reply->snapshots = ask_alloc(ask, sizeof(void *) * (o->snapshot_count + 1));
+        for (size_t i = 0; reply->snapshots && i < o->snapshot_count; i++) {
+            Evercopy__V1__Snapshot *s = tell_snapshot(ask, o, i);
+            if (!s)
+                break;
+            count_clones(ask, db->name, s);
+            reply->snapshots[reply->n_snapshots++] = s;
+        }
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+void snapshots_manifest(struct ask *ask)
+{
+    const Evercopy__V1__GetManifestRequest *request = (const void *)ask->request;
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    Evercopy__V1__GetManifestReply *reply = ask_alloc(ask, sizeof *reply);
+    AUTO(mem) char *manifest = NULL;
+    AUTO(mem) char *facts = NULL;
+    if (db && reply &&
+        catalog_snapshot_texts(ask_catalog(ask), db->name, request->snapshot, &manifest, &facts,
+                               &ask->err)) {
+        evercopy__v1__get_manifest_reply__init(reply);
+        reply->manifest_json = ask_bytes(ask, manifest, strlen(manifest));
+        if (facts)
+            reply->facts_json = ask_bytes(ask, facts, strlen(facts));
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}

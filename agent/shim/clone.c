@@ -1,0 +1,99 @@
+/* evercopy clone create and drop. */
+#include "agent/shim/shim.h"
+
+#include "evercopy/v1/clones.pb-c.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* "90m", "12h", "3d", or seconds. */
+static bool parse_lease(const char *text, uint32_t *ret_s, struct err *err)
+{
+    char digits[16];
+    uint64_t value;
+    uint64_t unit = 1;
+    size_t len = text ? strlen(text) : 0;
+    *ret_s = 0;
+    if (!text)
+        return true;
+    if (len && strchr("mhd", text[len - 1]))
+        unit = text[--len] == 'm' ? 60 : text[len] == 'h' ? 3600 : 86400;
+    if (!str_format(digits, sizeof digits, "%.*s", (int)len, text) ||
+        !str_to_u64(digits, UINT64_C(366) * 86400 / unit, &value) || !value)
+        return err_set(err, ERR_INVALID, "--lease '%.20s' is no time such as 90m, 12h or 3d", text);
+    *ret_s = (uint32_t)(value * unit);
+    return true;
+}
+
+static bool fill_target(struct shim *shim, Evercopy__V1__CreateCloneRequest *request,
+                        struct err *err)
+{
+    if (!shim->options->snapshot)
+        return shim_target(shim, &request->scn, &request->time_us, err);
+    if (shim->options->to || shim->options->scn)
+        return err_set(err, ERR_INVALID, "name one of --snapshot, --to, --scn");
+    request->snapshot = (char *)shim->options->snapshot;
+    return true;
+}
+
+static bool print_clone(const struct shim *shim, const Evercopy__V1__Clone *c, struct err *err)
+{
+    if (shim->options->json) {
+        AUTO(json) json_t *doc = json_object();
+        return json_put_text(doc, "name", c->name, err) &&
+               json_put_text(doc, "snapshot", c->snapshot, err) &&
+               json_put_text(doc, "mount", c->mount, err) &&
+               json_put_u64(doc, "scn", c->scn, err) &&
+               json_put_u64(doc, "expires_us", c->expires_us, err) &&
+               shim_print_json(TAKE(doc), err);
+    }
+    char until[48];
+    shim_time(c->expires_us, 0, until);
+    printf("clone '%s' of %s%s, until %s\n%s\n", c->name, c->snapshot,
+           c->scn ? ", just the files that reach the target" : "", until, c->mount);
+    return true;
+}
+
+int verb_clone_create(const struct shim_options *options, const char *db, const char *name)
+{
+    AUTO(shim) struct shim shim = {0};
+    struct err err = {0};
+    char key[33];
+    Evercopy__V1__CreateCloneRequest request = EVERCOPY__V1__CREATE_CLONE_REQUEST__INIT;
+    shim_key(key);
+    request.idempotency_key = key;
+    request.db_unique_name = (char *)db;
+    request.name = (char *)(name ? name : "");
+    request.purpose = (char *)(options->purpose ? options->purpose : "");
+    AUTO(reply) ProtobufCMessage *reply = NULL;
+    if (shim_open(&shim, options, db, &err) &&
+        parse_lease(options->lease, &request.lease_s, &err) && fill_target(&shim, &request, &err))
+        reply = shim_call(&shim, "Clones", "CreateClone", &request.base,
+                          &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err);
+    if (!reply || !print_clone(&shim, ((Evercopy__V1__CreateCloneReply *)reply)->clone, &err))
+        return shim_report(&shim, db, "clone", &err);
+    return 0;
+}
+
+int verb_clone_drop(const struct shim_options *options, const char *db, const char *name)
+{
+    AUTO(shim) struct shim shim = {0};
+    struct err err = {0};
+    char key[33];
+    Evercopy__V1__DropCloneRequest request = EVERCOPY__V1__DROP_CLONE_REQUEST__INIT;
+    shim_key(key);
+    request.idempotency_key = key;
+    request.db_unique_name = (char *)db;
+    request.name = (char *)name;
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        shim_open(&shim, options, db, &err)
+            ? shim_call(&shim, "Clones", "DropClone", &request.base,
+                        &evercopy__v1__drop_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err)
+            : NULL;
+    if (!reply)
+        return shim_report(&shim, db, "clone", &err);
+    if (!options->quiet)
+        printf("clone '%s' dropped\n", name);
+    return 0;
+}

@@ -1,0 +1,421 @@
+/* evercopy restore: a thin clone, a sandbox instance, recovery to the target, opened read only. */
+#include "agent/shim/run.h"
+
+#include "agent/base/sys.h"
+#include "evercopy/v1/clones.pb-c.h"
+#include "evercopy/v1/recovery.pb-c.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DB_NAME_SIGNS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_$#"
+
+struct restore {
+    struct run *run;
+    ProtobufCMessage *message; /* CreateCloneReply, owned */
+    const Evercopy__V1__Clone *clone;
+    const Evercopy__V1__Recipe *recipe;
+    char root[PATH_MAX]; /* of the clone on this host */
+    char dest[PATH_MAX]; /* of the sandbox */
+    char sid[64], unique_name[64];
+    struct rows_restore names;
+    bool started; /* an instance of ours may be up */
+    bool made_dest;
+};
+
+static void restore_done(struct restore *r)
+{
+    shim_free_reply(r->message);
+    rows_restore_done(&r->names);
+}
+OWN_DEFINE_INPLACE(restore, struct restore, restore_done);
+
+/* ---- clone ---- */
+
+static bool make_clone(struct restore *r, struct err *err)
+{
+    struct shim *shim = r->run->shim;
+    char key[33];
+    Evercopy__V1__CreateCloneRequest request = EVERCOPY__V1__CREATE_CLONE_REQUEST__INIT;
+    shim_key(key);
+    request.idempotency_key = key;
+    request.db_unique_name = (char *)shim->db->name;
+    request.name = (char *)(shim->options->name ? shim->options->name : "");
+    request.purpose = (char *)"restore";
+    if (!shim_target(shim, &request.scn, &request.time_us, err))
+        return false;
+    r->message = shim_call(shim, "Clones", "CreateClone", &request.base,
+                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    if (!r->message)
+        return false;
+    r->clone = ((Evercopy__V1__CreateCloneReply *)r->message)->clone;
+    r->recipe = ((Evercopy__V1__CreateCloneReply *)r->message)->recipe;
+    if (!r->clone || !r->recipe)
+        return err_set(err, ERR_INTERNAL, "the agent gave no recipe");
+    if (!str_starts(r->clone->mount, "path:"))
+        return err_set(err, ERR_UNSUPPORTED, "clone '%s' must be mounted first: %s", r->clone->name,
+                       r->clone->mount);
+    IGNORE(!str_copy(r->root, sizeof r->root, r->clone->mount + strlen("path:")));
+    run_say(r->run, "clone '%s': %zu datafiles of '%s', %zu logs%s", r->clone->name,
+            r->recipe->n_files, r->recipe->base_snapshot, r->recipe->n_logs,
+            r->recipe->composed ? " (composed of several snapshots)" : "");
+    return true;
+}
+
+static void drop_clone(struct restore *r)
+{
+    struct err err = {0};
+    char key[33];
+    Evercopy__V1__DropCloneRequest request = EVERCOPY__V1__DROP_CLONE_REQUEST__INIT;
+    if (!r->clone || r->run->shim->options->keep)
+        return;
+    shim_key(key);
+    request.idempotency_key = key;
+    request.db_unique_name = (char *)r->run->shim->db->name;
+    request.name = r->clone->name;
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        shim_call(r->run->shim, "Clones", "DropClone", &request.base,
+                  &evercopy__v1__drop_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err);
+    if (!reply)
+        run_say(r->run, "clone '%s' stays, drop it by hand: %s", r->clone->name, err.text);
+}
+
+/* ---- sandbox ---- */
+
+/* An empty or new folder: nothing of anybody else's can be in the way. */
+static bool make_sandbox(struct restore *r, struct err *err)
+{
+    const struct shim *shim = r->run->shim;
+    const char *dest = shim->options->dest ? shim->options->dest : shim->db->sandbox_destination;
+    AUTO(sys_names) struct sys_names names = {0};
+    if (!dest[0] || dest[0] != '/')
+        return err_set(err, ERR_CONFIG,
+                       "the sandbox needs a folder: --dest DIR or key 'autorestoredestination'");
+    if (!str_copy(r->dest, sizeof r->dest, dest) || !sys_mkdirs(dest, 0750, err) ||
+        !sys_list(dest, &names, err))
+        return false;
+    if (names.count)
+        return err_set(err, ERR_PRECONDITION, "sandbox '%s' is not empty ('%s')", dest,
+                       names.names[0]);
+    char mark[PATH_MAX];
+    if (!str_format(mark, sizeof mark, "%s/.evercopy-sandbox", dest))
+        return err_set(err, ERR_INVALID, "sandbox path is too long");
+    AUTO(fd) int fd = sys_open(mark, O_WRONLY | O_CREAT | O_EXCL, 0640, err);
+    r->made_dest = fd >= 0; /* ours alone from here on: only then may it be removed */
+    return r->made_dest;
+}
+
+/* Any instance of that SID on this host, whoever runs it: its background process is named for it.
+ */
+static bool sid_is_free(const char *sid, struct err *err)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    char wanted[96];
+    IGNORE(!str_format(wanted, sizeof wanted, "ora_pmon_%s", sid));
+    if (!sys_list("/proc", &names, err))
+        return false;
+    for (size_t i = 0; i < names.count; i++) {
+        char path[300];
+        char text[96] = "";
+        struct err gone = {0};
+        if (names.names[i][0] < '1' || names.names[i][0] > '9' ||
+            !str_format(path, sizeof path, "/proc/%.20s/cmdline", names.names[i]))
+            continue;
+        AUTO(fd) int fd = sys_open(path, O_RDONLY, 0, &gone);
+        if (fd >= 0 && sys_pread(fd, text, sizeof text - 1, 0, path, &gone) > 0 &&
+            str_equal_fold(text, wanted))
+            return err_set(err, ERR_PRECONDITION, "an instance '%s' is up on this host already",
+                           sid);
+    }
+    return true;
+}
+
+static bool name_instance(struct restore *r, struct err *err)
+{
+    const struct shim *shim = r->run->shim;
+    IGNORE(
+        !str_format(r->sid, sizeof r->sid, "%.5sR%u", shim->db->sid, (unsigned)getpid() % 10000));
+    if (shim->options->sid && !str_copy(r->sid, sizeof r->sid, shim->options->sid))
+        return err_set(err, ERR_INVALID, "--sid is too long");
+    IGNORE(
+        !str_format(r->unique_name, sizeof r->unique_name, "%.20s_%.8s", shim->db->name, r->sid));
+    if (str_equal_fold(r->sid, r->run->home.sid))
+        return err_set(err, ERR_PRECONDITION, "the sandbox may not use production's SID '%s'",
+                       r->sid);
+    if (strspn(r->sid, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") !=
+        strlen(r->sid))
+        return err_set(err, ERR_INVALID, "'%s' is no SID: letters, digits and '_' only", r->sid);
+    if (!sid_is_free(r->sid, err))
+        return false;
+    IGNORE(!str_copy(r->run->home.sid, sizeof r->run->home.sid, r->sid));
+    return true;
+}
+
+static const char *parameter(const struct restore *r, const char *name)
+{
+    for (size_t i = 0; i < r->recipe->n_parameters; i++)
+        if (str_equal(r->recipe->parameters[i]->name, name))
+            return r->recipe->parameters[i]->value;
+    return "";
+}
+
+static void put_parameter(const struct restore *r, struct str *text, const char *name)
+{
+    const char *value = parameter(r, name);
+    if (value[0] && !strpbrk(value, "'\n\r"))
+        str_printf(text, "*.%s='%s'\n", name, value);
+}
+
+/* By allow-list: nothing production's file says gets in unasked (oracle-semantics 15). */
+static bool write_pfile(struct restore *r, char path[PATH_MAX], struct err *err)
+{
+    static const char *const kept[] = {"compatible",      "db_block_size",
+                                       "db_files",        "undo_tablespace",
+                                       "undo_management", "enable_pluggable_database"};
+    AUTO(str) struct str text = {0};
+    const char *name = r->recipe->db_name;
+    if (!name[0] || strspn(name, DB_NAME_SIGNS) != strlen(name))
+        return err_set(err, ERR_INVALID, "the recipe's database name '%s' is none", name);
+    str_printf(&text, "*.db_name='%s'\n*.db_unique_name='%s'\n", r->recipe->db_name,
+               r->unique_name);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        put_parameter(r, &text, kept[i]);
+    str_printf(&text, "*.control_files='%s/control01.ctl'\n", r->dest);
+    str_printf(&text, "*.db_create_file_dest='%s'\n*.diagnostic_dest='%s'\n", r->dest, r->dest);
+    str_printf(&text, "*.log_archive_dest_1='LOCATION=%s'\n", r->dest);
+    str_printf(&text, "*.sga_target=%s\n*.pga_aggregate_target=%s\n", r->run->shim->db->sandbox_sga,
+               r->run->shim->db->sandbox_pga);
+    str_append(&text, "*.job_queue_processes=0\n*.dispatchers=''\n*.local_listener=''\n"
+                      "*.remote_listener=''\n*.fal_server=''\n*.log_archive_config=''\n"
+                      "*.dg_broker_start=false\n*.cluster_database=false\n");
+    return str_ok(&text, err) && str_format(path, PATH_MAX, "%s/init%s.ora", r->dest, r->sid) &&
+           sys_write_file(path, text.text, text.len, 0640, err);
+}
+
+static bool start_instance(struct restore *r, struct err *err)
+{
+    char pfile[PATH_MAX];
+    char piece[PATH_MAX];
+    AUTO(template_vars) struct template_vars *vars = run_vars(r->run, err);
+    if (!vars || !write_pfile(r, pfile, err) || !template_vars_text(vars, "pfile", pfile, err) ||
+        !str_format(piece, sizeof piece, "%s/%.*s", r->root, (int)r->recipe->controlfile.len,
+                    (const char *)r->recipe->controlfile.data) ||
+        !template_vars_text(vars, "controlfile", piece, err))
+        return false;
+    bool up = run_sql(r->run, "restore-startup.sql", vars, NULL, NULL, err);
+    /* ORA-01081: that instance is somebody else's; ours is only what we started or were stopped in.
+     */
+    r->started = up || err->code == ERR_CANCELLED || err->code == ERR_TIMEOUT;
+    return up && run_rman(r->run, "restore-controlfile.rman", vars, err);
+}
+
+/* ---- fences ---- */
+
+static bool is_inside(const char *path, const char *dir)
+{
+    size_t len = strlen(dir);
+    return strncmp(path, dir, len) == 0 && path[len] == '/' && !strstr(path, "/../");
+}
+
+/* The restored control file still names production's files; recovery or open could write to those
+ * that can be reached from here (oracle-semantics 14). */
+static bool check_fences(struct restore *r, struct err *err)
+{
+    struct stat st;
+    for (size_t i = 0; i < r->names.count; i++) {
+        const char *name = r->names.items[i].name;
+        if (is_inside(name, r->dest) || is_inside(name, r->root))
+            continue;
+        /* "Permission denied" and "stale handle" are no proof that the server cannot reach it. */
+        if (name[0] == '+' || stat(name, &st) == 0 || (errno != ENOENT && errno != ENOTDIR))
+            return err_set(err, ERR_PRECONDITION,
+                           "%s '%s' of production can be reached from this host: a restore here "
+                           "could write to it",
+                           r->names.items[i].kind, name);
+    }
+    if (r->names.dbid != r->recipe->dbid)
+        return err_set(err, ERR_CORRUPT, "the restored control file is of dbid %" PRIu32,
+                       r->names.dbid);
+    return true;
+}
+
+static bool ask_names(struct restore *r, struct err *err)
+{
+    rows_restore_done(&r->names);
+    r->names = (struct rows_restore){0};
+    return run_sql(r->run, "restore-names.sql", NULL, rows_restore, &r->names, err);
+}
+
+static bool add_rename(struct restore *r, struct template_vars *vars, size_t i, struct err *err)
+{
+    char to[PATH_MAX];
+    const struct rows_name *from = &r->names.items[i];
+    if (!str_equal(from->kind, "logfile") && !str_equal(from->kind, "tempfile"))
+        return true;
+    return str_format(to, sizeof to, "%s/%s%" PRIu32 "_%zu.dbf", r->dest, from->kind, from->number,
+                      i) &&
+           template_list_row(vars, "renames", err) &&
+           template_row_text(vars, "renames", "from", from->name, err) &&
+           template_row_text(vars, "renames", "to", to, err);
+}
+
+static bool prepare(struct restore *r, struct err *err)
+{
+    AUTO(template_vars) struct template_vars *vars = run_vars(r->run, err);
+    if (!vars || !template_vars_list(vars, "renames", err) ||
+        !template_vars_flag(vars, "flashback", r->names.flashback, err) ||
+        !template_vars_flag(vars, "tracking", r->names.tracking, err))
+        return false;
+    for (size_t i = 0; i < r->names.count; i++)
+        if (!add_rename(r, vars, i, err))
+            return false;
+    return run_sql(r->run, "restore-prepare.sql", vars, NULL, NULL, err);
+}
+
+/* Before open: any name that leads outside stops the job. Tracking is off by now, its old name
+ * stays. */
+static bool check_names_again(struct restore *r, struct err *err)
+{
+    if (!ask_names(r, err))
+        return false;
+    for (size_t i = 0; i < r->names.count; i++) {
+        const struct rows_name *n = &r->names.items[i];
+        if (!str_equal(n->kind, "tracking") && !is_inside(n->name, r->dest) &&
+            !is_inside(n->name, r->root))
+            return err_set(err, ERR_PRECONDITION, "%s '%s' lies outside the sandbox", n->kind,
+                           n->name);
+    }
+    return true;
+}
+
+/* ---- recovery ---- */
+
+static bool add_path(struct restore *r, struct template_vars *vars, const char *list,
+                     ProtobufCBinaryData path, struct err *err)
+{
+    char full[PATH_MAX];
+    return str_format(full, sizeof full, "%s/%.*s", r->root, (int)path.len,
+                      (const char *)path.data) &&
+           template_list_row(vars, list, err) && template_row_text(vars, list, "path", full, err);
+}
+
+/* The incarnation number as the restored control file counts them; 0 when the current one is right.
+ */
+static bool find_incarnation(const struct restore *r, uint32_t *ret_number, struct err *err)
+{
+    *ret_number = 0;
+    for (size_t i = 0; i < r->names.incarnation_count; i++) {
+        const struct facts_incarnation *inc = &r->names.incarnations[i];
+        if (inc->resetlogs_id != r->recipe->resetlogs_id)
+            continue;
+        if (!str_equal(inc->status, "CURRENT"))
+            *ret_number = inc->number;
+        return true;
+    }
+    return err_set(err, ERR_CORRUPT, "the restored control file does not know incarnation %" PRIu32,
+                   r->recipe->resetlogs_id);
+}
+
+static bool recover(struct restore *r, struct err *err)
+{
+    uint32_t incarnation;
+    AUTO(template_vars) struct template_vars *vars = run_vars(r->run, err);
+    if (!vars || !find_incarnation(r, &incarnation, err) ||
+        !template_vars_list(vars, "files", err) || !template_vars_list(vars, "logs", err) ||
+        !template_vars_number(vars, "until_scn", r->recipe->until_scn, err) ||
+        !template_vars_number(vars, "incarnation_no", incarnation, err) ||
+        !template_vars_flag(vars, "incarnation", incarnation != 0, err))
+        return false;
+    for (size_t i = 0; i < r->recipe->n_files; i++)
+        if (!add_path(r, vars, "files", r->recipe->files[i]->path, err) ||
+            !template_row_number(vars, "files", "file", r->recipe->files[i]->file_no, err))
+            return false;
+    for (size_t i = 0; i < r->recipe->n_logs; i++)
+        if (!add_path(r, vars, "logs", r->recipe->logs[i]->path, err))
+            return false;
+    run_say(r->run, "recovering to SCN %" PRIu64 " (exclusive)", r->recipe->until_scn);
+    return run_rman(r->run, "restore-recipe.rman", vars, err) &&
+           run_rman(r->run, "restore-recover.rman", vars, err);
+}
+
+/* The agent reads the clone's own headers: they, not RMAN's word, are the proof. */
+static bool prove(struct restore *r, struct err *err)
+{
+    Evercopy__V1__ProveCloneRequest request = EVERCOPY__V1__PROVE_CLONE_REQUEST__INIT;
+    request.db_unique_name = (char *)r->run->shim->db->name;
+    request.clone = r->clone->name;
+    request.until_scn = r->recipe->until_scn;
+    AUTO(reply)
+    ProtobufCMessage *message =
+        shim_call(r->run->shim, "Recovery", "ProveClone", &request.base,
+                  &evercopy__v1__prove_clone_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    if (!message)
+        return false;
+    const Evercopy__V1__ProveCloneReply *reply = (const void *)message;
+    if (!reply->proven)
+        return err_set(err, ERR_CORRUPT, "the recovered files do not prove the target: %s",
+                       reply->n_findings ? reply->findings[0] : "no reason given");
+    run_say(r->run, "the files' own headers: %" PRIu32 " datafiles, all at SCN %" PRIu64,
+            reply->files, reply->checkpoint_scn);
+    return true;
+}
+
+static bool open_database(struct restore *r, struct err *err)
+{
+    AUTO(template_vars) struct template_vars *vars = run_vars(r->run, err);
+    struct rows_opened opened = {0};
+    bool ok = vars && template_vars_flag(vars, "cdb", r->recipe->cdb, err) &&
+              run_sql(r->run, "restore-open.sql", vars, rows_opened, &opened, err);
+    if (ok)
+        run_say(r->run, "database open %s as instance %s", opened.open_mode, r->sid);
+    rows_opened_done(&opened);
+    return ok;
+}
+
+static bool run_restore(struct restore *r, struct err *err)
+{
+    return run_probe_home(r->run, err) && make_sandbox(r, err) && make_clone(r, err) &&
+           name_instance(r, err) && start_instance(r, err) && ask_names(r, err) &&
+           check_fences(r, err) && prepare(r, err) && recover(r, err) && prove(r, err) &&
+           check_names_again(r, err) && open_database(r, err);
+}
+
+static void give_up(struct restore *r)
+{
+    struct err err = {0};
+    run_forget_stop(); /* the shutdown itself must not be cancelled by the signal that led here */
+    if (r->started && !run_sql(r->run, "shutdown.sql", NULL, NULL, NULL, &err)) {
+        run_say(r->run, "the sandbox instance %s may still be up (%s): clone and sandbox '%s' stay",
+                r->sid, err.text, r->dest);
+        return;
+    }
+    drop_clone(r);
+    if (r->made_dest && !sys_remove_tree(r->dest, &err))
+        run_say(r->run, "sandbox '%s' is left behind: %s", r->dest, err.text);
+}
+
+int verb_restore(const struct shim_options *options, const char *db)
+{
+    AUTO(shim) struct shim shim = {0};
+    AUTO(run) struct run run = {.shim = &shim, .phase = "restore"};
+    AUTO(restore) struct restore r = {.run = &run};
+    struct err err = {0};
+    char time[48];
+    run_catch_signals();
+    if (!shim_open(&shim, options, db, &err) || !run_restore(&r, &err)) {
+        if (shim.db)
+            give_up(&r);
+        return shim_report(&shim, db, "restore", &err);
+    }
+    shim_time(r.recipe->until_time_us, 0, time);
+    printf("restored %s to SCN %" PRIu64 " (%s): instance %s, sandbox %s\n", db,
+           r.recipe->until_scn, time, r.sid, r.dest);
+    printf("when done: shut the instance down, then 'evercopy clone drop %s %s' and remove %s\n",
+           db, r.clone->name, r.dest);
+    return 0;
+}

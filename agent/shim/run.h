@@ -1,0 +1,68 @@
+/* One backup run on the database host: its tools, its log, its facts. Used by the phases in
+ * backup.c. */
+#pragma once
+#include "agent/oracle/facts.h"
+#include "agent/shim/rman.h"
+#include "agent/shim/rows.h"
+#include "agent/shim/shim.h"
+#include "agent/shim/sqlplus.h"
+#include "agent/shim/template.h"
+
+enum { RUN_LINES_MAX = 100000, RUN_BATCH_LINES = 200 };
+
+struct run {
+    struct shim *shim;
+    struct oratab_home home;
+    struct rows_probe probe;
+    struct facts *facts;  /* of the phase that is on */
+    struct facts *before; /* as the run began: headers, files */
+    struct rmanlog *log;
+    char job[40]; /* "" until the agent granted the run */
+    uint64_t token;
+    bool first_run, slow_snapshot;
+    char base_snapshot[128];
+    uint64_t base_start_scn;
+    uint32_t *suspects; /* whole list as it stands now */
+    size_t suspect_count;
+    struct rows_logs holes;  /* logs that are nowhere any more */
+    struct rows_logs copied; /* logs RMAN was told to copy in this run */
+    const char *phase;
+    char next[256];    /* what the operator can do about a failure */
+    char warning[256]; /* the run is good, but */
+    char **lines;      /* not yet taken by the agent */
+    size_t line_count, line_capacity;
+    uint64_t first_line; /* number of lines[0] */
+    uint64_t sent_ms;
+    bool agent_gone; /* lines wait, RMAN goes on */
+};
+
+/* Set by SIGTERM, SIGINT, SIGHUP; the running tool is then stopped in order. */
+bool run_is_stopped(void *arg);
+void run_catch_signals(void);
+/* For what must still be done after a stop. */
+void run_forget_stop(void);
+
+void run_done(struct run *run);
+OWN_DEFINE_INPLACE(run, struct run, run_done);
+
+/* A line of the job's log; control signs are kept out of the terminal. */
+void run_say(struct run *run, const char *fmt, ...) PRINTF(2, 3);
+/* Sends waiting lines; trouble with the agent is remembered, not an error. */
+void run_flush(struct run *run);
+
+/* Renders and runs a SQL template; rows may be NULL. */
+bool run_sql(struct run *run, const char *template_name, const struct template_vars *vars,
+             bool (*row)(void *arg, char *row, struct err *err), void *row_arg, struct err *err)
+    MUST;
+/* Renders and runs an RMAN template; output goes to the job's log and the classifier. */
+bool run_rman(struct run *run, const char *template_name, const struct template_vars *vars,
+              struct err *err) MUST;
+/* Vars every template may name: run, area, tag, cf_tag, cdb, noncdb. */
+struct template_vars *run_vars(struct run *run, struct err *err) MUST;
+/* Finds Oracle's home; asks nothing of an instance. */
+bool run_probe_home(struct run *run, struct err *err) MUST;
+/* Finds Oracle's home, asks instance and release. */
+bool run_probe(struct run *run, struct err *err) MUST;
+/* Asks the whole fact sheet; moments of `earlier` are carried over. */
+struct facts *run_facts(struct run *run, const char *phase, const struct facts *earlier,
+                        struct err *err) MUST;

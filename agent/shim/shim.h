@@ -1,0 +1,74 @@
+/* What every verb needs: configuration, the agent, the way to print. */
+#pragma once
+#include "agent/base/json.h"
+#include "agent/base/str.h"
+#include "agent/config/config.h"
+#include "agent/rpc/client.h"
+#include "agent/shim/oratab.h"
+#include "agent/shim/verdict.h"
+
+#define SHIM_CONFIG_PATH "/etc/evercopy/evercopy.conf"
+enum { SHIM_CALL_MS = 60000, SHIM_SNAPSHOT_MS = 6 * 3600 * 1000 };
+
+struct shim_options {
+    const char *config; /* NULL: SHIM_CONFIG_PATH */
+    const char *agent;  /* HOST:PORT, over the configured one */
+    const char *oratab; /* NULL: /etc/oratab */
+    bool json, quiet, apply, allow_full, strict, follow, keep, validate_all;
+    const char *to, *scn, *snapshot, *dest, *sid, *name, *purpose, *lease, *file, *limit;
+};
+
+struct shim {
+    const struct shim_options *options;
+    struct config_shim *config;
+    const struct config_database *db; /* NULL for verbs without one */
+    struct rpc_client *client;        /* made at the first call */
+};
+
+/* Loads the configuration; db_name NULL for verbs over all databases. */
+bool shim_open(struct shim *shim, const struct shim_options *options, const char *db_name,
+               struct err *err) MUST;
+void shim_close(struct shim *shim);
+OWN_DEFINE_INPLACE(shim, struct shim, shim_close);
+
+/* Unary call; the reply is freed with shim_free_reply. NULL with the agent's error. */
+ProtobufCMessage *shim_call(struct shim *shim, const char *service, const char *method,
+                            const ProtobufCMessage *request,
+                            const ProtobufCMessageDescriptor *output, uint64_t timeout_ms,
+                            struct err *err) MUST;
+void shim_free_reply(ProtobufCMessage *reply);
+OWN_DEFINE(reply, ProtobufCMessage, shim_free_reply);
+bool shim_connect(struct shim *shim, struct err *err) MUST;
+/* A short call that changes nothing: is the agent there, and does it take our certificate? */
+bool shim_is_answering(struct shim *shim, struct err *err) MUST;
+
+/* A random idempotency key; ret holds 33. */
+void shim_key(char ret[33]);
+/* "2026-11-21 14:32:07 +01:00"; "-" for 0. */
+void shim_time(uint64_t us, int offset_min, char ret[48]);
+/* "1.5 GiB"; "unknown" for UINT64_MAX. */
+void shim_bytes(uint64_t bytes, char ret[32]);
+const char *shim_verdict_word(int wire_verdict); /* "ok", "WARNING", "FAILED", "could not tell" */
+/* Prints a document to stdout and releases it; false when it cannot be written. */
+bool shim_print_json(json_t *doc, struct err *err) MUST;
+/* The error line of a verb that failed before or without a run; returns the exit code. */
+int shim_report(const struct shim *shim, const char *db, const char *phase, const struct err *err);
+
+/* The verbs: exit code out, everything said. words are what followed the verb. */
+int verb_backup(const struct shim_options *options, const char *db);
+int verb_setup(const struct shim_options *options, const char *db);
+int verb_status(const struct shim_options *options, const char *db);
+int verb_window(const struct shim_options *options, const char *db);
+int verb_snapshots(const struct shim_options *options, const char *db);
+int verb_jobs(const struct shim_options *options, const char *db);
+int verb_log(const struct shim_options *options, const char *job);
+int verb_clones(const struct shim_options *options, const char *db);
+int verb_clone_create(const struct shim_options *options, const char *db, const char *name);
+int verb_clone_drop(const struct shim_options *options, const char *db, const char *name);
+int verb_restore(const struct shim_options *options, const char *db);
+int verb_identify(const struct shim_options *options, const char *const *files, size_t count);
+int verb_validate_file(const struct shim_options *options, const char *file);
+
+/* The target of --to or --scn: one of the two is set in ret. A time without Z is the database's
+ * own, asked of the agent. INVALID when neither or both are given. */
+bool shim_target(struct shim *shim, uint64_t *ret_scn, uint64_t *ret_time_us, struct err *err) MUST;

@@ -1,0 +1,21 @@
+-- The fact sheet: what only the database can say. Names come last in a row: they may hold any sign but a line end.
+select 'EC|database|'||dbid||'|'||name||'|'||db_unique_name||'|'||database_role||'|'||open_mode||'|'||log_mode||'|'||to_char(current_scn)||'|'||to_char(resetlogs_change#)||'|'||to_char(resetlogs_time,'YYYY-MM-DD HH24:MI:SS')||'|'||force_logging||'|'||flashback_on||'|'||platform_name from v$database;
+@if cdb: select 'EC|cdb|'||cdb from v$database;
+select 'EC|now|'||to_char(current_scn)||'|'||to_char(systimestamp,'YYYY-MM-DD HH24:MI:SS TZH:TZM') from v$database;
+select 'EC|incarnation|'||incarnation#||'|'||to_char(resetlogs_change#)||'|'||resetlogs_id||'|'||to_char(prior_resetlogs_change#)||'|'||prior_incarnation#||'|'||status from v$database_incarnation order by incarnation#;
+select 'EC|thread|'||thread#||'|'||status||'|'||enabled||'|'||sequence#||'|'||to_char(enable_change#)||'|'||to_char(disable_change#)||'|'||last_redo_sequence#||'|'||to_char(last_redo_change#)||'|'||instance from v$thread order by thread#;
+@if cdb: select 'EC|pdb|'||con_id||'|'||dbid||'|'||open_mode||'|'||name from v$pdbs order by con_id;
+@if cdb: select 'EC|file|'||d.file#||'|'||d.con_id||'|'||d.ts#||'|'||d.rfile#||'|'||to_char(d.creation_change#)||'|'||d.status||'|'||d.enabled||'|'||to_char(d.checkpoint_change#)||'|'||to_char(d.last_change#)||'|'||to_char(d.offline_change#)||'|'||to_char(d.online_change#)||'|'||to_char(d.unrecoverable_change#)||'|'||to_char(d.unrecoverable_time,'YYYY-MM-DD HH24:MI:SS')||'|'||d.plugged_in||'|'||to_char(d.plugin_change#)||'|'||d.foreign_dbid||'|'||d.blocks||'|'||d.block_size||'|'||d.name from v$datafile d order by d.file#;
+@if noncdb: select 'EC|file|'||d.file#||'|0|'||d.ts#||'|'||d.rfile#||'|'||to_char(d.creation_change#)||'|'||d.status||'|'||d.enabled||'|'||to_char(d.checkpoint_change#)||'|'||to_char(d.last_change#)||'|'||to_char(d.offline_change#)||'|'||to_char(d.online_change#)||'|'||to_char(d.unrecoverable_change#)||'|'||to_char(d.unrecoverable_time,'YYYY-MM-DD HH24:MI:SS')||'|'||d.plugged_in||'|'||to_char(d.plugin_change#)||'|'||d.foreign_dbid||'|'||d.blocks||'|'||d.block_size||'|'||d.name from v$datafile d order by d.file#;
+select 'EC|header|'||file#||'|'||to_char(checkpoint_change#)||'|'||fuzzy||'|'||recover||'|'||error from v$datafile_header order by file#;
+@if cdb: select 'EC|tablespace|'||con_id||'|'||ts#||'|'||bigfile||'|'||name from v$tablespace order by con_id, ts#;
+@if noncdb: select 'EC|tablespace|0|'||ts#||'|'||bigfile||'|'||name from v$tablespace order by ts#;
+@if cdb: select 'EC|encrypted|'||con_id||'|'||ts# from v$encrypted_tablespaces order by con_id, ts#;
+@if noncdb: select 'EC|encrypted|0|'||ts# from v$encrypted_tablespaces order by ts#;
+select 'EC|tempfile|'||file#||'|'||bytes||'|'||name from v$tempfile order by file#;
+select 'EC|logfile|'||f.group#||'|'||l.thread#||'|'||l.bytes||'|'||l.blocksize||'|'||l.status||'|'||f.member from v$logfile f, v$log l where l.group# = f.group# order by f.group#, f.member;
+select 'EC|controlfile|'||name from v$controlfile;
+select 'EC|dest|'||dest_id||'|'||status||'|'||target||'|'||binding||'|'||destination from v$archive_dest where status <> 'INACTIVE' order by dest_id;
+select 'EC|copy|'||file#||'|'||to_char(creation_change#)||'|'||to_char(checkpoint_change#)||'|'||to_char(absolute_fuzzy_change#)||'|'||to_char(recovery_fuzzy_change#)||'|'||status||'|'||incremental_level||'|'||tag||'|'||recid||'|'||stamp||'|'||name from v$datafile_copy where status in ('A','X') order by file#, recid;
+select 'EC|parameter|'||name||'|'||value from v$parameter where name in ('compatible','db_block_size','db_name','db_unique_name','db_files','undo_tablespace','undo_management','enable_pluggable_database','db_domain','spfile','db_recovery_file_dest','db_recovery_file_dest_size','control_file_record_keep_time','archive_lag_target','nls_characterset') order by name;
+select 'EC|tracking|'||status||'|'||filename from v$block_change_tracking;

@@ -1,0 +1,2 @@
+-- Archived logs the database knows above an SCN; the agent says which of them the area lacks.
+select distinct 'EC|log|'||thread#||'|'||sequence#||'|'||resetlogs_id||'|'||to_char(first_change#)||'|'||to_char(next_change#) from v$archived_log where next_change# > {{from_scn}} and archived = 'YES' and deleted = 'NO' and status = 'A' and resetlogs_change# = (select resetlogs_change# from v$database);

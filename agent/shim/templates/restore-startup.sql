@@ -1,0 +1,1 @@
+startup nomount pfile='{{pfile}}'

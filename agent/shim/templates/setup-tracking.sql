@@ -1,0 +1,1 @@
+alter database enable block change tracking using file '{{file}}';

@@ -1,0 +1,105 @@
+#!/bin/bash
+# Prints the figures, a row each: name, ours, peer, peer's value, times better, floor; tabs between.
+#   tests/bench/run.sh BUILD_DIR
+set -u
+cd "$(dirname "$0")/../.."
+build=$1
+work=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-bench.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+status=0
+tell() { echo "bench: $1" >&2; }
+row() { (IFS=$'\t'; printf '%s\n' "$*"); }
+skip() { row "$1" "SKIPPED ($2)" - - - "$3"; }
+median() { sort -g | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }
+# Seconds of a command, the median of five after one to warm up.
+seconds_of() {
+    local i
+    "$@" >/dev/null || return 1
+    for i in 1 2 3 4 5; do
+        local start=$EPOCHREALTIME
+        "$@" >/dev/null
+        awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN {printf "%.6f\n", b - a}'
+    done | median
+}
+calc() { awk "BEGIN {printf \"$1\", $2}"; }
+sim() { "$build/oracle-sim" "$1" --home "$work/ora" --sid BENCH "${@:2}" >/dev/null; }
+
+cpu=$(sed -nE 's/^model name[^:]*: (.*)/\1/p' /proc/cpuinfo | head -n 1)
+echo "# machine: ${cpu:-$(uname -m)}, $(nproc) cores, kernel $(uname -r), load $(cut -d' ' -f1 /proc/loadavg)"
+
+# ---- a database: small files, one of nearly 1 GiB (larger than any cache), one long log ----
+mkdir "$work/db"
+if ! { sim create --dbdir "$work/db" --blocks 160 --log-blocks 600000 &&
+    sim add-file --blocks 130000 && sim work --changes 60000 && sim switch; }; then
+    tell 'the simulator could not make a database'
+    exit 1
+fi
+largest() { find "$work/db" -name "$1" -type f -printf '%s\t%p\n' | sort -n | tail -n 1; }
+IFS=$'\t' read -r data_bytes data < <(largest '*.dbf')
+IFS=$'\t' read -r log_bytes log < <(largest '*.arc')
+
+# The peers read the same bytes, warm in the page cache; ours has them in memory, so both are CPU.
+if figures=$("$build/tests/bench/bench_block" "$data" "$log"); then
+    ours=$(sed -nE 's/^block_verify_gbs //p' <<<"$figures")
+    for peer in 'xxhsum -H2' cksum; do
+        name=block_verify.vs_${peer%% *}
+        # shellcheck disable=SC2086 # the peer's option is a word of its own
+        if command -v "${peer%% *}" >/dev/null && spent=$(seconds_of $peer "$data"); then
+            theirs=$(calc %.2f "$data_bytes / $spent / 1e9")
+            row "$name" "$ours GB/s" "$peer" "$theirs GB/s" "$(calc %.2f "$ours / $theirs")" '3 GB/s'
+        else
+            row "$name" "$ours GB/s" "$peer" 'not here' - '3 GB/s'
+        fi
+    done
+    echo "# log_check: a log of $(calc %.1f "$log_bytes / 1048576") MiB, again and again to 256 MiB"
+    row log_check "$(sed -nE 's/^log_check_gbs //p' <<<"$figures") GB/s" - - - -
+else
+    tell 'bench_block failed'
+    status=1
+fi
+rm -f "$data"
+
+# ---- 10,000 genuine files: the simulator's own, linked; each link is opened and read as a file ----
+tree=$work/tree
+mkdir "$tree"
+mapfile -t genuine < <(find "$work/db" -type f -size +1 -size -4096k \( -name '*.dbf' -o -name '*.arc' -o -name '*.ctl' \) | sort)
+count=0
+while [ "$count" -lt 10000 ]; do
+    dir=$tree/$((count / 500))
+    mkdir "$dir"
+    for i in $(seq 500); do
+        from=${genuine[$((i % ${#genuine[@]}))]}
+        printf '%s\0%s\0' "$from" "$dir/$i.${from##*.}"
+    done | xargs -0 -n 2 -P 2 ln || exit 1
+    count=$((count + 500))
+done
+if figures=$("$build/tests/bench/bench_manifest" "$tree" 5); then
+    ours=$(sed -nE 's/^manifest_s //p' <<<"$figures")
+    theirs=$(seconds_of find "$tree" -type f -size +1)
+    row "manifest_$(sed -nE 's/^manifest_files //p' <<<"$figures")" "$ours s" 'find -size' \
+        "$(calc %.3f "$theirs") s" "$(calc %.3f "$theirs / $ours")" -
+else
+    tell 'bench_manifest failed'
+    status=1
+fi
+rm -rf "$tree"
+
+# ---- the main job ----
+if [ "$(id -u)" != 0 ]; then
+    skip demo 'needs root' '120 s'
+else
+    start=$EPOCHREALTIME
+    if timeout 150 tests/demo/demo.sh "$build" >"$work/demo.log" 2>&1; then
+        row demo "$(calc %.1f "$EPOCHREALTIME - $start") s" - - - '120 s'
+    else
+        why=$(grep -m 1 -E '^(demo:|SKIPPED)' "$work/demo.log" || echo 'no reason given')
+        skip demo "$why" '120 s'
+        case $why in SKIPPED*) ;; *) status=1 ;; esac
+    fi
+fi
+
+for program in evercopy evercopyd; do
+    strip -o "$work/$program" "$build/$program"
+    row "size_$program" "$(stat -c %s "$work/$program") bytes" - - - -
+done
+exit "$status"

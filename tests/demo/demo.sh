@@ -1,0 +1,170 @@
+#!/bin/bash
+# The main job, shown: setup, three runs, the window, a restore compared block for block, a merge that
+# fails half-way. Mounts a scratch XFS in a private namespace. Exit status 0: everything was as it must.
+set -u
+here=$(cd "$(dirname "$0")/../.." && pwd)
+bin=$(cd "$1" && pwd)
+if [ "${2:-}" != inside ]; then
+    if [ "$(id -u)" != 0 ]; then
+        if sudo -n true 2>/dev/null; then exec sudo -n "$0" "$@"; fi
+        echo "demo: it mounts a scratch XFS and so needs root or sudo" >&2
+        exit 1
+    fi
+    work=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-demo.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    "$here/tests/lib/in-scratch-xfs.sh" 3G "$work/xfs" "$0" "$bin" inside "$work"
+    exit $?
+fi
+
+work=$3
+agent_pid=
+bold= dim= off=
+if [ -t 1 ]; then bold=$(printf '\033[1m') dim=$(printf '\033[2m') off=$(printf '\033[0m'); fi
+finish() {
+    status=$?
+    if [ -n "$agent_pid" ] && kill -0 "$agent_pid" 2>/dev/null; then
+        kill "$agent_pid"
+        wait "$agent_pid"
+    fi
+    if [ "$status" != 0 ]; then
+        echo "--- the agent's log ---"
+        tail -n 40 "$work/agent.log"
+    fi
+    exit "$status"
+}
+trap finish EXIT
+title() { printf '\n%s== %s%s\n' "$bold" "$1" "$off"; }
+say() { printf '%s%s%s\n' "$dim" "$1" "$off"; }
+die() { printf 'demo: %s\n' "$1" >&2; exit 1; }
+must() { "$@" || die "failed: $*"; }
+sim() { "$bin/oracle-sim" "$@" --home "$work/ora" --sid ORCL; }
+# As DBMS_SCHEDULER starts an external job: empty environment, no stdin, no terminal.
+as_scheduler() { env -i setsid -w "$bin/evercopy" "$@" --config "$work/etc/dbhost1.conf" </dev/null; }
+operator() { env -i "$bin/evercopy" "$@" --config "$work/etc/operator.conf"; }
+# The restore host is another machine: production's own files are not there.
+on_restore_host() {
+    unshare -m sh -c 'mount --make-rprivate / && mount -t tmpfs none "$1" && shift && exec "$@"' sh \
+        "$work/prod/oradata" env -i "$bin/evercopy" "$@" --config "$work/etc/operator.conf"
+}
+scn_of() { sim scn | cut -d' ' -f1; }
+
+title "A storage box: its own certificate authority, the agent over mutual TLS"
+mkdir -p "$work/xfs/storage" "$work/etc" "$work/state" "$work/ora"
+cat >"$work/etc/evercopyd.conf" <<CONF
+[agent]
+listen = 127.0.0.1:0
+state = $work/state
+pki = $work/pki
+verify = full
+[storage box]
+driver = reflink
+root = $work/xfs/storage
+[database ORCL]
+storage = box
+CONF
+must "$bin/evercopyd" --config "$work/etc/evercopyd.conf" init --name localhost --name 127.0.0.1
+must "$bin/evercopyd" --config "$work/etc/evercopyd.conf" enroll dbhost1 --role dbhost --db ORCL --out "$work/etc"
+must "$bin/evercopyd" --config "$work/etc/evercopyd.conf" enroll operator --role operator --out "$work/etc"
+"$bin/evercopyd" --config "$work/etc/evercopyd.conf" serve --port-file "$work/port" 2>"$work/agent.log" &
+agent_pid=$!
+for _ in $(seq 100); do
+    [ -s "$work/port" ] && break
+    kill -0 "$agent_pid" 2>/dev/null || die "the agent did not start"
+    sleep 0.1
+done
+for who in dbhost1 operator; do
+    cat >"$work/etc/$who.conf" <<CONF
+[generic]
+agent = 127.0.0.1:$(cat "$work/port")
+ca = $work/etc/ca.crt
+cert = $work/etc/$who.crt
+key = $work/etc/$who.key
+backupdest = $work/xfs/storage/volumes
+oraclehome = $work/ora
+zone = Europe/Vienna
+[autorestore]
+autorestoredestination = $work/sandbox
+[ORCL]
+CONF
+done
+
+title "A database with genuine block layouts (simulated: there is no Oracle here)"
+must sim create --dbdir "$work/prod" --db-name ORCL --unique-name ORCL --files 5 --blocks 2000 --zone +01:00 --churn 25
+must sim work --changes 800
+
+title "evercopy setup: first what is to be done, then --apply"
+must as_scheduler setup ORCL
+must as_scheduler setup ORCL --apply
+
+for day in 1 2 3; do
+    title "Backup run $day, started as DBMS_SCHEDULER starts an external job"
+    must as_scheduler backup ORCL 2>/dev/null # stderr says the same verdict again
+    [ "$day" = 3 ] && break
+    must sim work --changes 400 >/dev/null
+    if [ "$day" = 2 ]; then
+        target=$(scn_of)
+        say "the moment we shall ask for: SCN $target, between this run's 'post' and the next 'pre'"
+        must sim work --changes 400 >/dev/null
+    fi
+done
+
+title "How it stands, and which moments can be reached"
+must operator status ORCL
+must operator window ORCL
+must operator snapshots ORCL
+say 'what a file in the area is, by its own header:'
+must env -i "$bin/evercopy" identify "$(ls -d "$work"/xfs/storage/volumes/ORCL/data_*FNO-1_* | head -n 1)"
+
+title "A restore to SCN $target on another host: thin clone, sandbox instance, opened read only"
+must on_restore_host restore ORCL --scn "$target" --sid DRILL --name drill
+must operator clones ORCL
+say "block for block against the truth of that moment:"
+must sim compare --scn "$target" --instance DRILL
+say "and the referee can say no: the same database against the moment after it"
+if sim compare --scn $((target + 60)) --instance DRILL >"$work/differs.txt"; then
+    die "the comparison sees no difference where there must be one"
+fi
+head -n 1 "$work/differs.txt"
+ORACLE_HOME=$work/ora ORACLE_SID=DRILL "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null <<SQL
+shutdown abort
+exit
+SQL
+must operator clone drop ORCL drill
+rm -rf "$work/sandbox"
+
+title "A merge that fails half-way: the disk is full in the midst of it"
+must sim work --changes 300 >/dev/null
+must sim inject merge-enospc --after-blocks 40
+as_scheduler backup ORCL 2>"$work/stderr.txt"
+code=$?
+say "exit code $code, first line of stderr:"
+head -n 1 "$work/stderr.txt"
+[ "$code" = 161 ] || die "exit code $code, expected 161"
+head -n 1 "$work/stderr.txt" | grep -q '^FAILED ORCL merge: ' || die "the first line does not name the merge"
+[ "$(head -n 1 "$work/stderr.txt" | wc -c)" -le 161 ] || die "the first line is too long for the scheduler"
+say "from the run's log, kept by the agent:"
+operator log "$(sed -nE 's/.*\[run ([^]]*)\].*/\1/p' "$work/stderr.txt" | head -n 1)" >"$work/log.txt" || die 'the log cannot be read'
+grep -aE 'RMAN-0|ORA-' "$work/log.txt" | tail -n 6
+operator status ORCL
+[ $? = 161 ] || die "status is not red"
+say "the older point is still recoverable:"
+must on_restore_host restore ORCL --scn "$target" --sid DRILL --name drill --quiet
+must sim compare --scn "$target" --instance DRILL
+ORACLE_HOME=$work/ora ORACLE_SID=DRILL "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null <<SQL
+shutdown abort
+exit
+SQL
+must operator clone drop ORCL drill
+rm -rf "$work/sandbox"
+
+title "The next run heals it"
+must as_scheduler backup ORCL 2>/dev/null
+must operator status ORCL
+
+title "All cleaned up"
+kill "$agent_pid"
+wait "$agent_pid"
+agent_pid=
+[ -z "$(find "$work/xfs/storage" -name '.tmp*' -print -quit)" ] || die "something half-made was left behind"
+[ -z "$(ls "$work/xfs/storage/clones/ORCL" 2>/dev/null)" ] || die "a clone was left behind"
+say "nothing half-made, no clone, no process is left"

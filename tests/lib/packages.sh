@@ -1,0 +1,30 @@
+#!/bin/sh
+# Makes sure the named groups of Debian packages are there; installs what is missing when it may.
+set -eu
+build='gcc make pkg-config libuv1-dev libnghttp2-dev libmbedtls-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libsqlite3-dev libjansson-dev libxxhash-dev xfsprogs util-linux mount'
+test='libcriterion-dev clang-format clang-tidy cppcheck xxhash python3-grpcio openssl libclang-rt-14-dev clang e2fsprogs'
+want=
+for group in "$@"; do
+    case $group in
+    build) want="$want $build" ;;
+    test) want="$want $test" ;;
+    *) echo "packages.sh: no group '$group'" >&2; exit 2 ;;
+    esac
+done
+missing=
+for p in $want; do
+    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+sudo=
+if [ "$(id -u)" != 0 ]; then
+    if ! sudo -n true 2>/dev/null; then
+        echo "missing packages:$missing" >&2
+        echo "hint: run as root: apt-get install$missing" >&2
+        exit 1
+    fi
+    sudo='sudo -n'
+fi
+echo "installing with apt-get:$missing"
+$sudo apt-get update -qq
+DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
