@@ -6,6 +6,8 @@ set -u
 cd "$(dirname "$0")/.."
 flavour=$1
 part=${2:-}
+kept=$flavour/failed
+rm -rf "$kept"
 out=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-test.XXXXXX")
 trap 'rm -rf "$out"' EXIT
 chmod 755 "$out" # tests drop root and must still reach their folders
@@ -56,8 +58,9 @@ for code_file in "$out"/logs/*.code; do
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     [ "$s" = 0 ] || grep -aE '^SKIPPED ' "$log"
     if [ "$f" != 0 ]; then
-        echo "FAILED $name (exit $code)"
-        grep -avE '^\[PASS\]|^\[RUN ' "$log" | tail -n 40 | sed 's/^/    /'
+        echo "FAILED $name (exit $code), whole log: $kept/${log##*/}"
+        mkdir -p "$kept" && cp "$log" "$kept/"
+        { grep -aE -A 20 '^not ok |^\[FAIL\]|^\[----\]' "$log" || tail -n 60 "$log"; } | head -n 80 | sed 's/^/    /'
     fi
 done
 for report in "$out"/san/*; do

@@ -288,15 +288,15 @@ step_is() {
 }
 # In the background; its id is the shim's own, so that signals meet it.
 backup_in_background() {
-    bare_exec "$bin/evercopy" backup "$1" --config "$work/etc/host-$1.shim.conf" </dev/null >"$work/$1.bg.out" 2>"$work/$1.bg.err" &
+    bare_exec "$bin/evercopy" backup "$1" --config "$work/etc/host-$1.shim.conf" </dev/null >"$work/$lane.$1.bg.out" 2>"$work/$lane.$1.bg.err" &
     bg=$!
     world_own "$bg"
 }
 a_second_run_leaves_with_a_warning() {
-    sim HUNG inject hang --at merge
+    sim HUNG inject hang --at merge || { saw "no hang injected"; return 1; }
     work HUNG
     backup_in_background HUNG
-    within 30 step_is HUNG merge || { saw "the first run did not come to its merge: $(tail -n 3 "$work/HUNG.bg.out")"; return 1; }
+    within 30 step_is HUNG merge || { saw "the first run did not come to its merge: $(tail -n 3 "$work/$lane.HUNG.bg.out")"; return 1; }
     backup HUNG
     exits 0 && first_line '^WARNING HUNG begin: already running since .* on host ' || return 1
     backup HUNG --strict
@@ -307,7 +307,7 @@ a_stop_signal_ends_a_hung_run_in_order() {
     kill -TERM "$bg"
     within 75 gone "$bg" || { saw "it is still there"; return 1; }
     wait "$bg"
-    code=$? err=$work/HUNG.bg.err out=$work/HUNG.bg.out
+    code=$? err=$work/$lane.HUNG.bg.err out=$work/$lane.HUNG.bg.out
     exits 164 && first_line '^STOPPED HUNG merge: ' && no_child_is_left HUNG
     local status=$?
     err=$work/$lane.err out=$work/$lane.out

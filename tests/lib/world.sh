@@ -299,6 +299,9 @@ try() {
         echo "not ok $1: ${seen:-it ended with an error}"
         sed 's/^/#   out: /' "$out" 2>/dev/null | tail -n 12
         sed 's/^/#   err: /' "$err" 2>/dev/null | tail -n 5
+        for background in "$work/$lane".*.bg.out "$work/$lane".*.bg.err; do
+            [ -s "$background" ] && tail -n 12 "$background" | sed "s|^|#   ${background##*/}: |"
+        done
     fi
 }
 
