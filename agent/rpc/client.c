@@ -14,6 +14,7 @@
 
 enum {
     CONNECT_DEFAULT_MS = 5000,
+    HANDSHAKE_TRIES = 3,
     CALL_DEFAULT_MS = 60000,
     GRACE_MS = 1000, /* the server's own verdict on a deadline is the better one to show */
 };
@@ -157,9 +158,11 @@ static bool shake_hands(struct rpc_client *client, struct tls *tls, uint64_t dea
     }
 }
 
-static struct h2 *open_connection(struct rpc_client *client, struct err *err)
+/* ret_again: the agent is there, but let the handshake go; it does so with some of many at once. */
+static struct h2 *open_connection(struct rpc_client *client, uint64_t deadline_ms, bool *ret_again,
+                                  struct err *err)
 {
-    uint64_t deadline_ms = clock_mono_ms() + client->connect_timeout_ms;
+    *ret_again = false;
     AUTO(fd) int fd = sock_connect(client->host, client->port, deadline_ms, err);
     if (fd < 0)
         return NULL;
@@ -167,11 +170,25 @@ static struct h2 *open_connection(struct rpc_client *client, struct err *err)
     if (!tls)
         return NULL;
     fd = -1;
-    if (!shake_hands(client, tls, deadline_ms, err))
+    if (!shake_hands(client, tls, deadline_ms, err)) {
+        *ret_again = err->code == ERR_UNAVAILABLE && clock_mono_ms() < deadline_ms;
         return NULL;
+    }
     struct h2 *h2 = h2_new(TLS_CLIENT, tls, &client_handler, client, err);
     if (h2)
         TAKE(tls);
+    return h2;
+}
+
+static struct h2 *connect_patiently(struct rpc_client *client, struct err *err)
+{
+    uint64_t deadline_ms = clock_mono_ms() + client->connect_timeout_ms;
+    struct h2 *h2 = NULL;
+    bool again = true;
+    for (int left = HANDSHAKE_TRIES; !h2 && again && left > 0; left--) {
+        err_clear(err);
+        h2 = open_connection(client, deadline_ms, &again, err);
+    }
     return h2;
 }
 
@@ -198,7 +215,7 @@ static bool ensure_connected(struct rpc_client *client, struct err *err)
     if (client->h2)
         return true;
     struct err reason = {0};
-    client->h2 = open_connection(client, &reason);
+    client->h2 = connect_patiently(client, &reason);
     return client->h2 || fail_connect(client, &reason, err);
 }
 
