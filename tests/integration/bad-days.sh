@@ -531,7 +531,7 @@ storage_and_list_agree() {
 }
 an_agent_killed_at_any_moment_heals() {
     local round rounds=${EVERCOPY_LONG:+20} tenths t
-    for ((round = 1; round <= ${rounds:-5}; round++)); do
+    for ((round = 1; round <= ${rounds:-3}; round++)); do
         work DIE 40
         backup_in_background DIE
         tenths=$((RANDOM % 22))
