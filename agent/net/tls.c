@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <mbedtls/net_sockets.h>
+#include <mbedtls/sha256.h>
 #include <mbedtls/ssl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -146,6 +147,24 @@ struct tls_context *tls_context_new(enum tls_side side, const struct tls_files *
         return NULL;
     }
     return TAKE(context);
+}
+
+bool tls_context_digest(const struct tls_context *context, const char *text, uint8_t ret[32],
+                        struct err *err)
+{
+    mbedtls_sha256_context sha;
+    mbedtls_sha256_init(&sha);
+    int rc = mbedtls_sha256_starts_ret(&sha, 0);
+    if (rc == 0)
+        rc = mbedtls_sha256_update_ret(&sha, (const uint8_t *)text, strlen(text) + 1);
+    if (rc == 0)
+        rc = mbedtls_sha256_update_ret(&sha, context->cert.raw.p, context->cert.raw.len);
+    for (const mbedtls_x509_crt *ca = &context->ca; rc == 0 && ca; ca = ca->next)
+        rc = mbedtls_sha256_update_ret(&sha, ca->raw.p, ca->raw.len);
+    if (rc == 0)
+        rc = mbedtls_sha256_finish_ret(&sha, ret);
+    mbedtls_sha256_free(&sha);
+    return rc == 0 || crypto_failed(err, ERR_INTERNAL, rc, "digest of a certificate");
 }
 
 static int bio_send(void *arg, const unsigned char *bytes, size_t len)

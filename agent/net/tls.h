@@ -20,6 +20,12 @@ void tls_context_ref(struct tls_context *context);
 void tls_context_free(struct tls_context *context);
 OWN_DEFINE(tls_context, struct tls_context, tls_context_free);
 
+/* A digest of our certificate, the authorities we trust, and a text: what a kept session belongs
+ * to.
+ */
+bool tls_context_digest(const struct tls_context *context, const char *text, uint8_t ret[32],
+                        struct err *err) MUST;
+
 /* Who is at the other end, from the verified certificate. */
 struct tls_peer {
     char cn[128];
