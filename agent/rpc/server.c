@@ -233,6 +233,8 @@ static bool conn_open(struct rpc_server *server, struct tls **tls, const char *a
     conn->server = server;
     conn->heard_ms = conn->opened_ms = conn->used_ms = clock_mono_ms();
     conn->caller = caller_new(tls_peer(*tls), address, err);
+    if (conn->caller)
+        conn->caller->peer.resumed = tls_is_resumed(*tls);
     conn->tenant = conn->caller ? tenant_of(server, conn->caller->peer.fingerprint, err) : NULL;
     if (!conn->tenant)
         return false;
