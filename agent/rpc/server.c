@@ -16,6 +16,7 @@ enum {
     REFUSED_MS = 5000, /* and for how long */
     HANDSHAKES_MAX = 128,
     TICK_MS = 1000,
+    TRIM_AFTER = 64, /* closed connections, some 50 KiB each */
     REST_MS = 2000,
     KEEPALIVE_MS = 60000,  /* of silence before a PING, and again before we give up */
     IDLE_MS = 15 * 60000,  /* without a call */
@@ -80,6 +81,7 @@ static void conn_close(struct conn *conn, const struct err *why)
                  conn->caller->peer.cn, why->text);
     LIST_REMOVE(conn, link);
     server->conn_count--;
+    server->closed++;
     conn_free(conn);
     if (server->draining)
         set_again(server);
@@ -344,6 +346,10 @@ static void on_tick(void *arg)
         struct conn *next = LIST_NEXT(conn, link);
         conn_tick(conn, now);
         conn = next;
+    }
+    if (server->closed >= TRIM_AFTER) {
+        server->closed = 0;
+        own_trim();
     }
     IGNORE(check_drained(server)); /* nothing follows */
 }

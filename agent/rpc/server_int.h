@@ -51,6 +51,7 @@ struct rpc_server {
     struct h2_budget budget;
     LIST_HEAD(call_list, rpc_call) calls;
     size_t conn_count, call_count;
+    size_t closed; /* connections since memory was trimmed */
     size_t receiving_bytes; /* requests in arrival, all connections together */
     bool draining, again_set;
     uint64_t drain_deadline_ms;
