@@ -15,6 +15,7 @@ struct config_database {
     const char *name; /* the section; "" for config_shim_generic */
     struct config_address agent;
     const char *ca, *cert, *key; /* PEM files */
+    const char *ticketfile;      /* "" for the default place */
     const char *area;            /* backupdest, with the database's name below it when shared */
     const char *oraclehome, *sid, *osuser, *tnsadmin;
     const char *tag;         /* upper case, at most 30 bytes */

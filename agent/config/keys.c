@@ -21,6 +21,8 @@ static const struct keys_key shim_keys[] = {
     {"ca", G, G | D, KEYS_PATH, "", 0, 0, NULL, "CA certificate, when not in certdir"},
     {"cert", G, G | D, KEYS_PATH, "", 0, 0, NULL, "our certificate, when not in certdir"},
     {"key", G, G | D, KEYS_PATH, "", 0, 0, NULL, "its key, when not in certdir"},
+    {"ticketfile", G, G | D, KEYS_PATH, "", 0, 0, NULL,
+     "where the TLS session with the agent is kept; else /var/lib/evercopy/shim/NAME.ticket"},
     {"backupdest", G, G | D, KEYS_PATH, "", 0, 0, NULL, "where the area is mounted"},
     {"backupdestshared", G, G | D, KEYS_FLAG, "true", 0, 0, NULL,
      "the area is a folder with the database's name below backupdest"},

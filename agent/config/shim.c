@@ -186,6 +186,7 @@ static bool set_agent(struct config_shim *config, struct resolved *resolved, str
 static void set_texts(struct resolved *resolved)
 {
     struct config_database *database = &resolved->database;
+    database->ticketfile = text_of(resolved, "ticketfile");
     database->oraclehome = text_of(resolved, "oraclehome");
     database->sid = text_of(resolved, "sid");
     if (!*database->sid)

@@ -224,6 +224,10 @@ static void on_header(struct h2_stream *stream, const char *name, const char *va
 
 static bool admit(struct rpc_call *call, struct err *err)
 {
+    if (call->conn->refusal) {
+        *err = *call->conn->refusal;
+        return false;
+    }
     if (!call->is_post || !call->is_grpc) {
         call->http_status = call->is_post ? 415 : 405;
         return err_set(err, ERR_INVALID, "not a gRPC request");

@@ -8,6 +8,7 @@
 #include "agent/rpc/frame.h"
 #include "agent/rpc/message.h"
 #include "agent/rpc/status.h"
+#include "agent/rpc/ticket.h"
 #include <assert.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,13 +23,17 @@ enum {
 enum { CANCEL_SLICE_MS = 250 };
 
 struct rpc_client {
-    char *host, *server_name, *cert_file;
+    char *host, *server_name, *cert_file, *ticket_file;
     uint16_t port;
     char label[300]; /* "agent 'host:port'" */
     uint64_t connect_timeout_ms;
     struct tls_context *tls;
-    struct h2 *h2; /* NULL: not connected */
-    size_t open;   /* calls in flight: a stream's reader may call, too */
+    struct ticket ticket;
+    uint8_t ticket_digest[TICKET_DIGEST];
+    bool ticket_is_new;
+    struct h2 *h2;      /* NULL: not connected */
+    char farewell[160]; /* why the agent ended the last connection, as far as it said */
+    size_t open;        /* calls in flight: a stream's reader may call, too */
     bool (*is_cancelled)(void *arg);
     void *arg;
 };
@@ -47,7 +52,12 @@ struct exchange {
 };
 
 /* Open calls learn that their stream is gone. */
-static void disconnect(struct rpc_client *client) { h2_free(TAKE(client->h2)); }
+static void disconnect(struct rpc_client *client)
+{
+    if (client->h2)
+        IGNORE(!str_copy(client->farewell, sizeof client->farewell, h2_farewell_text(client->h2)));
+    h2_free(TAKE(client->h2));
+}
 
 static void exchange_done(struct exchange *exchange)
 {
@@ -110,6 +120,20 @@ static const struct h2_handler client_handler = {
     .closed = on_closed,
 };
 
+static bool open_ticket(struct rpc_client *client, const struct rpc_client_options *options,
+                        struct err *err)
+{
+    char text[600];
+    str_format(text, sizeof text, "%s %s", client->label, client->server_name);
+    if (!options->ticket_file)
+        return true;
+    client->ticket_file = own_strdup(options->ticket_file, err);
+    if (!client->ticket_file || !tls_context_digest(client->tls, text, client->ticket_digest, err))
+        return false;
+    ticket_load(&client->ticket, client->ticket_file, client->ticket_digest);
+    return true;
+}
+
 struct rpc_client *rpc_client_new(const struct rpc_client_options *options, struct err *err)
 {
     AUTO(rpc_client) struct rpc_client *client = own_alloc(sizeof *client, err);
@@ -128,7 +152,7 @@ struct rpc_client *rpc_client_new(const struct rpc_client_options *options, stru
                client->port);
     struct tls_files files = {options->ca_file, options->cert_file, options->key_file};
     client->tls = tls_context_new(TLS_CLIENT, &files, err);
-    return client->tls ? TAKE(client) : NULL;
+    return client->tls && open_ticket(client, options, err) ? TAKE(client) : NULL;
 }
 
 void rpc_client_free(struct rpc_client *client)
@@ -136,7 +160,11 @@ void rpc_client_free(struct rpc_client *client)
     if (!client)
         return;
     disconnect(client);
+    if (client->ticket_file && client->ticket_is_new)
+        IGNORE(ticket_save(&client->ticket, client->ticket_file, client->ticket_digest));
+    ticket_done(&client->ticket);
     tls_context_free(client->tls);
+    own_free(client->ticket_file);
     own_free(client->host);
     own_free(client->server_name);
     own_free(client->cert_file);
@@ -170,10 +198,17 @@ static struct h2 *open_connection(struct rpc_client *client, uint64_t deadline_m
     if (!tls)
         return NULL;
     fd = -1;
+    bool tries_ticket = ticket_is_good(&client->ticket) &&
+                        tls_session_use(tls, client->ticket.bytes, client->ticket.len);
     if (!shake_hands(client, tls, deadline_ms, err)) {
-        *ret_again = err->code == ERR_UNAVAILABLE && clock_mono_ms() < deadline_ms;
+        if (tries_ticket) /* it may be what the agent minds: a whole handshake tells */
+            ticket_done(&client->ticket);
+        *ret_again =
+            (err->code == ERR_UNAVAILABLE || tries_ticket) && clock_mono_ms() < deadline_ms;
         return NULL;
     }
+    if (!tls_is_resumed(tls) && ticket_take(&client->ticket, tls))
+        client->ticket_is_new = true;
     struct h2 *h2 = h2_new(TLS_CLIENT, tls, &client_handler, client, err);
     if (h2)
         TAKE(tls);
@@ -215,6 +250,7 @@ static bool ensure_connected(struct rpc_client *client, struct err *err)
     if (client->h2)
         return true;
     struct err reason = {0};
+    client->farewell[0] = '\0';
     client->h2 = connect_patiently(client, &reason);
     return client->h2 || fail_connect(client, &reason, err);
 }
@@ -278,6 +314,9 @@ static enum arrival fail_arrival(struct rpc_client *client, const struct exchang
 {
     if (exchange->code == H2_REFUSED_STREAM)
         err_set(err, ERR_UNAVAILABLE, "%s is shutting down", client->label);
+    else if (client->farewell[0])
+        err_set(err, ERR_UNAVAILABLE, "%s ended the connection: %s", client->label,
+                client->farewell);
     else
         err_set(err, ERR_UNAVAILABLE, "%s: the connection was lost during the call", client->label);
     return ARRIVAL_FAILED;

@@ -10,11 +10,15 @@ struct rpc_client_options {
     const char *ca_file, *cert_file, *key_file;
     const char *server_name;     /* expected in the server's certificate; NULL: host */
     uint64_t connect_timeout_ms; /* name, TCP and TLS together; 0: 5000 */
+    /* Where a TLS session is kept from one process to the next (0600, atomically); NULL: nowhere.
+     * A file that is not ours alone, stale, of another agent or certificate, or damaged is ignored.
+     */
+    const char *ticket_file;
 };
 
 /* Connects lazily at the first call; a lost connection is made anew by the next call. */
 struct rpc_client *rpc_client_new(const struct rpc_client_options *options, struct err *err) MUST;
-void rpc_client_free(struct rpc_client *client);
+void rpc_client_free(struct rpc_client *client); /* keeps a new session in its file */
 OWN_DEFINE(rpc_client, struct rpc_client, rpc_client_free);
 
 /* Asked several times a second while a call waits; true ends the call with CANCELLED. fn NULL:

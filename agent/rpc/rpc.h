@@ -23,6 +23,7 @@ struct rpc_peer {
     char serial[48];       /* hex */
     char fingerprint[65];  /* SHA-256 of the certificate, hex */
     char address[64];      /* ip:port, for the log */
+    bool resumed;          /* by a ticket; the rest is as sure as after a whole handshake */
     uint64_t not_after_us; /* UTC; checked at each call by the authorizer */
 };
 /* A copy with databases of its own, for work that outlives the call's turn on the loop. Whatever

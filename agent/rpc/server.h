@@ -28,14 +28,21 @@ struct rpc_server_options {
     /* Default deny: false refuses the call with err's code before the request is unpacked. */
     bool (*authorize)(void *arg, const struct rpc_peer *peer, const struct rpc_method *method,
                       struct err *err);
-    void *arg;               /* also rpc_call_arg() */
-    struct lane *handshakes; /* TLS handshakes block there, off the loop */
-    size_t connections_max;  /* 0: 1024 */
+    /* Asked for each connection after its handshake, whole or resumed: a deny list, say. False has
+     * every call on it answered with err, and the connection closed soon. NULL: all may come. */
+    bool (*admit_peer)(void *arg, const struct rpc_peer *peer, struct err *err);
+    void *arg;                       /* also rpc_call_arg() */
+    struct lane *handshakes;         /* TLS handshakes block there, off the loop */
+    size_t connections_max;          /* 0: 1024; beyond it the greediest certificate gives way */
+    size_t connections_per_peer_max; /* of one certificate; 0: 64 */
 };
 
 struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_server_options *options,
                                   struct err *err) MUST;
 uint16_t rpc_server_port(const struct rpc_server *server);
+/* Asks admit_peer again about every open connection; those refused end, calls in flight and all.
+ * From the loop, also from a handler: they end in the loop's next turn. */
+void rpc_server_recheck(struct rpc_server *server);
 /* Closes the listener, GOAWAY to everyone, lets calls end, then calls done (at most RPC_DRAIN_MS).
  */
 void rpc_server_drain(struct rpc_server *server, void (*done)(void *arg), void *arg);

@@ -15,15 +15,27 @@ struct caller *caller_new(const struct tls_peer *from, const char *address, stru
 void caller_unref(struct caller *caller);
 OWN_DEFINE(caller, struct caller, caller_unref);
 
+/* One certificate and how many connections it has. */
+struct tenant {
+    char fingerprint[65];
+    size_t conns, refused; /* refused: of these, kept only to say why */
+    LIST_ENTRY(tenant) link;
+};
+
 struct conn {
     struct rpc_server *server;
+    struct tenant *tenant;
+    struct err *refusal; /* why no call is taken here, else NULL */
+    uint64_t opened_ms, used_ms, begun;
     struct h2 *h2;
     struct watch *watch;
     int events; /* what the watch is set to */
     struct caller *caller;
     uint64_t heard_ms, heard_bytes;
     bool pinged, again;
+    bool doomed; /* ends in the next turn, with its refusal */
     LIST_ENTRY(conn) link;
+    TAILQ_ENTRY(conn) kicked;
 };
 
 struct rpc_server {
@@ -32,9 +44,14 @@ struct rpc_server {
     struct listener *listener;
     uint16_t port;
     struct timer *again, *tick;
-    LIST_HEAD(conn_list, conn) conns;
+    LIST_HEAD(conn_list, conn) conns; /* newest first */
+    LIST_HEAD(tenant_list, tenant) tenants;
+    TAILQ_HEAD(kicked_list, conn) kicked; /* wait for their turn */
+    size_t kicked_count, refused_count;
+    struct h2_budget budget;
     LIST_HEAD(call_list, rpc_call) calls;
     size_t conn_count, call_count;
+    size_t closed; /* connections since memory was trimmed */
     size_t receiving_bytes; /* requests in arrival, all connections together */
     bool draining, again_set;
     uint64_t drain_deadline_ms;

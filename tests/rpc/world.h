@@ -200,6 +200,9 @@ static void make_authority(const char *dir)
     cr_ok(ca_init(dir, &request, &err), err);
 }
 
+/* Set by a suite that wants other options, before world_begin. */
+static void (*world_adjust)(struct rpc_server_options *options);
+
 static void world_begin(void)
 {
     struct err err = {0};
@@ -219,13 +222,15 @@ static void world_begin(void)
         .authorize = world_authorize,
         .handshakes = world.lane,
     };
+    if (world_adjust)
+        world_adjust(&options);
     world.server = rpc_server_new(world.loop, &options, &err);
     cr_ok(world.server, err);
     world.port = rpc_server_port(world.server);
     cr_assert_eq(pthread_create(&world.thread, NULL, world_main, NULL), 0);
 }
 
-static void world_drained(void *arg)
+static inline void world_drained(void *arg)
 {
     (void)arg;
     world.drained++;
@@ -239,7 +244,7 @@ static void world_drain_then_stop(void *arg)
     loop_stop(world.loop);
 }
 
-static void drain_done(struct work *work)
+static inline void drain_done(struct work *work)
 {
     (void)work;
     rpc_server_drain(world.server, world_drained, NULL);
@@ -273,7 +278,8 @@ static void world_end(void)
 }
 
 /* A client with "<bundle>/<name>.crt", trusting "<bundle>/ca.crt". */
-static struct rpc_client *connect_as(const char *bundle, const char *name)
+static struct rpc_client *connect_with_ticket(const char *bundle, const char *name,
+                                              const char *ticket_file)
 {
     struct err err = {0};
     char ca[64];
@@ -289,13 +295,19 @@ static struct rpc_client *connect_as(const char *bundle, const char *name)
         .cert_file = in_dir(cert),
         .key_file = in_dir(key),
         .connect_timeout_ms = 20000, /* 64 handshakes at once on a busy machine */
+        .ticket_file = ticket_file,
     };
     struct rpc_client *client = rpc_client_new(&options, &err);
     cr_ok(client, err);
     return client;
 }
 
-static struct rpc_client *connect_host(void) { return connect_as("bundle", "host"); }
+static inline struct rpc_client *connect_as(const char *bundle, const char *name)
+{
+    return connect_with_ticket(bundle, name, NULL);
+}
+
+static inline struct rpc_client *connect_host(void) { return connect_as("bundle", "host"); }
 
 /* A unary call with one text; the reply is dropped. */
 static bool say(struct rpc_client *client, const char *method, const char *text,
