@@ -32,6 +32,15 @@ void conn_kick(struct conn *conn)
     set_again(conn->server);
 }
 
+void call_kick(struct rpc_call *call)
+{
+    if (!call->server || call->due)
+        return;
+    call->due = true;
+    LIST_INSERT_HEAD(&call->server->due, call, due_link);
+    set_again(call->server);
+}
+
 static void conn_free(struct conn *conn)
 {
     if (!conn)
@@ -161,6 +170,12 @@ static void on_again(void *arg)
 {
     struct rpc_server *server = arg;
     server->again_set = false;
+    struct rpc_call *call;
+    while ((call = LIST_FIRST(&server->due))) { /* ends: what has arrived is bounded */
+        LIST_REMOVE(call, due_link);
+        call->due = false;
+        intake_deliver(call);
+    }
     struct conn *conn = LIST_FIRST(&server->conns);
     while (conn) {
         struct conn *next = LIST_NEXT(conn, link);
@@ -195,6 +210,12 @@ static void on_tick(void *arg)
         struct conn *next = LIST_NEXT(conn, link);
         conn_tick(conn, now);
         conn = next;
+    }
+    struct rpc_call *call = LIST_FIRST(&server->calls);
+    while (call) {
+        struct rpc_call *next = LIST_NEXT(call, link);
+        call_tick(call, now);
+        call = next;
     }
     IGNORE(check_drained(server)); /* nothing follows */
 }
