@@ -275,6 +275,11 @@ static bool move(struct rpc_client *client, uint64_t deadline_ms)
                      slice < deadline_ms ? slice : deadline_ms);
 }
 
+static bool has_status(const struct exchange *exchange)
+{
+    return exchange->ended || (!exchange->stream && exchange->status.grpc_status >= 0);
+}
+
 static bool is_cancelled(const struct rpc_client *client)
 {
     return client->is_cancelled && client->is_cancelled(client->arg);
@@ -322,6 +327,16 @@ static enum arrival fail_arrival(struct rpc_client *client, const struct exchang
     return ARRIVAL_FAILED;
 }
 
+static bool wait_more(struct rpc_client *client, uint64_t deadline_ms, struct err *err)
+{
+    if (move(client, deadline_ms))
+        return true;
+    if (is_cancelled(client))
+        return err_set(err, ERR_CANCELLED, "stopped while waiting for %s", client->label);
+    return clock_mono_ms() < deadline_ms ||
+           err_set(err, ERR_TIMEOUT, "%s gave no answer in time", client->label);
+}
+
 static enum arrival next_arrival(struct rpc_client *client, struct exchange *exchange,
                                  uint64_t deadline_ms, struct err *err)
 {
@@ -332,27 +347,20 @@ static enum arrival next_arrival(struct rpc_client *client, struct exchange *exc
         if (event == FRAME_FAILED)
             return ARRIVAL_FAILED;
         /* A status is final, whatever the stream's end looks like. */
-        if (exchange->ended || (!exchange->stream && exchange->status.grpc_status >= 0))
+        if (has_status(exchange))
             return ARRIVAL_END;
         if (!exchange->stream)
             return fail_arrival(client, exchange, err);
         make_room(exchange);
-        if (move(client, deadline_ms))
-            continue;
-        if (is_cancelled(client))
-            err_set(err, ERR_CANCELLED, "stopped while waiting for %s", client->label);
-        else if (clock_mono_ms() >= deadline_ms)
-            err_set(err, ERR_TIMEOUT, "%s gave no answer in time", client->label);
-        else
-            continue;
-        return ARRIVAL_FAILED;
+        if (!wait_more(client, deadline_ms, err))
+            return ARRIVAL_FAILED;
     }
 }
 
 struct request {
     const char *service, *method;
-    uint64_t timeout_ms; /* for grpc-timeout; 0: none */
-    const uint8_t *frame;
+    uint64_t timeout_ms;  /* for grpc-timeout; 0: none */
+    const uint8_t *frame; /* NULL: messages follow */
     size_t frame_len;
 };
 
@@ -386,6 +394,8 @@ static bool begin(struct rpc_client *client, struct exchange *exchange,
         return err_wrap(err, "%s", client->label);
     exchange->client = client;
     client->open++;
+    if (!request->frame)
+        return true;
     if (!h2_send(exchange->stream, request->frame, request->frame_len) ||
         !h2_finish(exchange->stream, NULL, 0))
         return err_set(err, ERR_NO_MEMORY, "no memory for the request");
@@ -487,6 +497,86 @@ bool rpc_client_stream(struct rpc_client *client, const char *service, const cha
             return false;
         }
     }
+}
+
+struct rpc_upload {
+    struct exchange exchange;
+    const ProtobufCMessageDescriptor *output;
+    bool finished;
+};
+
+struct rpc_upload *rpc_client_upload(struct rpc_client *client, const char *service,
+                                     const char *method, const ProtobufCMessageDescriptor *output,
+                                     struct err *err)
+{
+    struct request what = {.service = service, .method = method};
+    AUTO(rpc_upload) struct rpc_upload *upload = own_alloc(sizeof *upload, err);
+    if (!upload)
+        return NULL;
+    upload->output = output;
+    return begin(client, &upload->exchange, &what, err) ? TAKE(upload) : NULL;
+}
+
+/* The agent's last word, or the loss of the connection, as an error; an early reply is none. */
+static bool judge_early(struct rpc_upload *upload, struct err *err)
+{
+    struct exchange *exchange = &upload->exchange;
+    if (has_status(exchange))
+        return exchange->status.grpc_status == 0 || status_reply_judge(&exchange->status, err);
+    if (!exchange->stream)
+        fail_arrival(exchange->client, exchange, err);
+    return exchange->stream;
+}
+
+bool rpc_upload_is_over(struct rpc_upload *upload)
+{
+    struct exchange *exchange = &upload->exchange;
+    struct rpc_client *client = exchange->client;
+    struct err why = {0};
+    if (exchange->stream && !has_status(exchange) && h2_work(client->h2, &why) <= 0)
+        disconnect(client);
+    return !exchange->stream || has_status(exchange);
+}
+
+bool rpc_upload_send(struct rpc_upload *upload, const ProtobufCMessage *message, uint64_t wait_ms,
+                     struct err *err)
+{
+    struct exchange *exchange = &upload->exchange;
+    uint64_t deadline_ms = clock_mono_ms() + (wait_ms ? wait_ms : CALL_DEFAULT_MS);
+    assert(!upload->finished);
+    if (rpc_upload_is_over(upload))
+        return judge_early(upload, err);
+    size_t len;
+    AUTO(mem) uint8_t *frame = message_pack(message, &len, err);
+    if (!frame)
+        return false;
+    if (!h2_send(exchange->stream, frame, len))
+        return err_set(err, ERR_NO_MEMORY, "no memory for the request");
+    while (!rpc_upload_is_over(upload) && h2_queued(exchange->stream) >= H2_QUEUE_HIGH)
+        if (!wait_more(exchange->client, deadline_ms, err))
+            return false;
+    return judge_early(upload, err);
+}
+
+ProtobufCMessage *rpc_upload_finish(struct rpc_upload *upload, uint64_t timeout_ms, struct err *err)
+{
+    struct exchange *exchange = &upload->exchange;
+    uint64_t deadline_ms = clock_mono_ms() + (timeout_ms ? timeout_ms : CALL_DEFAULT_MS);
+    assert(!upload->finished);
+    upload->finished = true;
+    if (exchange->stream && !has_status(exchange) && !h2_finish(exchange->stream, NULL, 0)) {
+        err_set(err, ERR_NO_MEMORY, "no memory for the request");
+        return NULL;
+    }
+    return finish_unary(exchange->client, exchange, upload->output, deadline_ms, err);
+}
+
+void rpc_upload_free(struct rpc_upload *upload)
+{
+    if (!upload)
+        return;
+    exchange_done(&upload->exchange);
+    own_free(upload);
 }
 
 void rpc_client_on_wait(struct rpc_client *client, bool (*fn)(void *arg), void *arg)

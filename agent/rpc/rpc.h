@@ -11,6 +11,9 @@ enum {
     RPC_HEADER_MAX = 16 << 10,
     RPC_HANDSHAKE_MS = 10000,
     RPC_DRAIN_MS = 30000,
+    RPC_IDLE_MS = 300000, /* a stream on which nothing moves that long is ended */
+    RPC_CALL_MAX_MS =
+        6 * 3600000, /* for a unary call whose client names no deadline, or a later one */
 };
 
 /* Who is at the other end, taken from the verified certificate: SAN URIs evercopy:role/<role> and

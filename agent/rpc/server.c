@@ -52,6 +52,15 @@ static void conn_unkick(struct conn *conn)
     conn->again = false;
 }
 
+void call_kick(struct rpc_call *call)
+{
+    if (!call->server || call->due)
+        return;
+    call->due = true;
+    LIST_INSERT_HEAD(&call->server->due, call, due_link);
+    set_again(call->server);
+}
+
 static void conn_free(struct conn *conn)
 {
     if (!conn)
@@ -298,6 +307,12 @@ static void on_again(void *arg)
 {
     struct rpc_server *server = arg;
     server->again_set = false;
+    struct rpc_call *call;
+    while ((call = LIST_FIRST(&server->due))) { /* ends: what has arrived is bounded */
+        LIST_REMOVE(call, due_link);
+        call->due = false;
+        intake_deliver(call);
+    }
     for (size_t left = server->kicked_count; left && !TAILQ_EMPTY(&server->kicked); left--)
         conn_pump(TAILQ_FIRST(&server->kicked));
     IGNORE(check_drained(server)); /* nothing follows */
@@ -350,6 +365,12 @@ static void on_tick(void *arg)
     if (server->closed >= TRIM_AFTER) {
         server->closed = 0;
         own_trim();
+    }
+    struct rpc_call *call = LIST_FIRST(&server->calls);
+    while (call) {
+        struct rpc_call *next = LIST_NEXT(call, link);
+        call_tick(call, now);
+        call = next;
     }
     IGNORE(check_drained(server)); /* nothing follows */
 }

@@ -7,6 +7,7 @@ struct ask {
     struct work read; /* to the readers and back to the engine's lane */
     struct service *service;
     struct rpc_call *call;           /* touched on the loop only */
+    bool is_away;                    /* loop only: a client stream's message is on the lane */
     const ProtobufCMessage *request; /* lives until the call is answered */
     struct rpc_peer peer;            /* a copy of its own */
     ProtobufCMessage *reply;
@@ -51,6 +52,9 @@ const struct manifest *ask_live(struct ask *ask, const char *database);
 /* The survey just made with headers_only; owned by the ask. */
 const struct manifest *ask_quick(struct ask *ask);
 
+/* A client stream's part: each message in ask->request, NULL never; leaves what it has to say in
+ * ask->reply or ask->err and returns. */
+void backups_upload_log(struct ask *ask);
 /* One per file; on the engine's lane. */
 void databases_register(struct ask *ask);
 void databases_status(struct ask *ask);

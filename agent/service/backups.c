@@ -269,29 +269,65 @@ void backups_check_copies(struct ask *ask)
 
 /* ---- log and end ---- */
 
+struct log_part {
+    const char *job;
+    uint64_t token, first_line;
+    const ProtobufCBinaryData *lines;
+    size_t count;
+};
+
+/* Keeps the lines of a run whose lease this caller holds. */
+static bool keep_lines(struct ask *ask, const struct log_part *part, uint64_t *ret_next)
+{
+    struct catalog_job job;
+    AUTO(mem) const char **lines = own_alloc(sizeof *lines * (part->count + 1), &ask->err);
+    AUTO(mem) size_t *lens = own_alloc(sizeof *lens * (part->count + 1), &ask->err);
+    if (!lines || !lens)
+        return false;
+    if (part->first_line > LOG_LINES_MAX || part->count > LOG_LINES_MAX - part->first_line)
+        return err_set(&ask->err, ERR_LIMIT, "a job's log ends at %d lines", LOG_LINES_MAX);
+    for (size_t i = 0; i < part->count; i++) {
+        lines[i] = (const char *)part->lines[i].data;
+        lens[i] = part->lines[i].len < LINE_BYTES_MAX ? part->lines[i].len : LINE_BYTES_MAX;
+    }
+    return hold(ask, part->job, part->token, &job) &&
+           catalog_log_append(ask_catalog(ask), part->job, part->first_line, lines, lens,
+                              part->count, ret_next, &ask->err);
+}
+
 void backups_append_log(struct ask *ask)
 {
     const Evercopy__V1__AppendLogRequest *request = (const void *)ask->request;
     Evercopy__V1__AppendLogReply *reply = ask_alloc(ask, sizeof *reply);
-    const char **lines = ask_alloc(ask, sizeof *lines * (request->n_lines + 1));
-    size_t *lens = ask_alloc(ask, sizeof *lens * (request->n_lines + 1));
-    struct catalog_job job;
-    bool fits = request->first_line <= LOG_LINES_MAX &&
-                request->n_lines <= LOG_LINES_MAX - request->first_line;
-    if (!fits)
-        err_set(&ask->err, ERR_LIMIT, "a job's log ends at %d lines", LOG_LINES_MAX);
-    if (fits && reply && lines && lens && hold(ask, request->job, request->fencing_token, &job)) {
+    struct log_part part = {request->job, request->fencing_token, request->first_line,
+                            request->lines, request->n_lines};
+    if (reply) {
         evercopy__v1__append_log_reply__init(reply);
-        for (size_t i = 0; i < request->n_lines; i++) {
-            lines[i] = (const char *)request->lines[i].data;
-            lens[i] =
-                request->lines[i].len < LINE_BYTES_MAX ? request->lines[i].len : LINE_BYTES_MAX;
-        }
-        if (catalog_log_append(ask_catalog(ask), request->job, request->first_line, lines, lens,
-                               request->n_lines, &reply->next_line, &ask->err))
+        if (keep_lines(ask, &part, &reply->next_line))
             ask->reply = &reply->base;
     }
     ask_answer(ask);
+}
+
+/* One message of the stream; what is kept between them is the job's name and the reply. */
+void backups_upload_log(struct ask *ask)
+{
+    const Evercopy__V1__UploadLogRequest *request = (const void *)ask->request;
+    Evercopy__V1__UploadLogReply *reply = (void *)ask->reply;
+    if (!reply && (reply = ask_alloc(ask, sizeof *reply))) {
+        evercopy__v1__upload_log_reply__init(reply);
+        ask->reply = &reply->base;
+        ask->state = own_strdup(request->job, &ask->err);
+        ask->state_free = own_free;
+    }
+    struct log_part part = {request->job, request->fencing_token, request->first_line,
+                            request->lines, request->n_lines};
+    if (!reply || !ask->state)
+        return;
+    if (str_equal(ask->state, request->job))
+        IGNORE(!keep_lines(ask, &part, &reply->next_line)); /* ask->err ends the stream */
+    else
+        err_set(&ask->err, ERR_INVALID, "one stream carries the log of one job");
 }
 
 /* The shim's word when it failed; the agent's own judgement when it calls the run done. */

@@ -73,21 +73,34 @@ enum {
     X("evercopy.v1.Clones", "ListClones", list_clones, READS, clones_list)                         \
     X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)
 
+#define UPLOAD(X) X("evercopy.v1.Backups", "UploadLog", upload_log, BACKS_UP, backups_upload_log)
+
 static void on_call(struct rpc_call *call, const ProtobufCMessage *request);
+static void on_upload(struct rpc_call *call, const ProtobufCMessage *request);
 
 #define METHOD_ROW(service, name, stem, roles, run)                                                \
     {service,                                                                                      \
      name,                                                                                         \
      &evercopy__v1__##stem##_request__descriptor,                                                  \
      &evercopy__v1__##stem##_reply__descriptor,                                                    \
-     false,                                                                                        \
+     RPC_UNARY,                                                                                    \
      (roles),                                                                                      \
      on_call},
-static const struct rpc_method methods[] = {UNARY(METHOD_ROW){
-    "evercopy.v1.Jobs", "FollowLog", &evercopy__v1__follow_log_request__descriptor,
-    &evercopy__v1__log_line__descriptor, true, READS, jobs_follow}};
+#define UPLOAD_ROW(service, name, stem, roles, run)                                                \
+    {service,                                                                                      \
+     name,                                                                                         \
+     &evercopy__v1__##stem##_request__descriptor,                                                  \
+     &evercopy__v1__##stem##_reply__descriptor,                                                    \
+     RPC_CLIENT_STREAM,                                                                            \
+     (roles),                                                                                      \
+     on_upload},
+static const struct rpc_method methods[] = {
+    UNARY(METHOD_ROW) UPLOAD(UPLOAD_ROW){
+        "evercopy.v1.Jobs", "FollowLog", &evercopy__v1__follow_log_request__descriptor,
+        &evercopy__v1__log_line__descriptor, RPC_SERVER_STREAM, READS, jobs_follow},
+};
 #define RUN_ROW(service, name, stem, roles, run) run,
-static void (*const runs[])(struct ask *) = {UNARY(RUN_ROW)};
+static void (*const runs[])(struct ask *) = {UNARY(RUN_ROW) UPLOAD(RUN_ROW)};
 
 const struct rpc_method *service_methods(size_t *ret_count)
 {
@@ -196,13 +209,14 @@ static void on_engine(struct work *work)
     ask->then(ask);
 }
 
-static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
+/* NULL: the call was failed. */
+static struct ask *ask_new(struct rpc_call *call, const ProtobufCMessage *request)
 {
     struct err err = {0};
     struct ask *ask = own_alloc(sizeof *ask, &err);
     if (!ask) {
         rpc_call_fail(call, &err, NULL);
-        return;
+        return NULL;
     }
     ask->service = rpc_call_arg(call);
     ask->call = call;
@@ -210,11 +224,70 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
     if (!rpc_peer_copy(rpc_call_peer(call), &ask->peer, &ask->err)) {
         rpc_call_fail(call, &ask->err, NULL);
         ask_free(ask);
-        return;
+        return NULL;
     }
     ask->then = runs[rpc_call_method(call) - methods];
+    return ask;
+}
+
+static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    struct ask *ask = ask_new(call, request);
+    if (!ask)
+        return;
     ask->work = (struct work){.run = on_engine};
     lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+/* ---- client streams: a message to the engine's lane, and home before the next is taken ---- */
+
+static void upload_answer(struct ask *ask)
+{
+    if (ask->err.code == ERR_NONE && rpc_call_is_cancelled(ask->call))
+        err_set(&ask->err, ERR_CANCELLED, "the caller is gone");
+    if (ask->err.code == ERR_NONE && !ask->reply)
+        err_set(&ask->err, ERR_INVALID, "the stream held no message");
+    on_answer(&ask->work);
+}
+
+static void upload_taken(struct work *work)
+{
+    struct ask *ask = (struct ask *)work;
+    ask->is_away = false;
+    if (ask->err.code != ERR_NONE || rpc_call_is_cancelled(ask->call))
+        upload_answer(ask);
+    else
+        rpc_call_next(ask->call);
+}
+
+static void upload_message(void *arg, const ProtobufCMessage *message)
+{
+    struct ask *ask = arg;
+    ask->request = message;
+    if (!message) {
+        upload_answer(ask);
+        return;
+    }
+    ask->is_away = true;
+    ask->work = (struct work){
+        .run = on_engine, .done = upload_taken, .home = loop_post(service_loop(ask->service))};
+    lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+static void upload_cancelled(void *arg)
+{
+    struct ask *ask = arg;
+    if (!ask->is_away) /* else it comes home first */
+        upload_answer(ask);
+}
+
+static void on_upload(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    struct ask *ask = ask_new(call, request);
+    if (!ask)
+        return;
+    rpc_call_on_cancel(call, upload_cancelled, ask);
+    rpc_call_receive(call, upload_message, ask);
 }
 
 struct catalog *ask_catalog(struct ask *ask) { return engine_catalog(ask->service->engine); }
