@@ -21,6 +21,7 @@ struct serve {
     struct world *world;
     struct engine *engine;
     struct lane *handshakes;
+    struct gate *gate;
     struct service *service;
     struct rpc_server *server;
     struct signal_watch *term, *interrupt;
@@ -144,7 +145,9 @@ static bool set_up(struct serve *s, struct err *err)
         return false;
     s->loop = loop_new(err);
     s->handshakes = s->loop ? lane_new("handshake", HANDSHAKE_WORKERS, err) : NULL;
-    s->service = s->handshakes ? service_new(s->loop, s->engine, s->world, err) : NULL;
+    struct gate_options gate = {.pki = s->config->pki, .state = s->config->state};
+    s->gate = s->handshakes ? gate_new(s->loop, &gate, err) : NULL;
+    s->service = s->gate ? service_new(s->loop, s->engine, s->world, s->gate, err) : NULL;
     if (!s->service)
         return false;
     s->term = signal_watch_new(s->loop, SIGTERM, on_signal, s, err);
@@ -159,12 +162,15 @@ static void tear_down(struct serve *s)
         rpc_server_free(s->server);
     if (s->service)
         service_stop(s->service);
+    if (s->gate)
+        gate_stop(s->gate);
     if (s->world)
         world_stop(s->world);
     engine_free(s->engine);
     lane_free(s->handshakes);
     world_close(s->world);
     service_free(s->service);
+    gate_free(s->gate);
     signal_watch_free(s->term);
     signal_watch_free(s->interrupt);
     loop_free(s->loop);

@@ -1,10 +1,13 @@
 /* One call on its way through the engine; shared by the service files. */
 #pragma once
+#include "agent/auth/scribe.h"
 #include "agent/service/service.h"
 
 struct ask {
     struct work work; /* to the engine's lane, and home to the loop */
     struct work read; /* to the readers and back to the engine's lane */
+    struct scribe_entry entry; /* the audit's line it waits for, on the loop */
+    uint64_t intent;           /* number of the line that announced it; 0: changes nothing */
     struct service *service;
     struct rpc_call *call;           /* touched on the loop only */
     const ProtobufCMessage *request; /* lives until the call is answered */
@@ -71,6 +74,7 @@ void clones_create(struct ask *ask);
 void clones_drop(struct ask *ask);
 void clones_list(struct ask *ask);
 void jobs_list(struct ask *ask);
+void admin_renew(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);
