@@ -2,6 +2,7 @@
 #include "agent/shim/shim.h"
 
 #include "agent/base/clock.h"
+#include "agent/net/bundle.h"
 #include "evercopy/v1/jobs.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <inttypes.h>
@@ -61,6 +62,8 @@ bool shim_connect(struct shim *shim, struct err *err)
         return false;
     if (!host[0])
         return config_require(shim->config, shim->db, "agent", err);
+    if (shim->db->cert && shim->db->key && !bundle_settle(shim->db->cert, shim->db->key, err))
+        return false;
     struct rpc_client_options options = {
         .host = host,
         .port = port,
