@@ -1,6 +1,7 @@
 /* One call on its way through the engine; shared by the service files. */
 #pragma once
 #include "agent/auth/scribe.h"
+#include "agent/engine/quota.h"
 #include "agent/service/service.h"
 
 struct ask {
@@ -36,6 +37,9 @@ void ask_answer(struct ask *ask);
 void ask_fail(struct ask *ask, const struct err *err);
 
 struct catalog *ask_catalog(struct ask *ask);
+struct quota *ask_quota(struct ask *ask);
+/* Quotas are for database hosts; the same key again asks for nothing new. */
+bool ask_is_bounded(struct ask *ask, const char *key);
 struct world *ask_world(struct ask *ask);
 struct engine *ask_engine(struct ask *ask);
 /* The configured database, if this caller may touch it; NULL with ask->err set. */

@@ -74,6 +74,7 @@ void backups_begin(struct ask *ask)
         .process_start = request->process_start,
     };
     if (!reply || !db || !ask_key(ask, "begin", request->idempotency_key, key) ||
+        (ask_is_bounded(ask, key) && !quota_run(ask_catalog(ask), db, &ask->err)) ||
         !backup_begin(ask_catalog(ask), ask_world(ask), &begin, &granted, &ask->err)) {
         ask_answer(ask);
         return;
@@ -269,6 +270,16 @@ void backups_check_copies(struct ask *ask)
 
 /* ---- log and end ---- */
 
+static bool may_append(struct ask *ask, const struct config_served *db)
+{
+    const Evercopy__V1__AppendLogRequest *request = (const void *)ask->request;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < request->n_lines; i++)
+        bytes += request->lines[i].len < LINE_BYTES_MAX ? request->lines[i].len : LINE_BYTES_MAX;
+    return !ask_is_bounded(ask, "") || quota_log(ask_quota(ask), ask_catalog(ask), db, request->job,
+                                                 request->n_lines, bytes, &ask->err);
+}
+
 void backups_append_log(struct ask *ask)
 {
     const Evercopy__V1__AppendLogRequest *request = (const void *)ask->request;
@@ -280,7 +291,10 @@ void backups_append_log(struct ask *ask)
                 request->n_lines <= LOG_LINES_MAX - request->first_line;
     if (!fits)
         err_set(&ask->err, ERR_LIMIT, "a job's log ends at %d lines", LOG_LINES_MAX);
-    if (fits && reply && lines && lens && hold(ask, request->job, request->fencing_token, &job)) {
+    const struct config_served *db =
+        fits && reply && lines && lens ? hold(ask, request->job, request->fencing_token, &job)
+                                       : NULL;
+    if (db && may_append(ask, db)) {
         evercopy__v1__append_log_reply__init(reply);
         for (size_t i = 0; i < request->n_lines; i++) {
             lines[i] = (const char *)request->lines[i].data;

@@ -31,7 +31,8 @@ struct service {
     struct loop *loop;
     struct engine *engine;
     struct world *world;
-    struct gate *gate; /* loop only */
+    struct gate *gate;   /* loop only */
+    struct quota *quota; /* engine's lane only */
     struct timer *ticker;
     struct work tick;
     bool ticking;       /* loop only */
@@ -322,6 +323,16 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
 }
 
 struct catalog *ask_catalog(struct ask *ask) { return engine_catalog(ask->service->engine); }
+struct quota *ask_quota(struct ask *ask) { return ask->service->quota; }
+
+bool ask_is_bounded(struct ask *ask, const char *key)
+{
+    struct catalog_job earlier;
+    struct err none = {0};
+    return role_from_name(ask->peer.role) == ROLE_DBHOST &&
+           !(key[0] && catalog_job_find_key(ask_catalog(ask), key, &earlier, &none));
+}
+
 struct world *ask_world(struct ask *ask) { return ask->service->world; }
 struct engine *ask_engine(struct ask *ask) { return ask->service->engine; }
 struct lane *service_lane(struct service *service) { return engine_lane(service->engine); }
@@ -511,6 +522,9 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
     service->world = world;
     service->gate = gate;
     service->ticked_ms = clock_boot_ms();
+    service->quota = quota_new(err);
+    if (!service->quota)
+        return NULL;
     const struct config_agent *config = world_config(world);
     service->lives = own_alloc(sizeof *service->lives * (config->database_count + 1), err);
     if (!service->lives)
@@ -539,5 +553,6 @@ void service_free(struct service *service)
     for (size_t i = 0; i < service->live_count; i++)
         kept_unref(service->lives[i].kept);
     own_free(service->lives);
+    quota_free(service->quota);
     own_free(service);
 }
