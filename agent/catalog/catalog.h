@@ -75,6 +75,10 @@ struct catalog_job *catalog_job_list(struct catalog *c, const char *database, co
                                      int state, size_t limit, size_t *ret_count, struct err *err)
     MUST;
 
+/* How many jobs of that kind began since, and when the oldest of them did (0: none). */
+bool catalog_job_usage(struct catalog *c, const char *database, const char *kind, uint64_t since_us,
+                       uint64_t *ret_count, uint64_t *ret_oldest_us, struct err *err) MUST;
+
 struct catalog_journal_row {
     uint64_t at_us;
     char step[32];
@@ -97,6 +101,15 @@ struct catalog_log_line {
 };
 struct catalog_log_line *catalog_log_read(struct catalog *c, const char *id, uint64_t first_line,
                                           size_t limit, size_t *ret_count, struct err *err) MUST;
+struct catalog_log_usage {
+    uint64_t lines, bytes, oldest_us; /* 0: none */
+};
+/* Of one job. */
+bool catalog_log_usage_job(struct catalog *c, const char *job, struct catalog_log_usage *ret,
+                           struct err *err) MUST;
+/* Of all lines of a database's jobs that arrived since. Reads each of them. */
+bool catalog_log_usage_since(struct catalog *c, const char *database, uint64_t since_us,
+                             struct catalog_log_usage *ret, struct err *err) MUST;
 void catalog_log_free(struct catalog_log_line *lines, size_t count);
 
 /* ---- leases: one holder per (database, kind); tokens only grow ---- */

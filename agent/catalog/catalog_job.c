@@ -217,3 +217,32 @@ struct catalog_journal_row *catalog_journal_list(struct catalog *c, const char *
     query_text(&q, id);
     return query_all(&q, read_journal, sizeof(struct catalog_journal_row), ret_count, err);
 }
+
+struct job_usage {
+    uint64_t count, oldest_us;
+};
+
+static void read_usage(struct query *q, void *row)
+{
+    struct job_usage *usage = row;
+    usage->count = query_get_u64(q);
+    usage->oldest_us = query_get_u64(q);
+}
+
+bool catalog_job_usage(struct catalog *c, const char *database, const char *kind, uint64_t since_us,
+                       uint64_t *ret_count, uint64_t *ret_oldest_us, struct err *err)
+{
+    struct job_usage usage;
+    AUTO(query)
+    struct query q =
+        query_start(c, "SELECT count(*), coalesce(min(started_us), 0) FROM job"
+                       " WHERE database = ? AND kind = ? AND started_us > ?");
+    query_text(&q, database);
+    query_text(&q, kind);
+    query_u64(&q, since_us);
+    if (!query_one(&q, read_usage, &usage, err))
+        return err_wrap(err, "count jobs");
+    *ret_count = usage.count;
+    *ret_oldest_us = usage.oldest_us;
+    return true;
+}

@@ -1,6 +1,6 @@
 /* Configuration: text to immutable structs; every key is known, every error has its line. */
 #pragma once
-#include "agent/base/own.h"
+#include "agent/base/str.h"
 #include <stdint.h>
 
 /* Texts in these structs are never NULL ("" when not set) and live as long as their config. */
@@ -66,9 +66,15 @@ struct config_storage {
     size_t option_count;
     unsigned line;
 };
+/* What a database host may add to one database; 0: no bound. */
+struct config_quota {
+    uint64_t runs_per_day, snapshots_per_day;
+    uint64_t log_lines_per_run, log_lines_per_day, log_bytes_per_run, log_bytes_per_day;
+};
 struct config_served { /* a database as the agent sees it */
     const char *name, *storage, *volume, *zone;
     uint32_t dbid; /* 0: not pinned */
+    struct config_quota quota;
     unsigned line;
 };
 
@@ -79,7 +85,7 @@ struct config_agent {
     const char *state, *pki, *run;
     bool verify_full;
     const char *loglevel; /* error, warning, info, debug */
-    uint64_t workers, backuplease_s;
+    uint64_t workers, backuplease_s, calls_per_minute;
     const struct config_storage *storages;
     const struct config_served *databases; /* each names a storage that exists */
     size_t storage_count, database_count;
@@ -89,6 +95,17 @@ struct config_agent *config_agent_parse(const char *text, size_t len, const char
                                         struct err *err) MUST;
 void config_agent_free(struct config_agent *config);
 OWN_DEFINE(config_agent, struct config_agent, config_agent_free);
+
+/* What differs between two readings of a file, one line each, for people. */
+struct config_changes {
+    struct str changed, kept;
+};
+void config_changes_done(struct config_changes *changes);
+OWN_DEFINE_INPLACE(config_changes, struct config_changes, config_changes_done);
+/* Readies `next` to take the place of `now` in a running agent: what cannot change while it runs
+ * gets now's value and is told in kept, by key; the rest in changed. */
+bool config_agent_succeed(struct config_agent *next, const struct config_agent *now,
+                          struct config_changes *ret, struct err *err) MUST;
 
 /* All keys with section, default, bounds and help, for check-config and the manual; owned. */
 char *config_shim_keys(struct err *err) MUST;

@@ -5,6 +5,7 @@
 #include "agent/base/str.h"
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -121,6 +122,20 @@ static const struct keys_key agent_keys[] = {
      "threads that read and verify"},
     {"backuplease", KEYS_AGENT, KEYS_AGENT, KEYS_NUMBER, "3600", 60, 604800, NULL,
      "seconds a silent backup keeps its lease"},
+    {"callsperminute", KEYS_AGENT, KEYS_AGENT, KEYS_NUMBER, "6000", 0, 1000000, NULL,
+     "of one database host; 0: no bound"},
+    {"runsperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "300", 0, 1000000, NULL,
+     "a database host may begin, per database; 0: no bound"},
+    {"snapshotsperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "600", 0, 1000000, NULL,
+     "a database host may take, per database; 0: no bound"},
+    {"loglinesperrun", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "1000000", 0, 1000000,
+     NULL, "of the log a database host sends; 0: no bound but a million"},
+    {"loglinesperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "4000000", 0, 1000000000,
+     NULL, "all runs of a database together; 0: no bound"},
+    {"logbytesperrun", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_SIZE, "256M", 0, 0, NULL,
+     "of the log a database host sends; none: no bound"},
+    {"logbytesperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_SIZE, "1G", 0, 0, NULL,
+     "all runs of a database together; none: no bound"},
     {"driver", KEYS_STORAGE, KEYS_STORAGE, KEYS_NAME, "", 0, 64, NULL,
      "reflink, btrfs, vault...; its other keys are the driver's"},
     {"storage", KEYS_SERVED, KEYS_SERVED, KEYS_NAME, "", 0, 64, NULL, "name of a [storage NAME]"},
@@ -335,6 +350,15 @@ bool keys_check(const struct keys_key *key, const char *value, struct err *err)
 bool keys_flag(const char *value)
 {
     return (*value && strchr("tTyY1", *value)) || str_equal_fold(value, "on");
+}
+
+uint64_t keys_size(const char *value)
+{
+    static const char units[] = "kmg";
+    size_t digits = strspn(value, "0123456789");
+    uint64_t number = digits ? strtoull(value, NULL, 10) : 0; /* checked: at most nine digits */
+    const char *unit = value[digits] ? strchr(units, value[digits] | 0x20) : NULL;
+    return unit ? number << (10 * (unit - units + 1)) : number;
 }
 
 uint64_t keys_number(const char *value)

@@ -21,6 +21,7 @@ static const char usage[] =
     "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--keep]\n"
     "  evercopy jobs [DB] [--limit N]\n"
     "  evercopy log JOB [--follow]\n"
+    "  evercopy renew                             a new certificate for this host; backup does it too\n"
     "  evercopy identify FILE...                  what a file is; no agent needed\n"
     "  evercopy validate --file FILE              every block or record; no agent needed\n"
     "\n"
@@ -47,6 +48,7 @@ static int run_snapshots(const struct call *c) { return verb_snapshots(&c->optio
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
 static int run_log(const struct call *c) { return verb_log(&c->options, word(c, 1)); }
 static int run_clones(const struct call *c) { return verb_clones(&c->options, word(c, 1)); }
+static int run_renew(const struct call *c) { return verb_renew(&c->options, word(c, 1)); }
 static int run_restore(const struct call *c) { return verb_restore(&c->options, word(c, 1)); }
 
 static int run_identify(const struct call *c)
@@ -92,6 +94,7 @@ static const struct {
     {"clones", run_clones, 1, 2},
     {"clone", run_clone, 1, 4},
     {"restore", run_restore, 2, 2},
+    {"renew", run_renew, 1, 2},
     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };

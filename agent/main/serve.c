@@ -21,6 +21,7 @@ struct serve {
     struct world *world;
     struct engine *engine;
     struct lane *handshakes;
+    struct gate *gate;
     struct service *service;
     struct rpc_server *server;
     struct signal_watch *term, *interrupt;
@@ -60,6 +61,14 @@ static bool write_port(const struct serve *s, struct err *err)
     return sys_write_file(s->port_file, text, strlen(text), 0644, err);
 }
 
+/* Somebody was denied, or let in again. */
+static void deny_list_changed(void *arg)
+{
+    struct serve *s = arg;
+    if (s->server)
+        rpc_server_recheck(s->server);
+}
+
 static bool listen_for_calls(struct serve *s, struct err *err)
 {
     char ca[PATH_BYTES];
@@ -77,6 +86,7 @@ static bool listen_for_calls(struct serve *s, struct err *err)
         .cert_file = cert,
         .key_file = key,
         .authorize = service_authorize,
+        .admit_peer = service_admit,
         .arg = s->service,
         .handshakes = s->handshakes,
     };
@@ -84,6 +94,7 @@ static bool listen_for_calls(struct serve *s, struct err *err)
     s->server = rpc_server_new(s->loop, &options, err);
     if (!s->server || !write_port(s, err))
         return false;
+    gate_on_change(s->gate, deny_list_changed, s);
     log_info("ready port=%u databases=%zu", rpc_server_port(s->server), s->config->database_count);
     return true;
 }
@@ -144,7 +155,9 @@ static bool set_up(struct serve *s, struct err *err)
         return false;
     s->loop = loop_new(err);
     s->handshakes = s->loop ? lane_new("handshake", HANDSHAKE_WORKERS, err) : NULL;
-    s->service = s->handshakes ? service_new(s->loop, s->engine, s->world, err) : NULL;
+    struct gate_options gate = {.pki = s->config->pki, .state = s->config->state};
+    s->gate = s->handshakes ? gate_new(s->loop, &gate, err) : NULL;
+    s->service = s->gate ? service_new(s->loop, s->engine, s->world, s->gate, err) : NULL;
     if (!s->service)
         return false;
     s->term = signal_watch_new(s->loop, SIGTERM, on_signal, s, err);
@@ -156,15 +169,18 @@ static bool set_up(struct serve *s, struct err *err)
 static void tear_down(struct serve *s)
 {
     if (s->server)
-        rpc_server_free(s->server);
+        rpc_server_free(TAKE(s->server));
     if (s->service)
         service_stop(s->service);
+    if (s->gate)
+        gate_stop(s->gate);
     if (s->world)
         world_stop(s->world);
     engine_free(s->engine);
     lane_free(s->handshakes);
     world_close(s->world);
     service_free(s->service);
+    gate_free(s->gate);
     signal_watch_free(s->term);
     signal_watch_free(s->interrupt);
     loop_free(s->loop);

@@ -1,10 +1,14 @@
 /* One call on its way through the engine; shared by the service files. */
 #pragma once
+#include "agent/auth/scribe.h"
+#include "agent/engine/quota.h"
 #include "agent/service/service.h"
 
 struct ask {
-    struct work work; /* to the engine's lane, and home to the loop */
-    struct work read; /* to the readers and back to the engine's lane */
+    struct work work;          /* to the engine's lane, and home to the loop */
+    struct work read;          /* to the readers and back to the engine's lane */
+    struct scribe_entry entry; /* the audit's line it waits for, on the loop */
+    uint64_t intent;           /* number of the line that announced it; 0: changes nothing */
     struct service *service;
     struct rpc_call *call;           /* touched on the loop only */
     bool is_away;                    /* loop only: a client stream's message is on the lane */
@@ -34,6 +38,9 @@ void ask_answer(struct ask *ask);
 void ask_fail(struct ask *ask, const struct err *err);
 
 struct catalog *ask_catalog(struct ask *ask);
+struct quota *ask_quota(struct ask *ask);
+/* Quotas are for database hosts; the same key again asks for nothing new. */
+bool ask_is_bounded(struct ask *ask, const char *key);
 struct world *ask_world(struct ask *ask);
 struct engine *ask_engine(struct ask *ask);
 /* The configured database, if this caller may touch it; NULL with ask->err set. */
@@ -75,6 +82,7 @@ void clones_create(struct ask *ask);
 void clones_drop(struct ask *ask);
 void clones_list(struct ask *ask);
 void jobs_list(struct ask *ask);
+void admin_renew(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);

@@ -74,6 +74,7 @@ void backups_begin(struct ask *ask)
         .process_start = request->process_start,
     };
     if (!reply || !db || !ask_key(ask, "begin", request->idempotency_key, key) ||
+        (ask_is_bounded(ask, key) && !quota_run(ask_catalog(ask), db, &ask->err)) ||
         !backup_begin(ask_catalog(ask), ask_world(ask), &begin, &granted, &ask->err)) {
         ask_answer(ask);
         return;
@@ -276,6 +277,15 @@ struct log_part {
     size_t count;
 };
 
+static bool may_append(struct ask *ask, const struct config_served *db, const struct log_part *part)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < part->count; i++)
+        bytes += part->lines[i].len < LINE_BYTES_MAX ? part->lines[i].len : LINE_BYTES_MAX;
+    return !ask_is_bounded(ask, "") || quota_log(ask_quota(ask), ask_catalog(ask), db, part->job,
+                                                 part->count, bytes, &ask->err);
+}
+
 /* Keeps the lines of a run whose lease this caller holds. */
 static bool keep_lines(struct ask *ask, const struct log_part *part, uint64_t *ret_next)
 {
@@ -290,7 +300,8 @@ static bool keep_lines(struct ask *ask, const struct log_part *part, uint64_t *r
         lines[i] = (const char *)part->lines[i].data;
         lens[i] = part->lines[i].len < LINE_BYTES_MAX ? part->lines[i].len : LINE_BYTES_MAX;
     }
-    return hold(ask, part->job, part->token, &job) &&
+    const struct config_served *db = hold(ask, part->job, part->token, &job);
+    return db && may_append(ask, db, part) &&
            catalog_log_append(ask_catalog(ask), part->job, part->first_line, lines, lens,
                               part->count, ret_next, &ask->err);
 }

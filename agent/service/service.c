@@ -5,6 +5,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/survey.h"
+#include "evercopy/v1/admin.pb-c.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/clones.pb-c.h"
 #include "evercopy/v1/databases.pb-c.h"
@@ -30,6 +31,8 @@ struct service {
     struct loop *loop;
     struct engine *engine;
     struct world *world;
+    struct gate *gate;   /* loop only */
+    struct quota *quota; /* engine's lane only */
     struct timer *ticker;
     struct work tick;
     bool ticking;       /* loop only */
@@ -71,7 +74,8 @@ enum {
     X("evercopy.v1.Clones", "CreateClone", create_clone, CLONES, clones_create)                    \
     X("evercopy.v1.Clones", "DropClone", drop_clone, CLONES, clones_drop)                          \
     X("evercopy.v1.Clones", "ListClones", list_clones, READS, clones_list)                         \
-    X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)
+    X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)                                 \
+    X("evercopy.v1.Admin", "RenewCertificate", renew_certificate, READS, admin_renew)
 
 #define UPLOAD(X) X("evercopy.v1.Backups", "UploadLog", upload_log, BACKS_UP, backups_upload_log)
 
@@ -108,15 +112,24 @@ const struct rpc_method *service_methods(size_t *ret_count)
     return methods;
 }
 
+static void method_path(const struct rpc_method *method, char ret[96])
+{
+    IGNORE(!str_format(ret, 96, "%s/%s", method->service, method->name));
+}
+
+bool service_admit(void *arg, const struct rpc_peer *peer, struct err *err)
+{
+    struct service *service = arg;
+    return gate_admit(service->gate, peer, err);
+}
+
 bool service_authorize(void *arg, const struct rpc_peer *peer, const struct rpc_method *method,
                        struct err *err)
 {
-    (void)arg;
-    if (roles_check(peer, method->roles, err))
-        return true;
-    log_warning("call refused method=%s/%s peer=%s cn=%s: %s", method->service, method->name,
-                peer->address, peer->cn, err->text);
-    return false;
+    struct service *service = arg;
+    char path[96];
+    method_path(method, path);
+    return gate_authorize(service->gate, peer, path, method->roles, err);
 }
 
 /* ---- asks ---- */
@@ -166,14 +179,13 @@ static void ask_free(struct ask *ask)
         own_free(block);
     }
     rpc_peer_done(&ask->peer);
+    own_free(ask->entry.body);
     kept_unref(ask->live);
     own_free(ask);
 }
 
-/* Home on the loop. */
-static void on_answer(struct work *work)
+static void send_answer(struct ask *ask)
 {
-    struct ask *ask = (struct ask *)work;
     if (ask->err.code == ERR_NONE) {
         rpc_call_reply(ask->call, ask->reply);
     } else {
@@ -185,6 +197,81 @@ static void on_answer(struct work *work)
         rpc_call_fail(ask->call, &ask->err, &detail.base);
     }
     ask_free(ask);
+}
+
+/* ---- the audit of a call: an intent before anything is done, an outcome before the answer ---- */
+
+/* The first of these string fields that the request has, and that says something. */
+static const char *field_of(const ProtobufCMessage *request, const char *const *names)
+{
+    for (; request && *names; names++) { /* a stream may end before its first message */
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(request->descriptor, *names);
+        if (!field || field->type != PROTOBUF_C_TYPE_STRING ||
+            field->label == PROTOBUF_C_LABEL_REPEATED)
+            continue;
+        const char *text = *(const char *const *)((const char *)request + field->offset);
+        if (text && text[0])
+            return text;
+    }
+    return "";
+}
+
+/* On the wire every change carries a key, and nothing else does. */
+static bool is_change(const struct rpc_method *method)
+{
+    return protobuf_c_message_descriptor_get_field_by_name(method->input, "idempotency_key");
+}
+
+static struct audit_record describe(const struct ask *ask, const char *kind, char path[96])
+{
+    static const char *const databases[] = {"db_unique_name", NULL};
+    static const char *const objects[] = {"name", "clone", "snapshot", "job", "kind", NULL};
+    static const char *const keys[] = {"idempotency_key", NULL};
+    method_path(rpc_call_method(ask->call), path);
+    return (struct audit_record){
+        .kind = kind,
+        .who = &ask->peer,
+        .method = path,
+        .database = field_of(ask->request, databases),
+        .object = field_of(ask->request, objects),
+        .key = field_of(ask->request, keys),
+    };
+}
+
+static struct ask *ask_of(struct scribe_entry *entry)
+{
+    return (struct ask *)((char *)entry - offsetof(struct ask, entry));
+}
+
+static void outcome_written(struct scribe_entry *entry)
+{
+    struct ask *ask = ask_of(entry);
+    if (entry->err.code != ERR_NONE) /* it is done, and its intent is on disk */
+        log_error("the outcome of line %llu is not in the audit: %s",
+                  (unsigned long long)ask->intent, entry->err.text);
+    send_answer(ask);
+}
+
+/* Home on the loop. */
+static void on_answer(struct work *work)
+{
+    struct ask *ask = (struct ask *)work;
+    enum err_code code = ask->err.code;
+    bool denied = code == ERR_DENIED || code == ERR_UNAUTHENTICATED || code == ERR_QUOTA;
+    char path[96];
+    struct audit_record record = describe(ask, ask->intent ? "outcome" : "refused", path);
+    record.of = ask->intent;
+    record.code = code == ERR_NONE ? "ok" : err_code_name(code);
+    record.text = ask->err.text;
+    if (!ask->intent && denied)
+        scribe_refusal(gate_scribe(ask->service->gate), &record);
+    if (!ask->intent) {
+        send_answer(ask);
+        return;
+    }
+    ask->entry.done = outcome_written;
+    scribe_write(gate_scribe(ask->service->gate), &ask->entry, &record);
 }
 
 void ask_answer(struct ask *ask)
@@ -207,6 +294,24 @@ static void on_engine(struct work *work)
 {
     struct ask *ask = (struct ask *)work;
     ask->then(ask);
+}
+
+static void go_to_engine(struct ask *ask)
+{
+    ask->work = (struct work){.run = on_engine};
+    lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+static void intent_written(struct scribe_entry *entry)
+{
+    struct ask *ask = ask_of(entry);
+    if (entry->err.code != ERR_NONE) {
+        ask->err = entry->err;
+        send_answer(ask);
+        return;
+    }
+    ask->intent = entry->number;
+    go_to_engine(ask);
 }
 
 /* NULL: the call was failed. */
@@ -235,8 +340,14 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
     struct ask *ask = ask_new(call, request);
     if (!ask)
         return;
-    ask->work = (struct work){.run = on_engine};
-    lane_submit(engine_lane(ask->service->engine), &ask->work);
+    if (!is_change(rpc_call_method(call))) {
+        go_to_engine(ask);
+        return;
+    }
+    char path[96];
+    struct audit_record record = describe(ask, "intent", path);
+    ask->entry.done = intent_written;
+    scribe_write(gate_scribe(ask->service->gate), &ask->entry, &record);
 }
 
 /* ---- client streams: a message to the engine's lane, and home before the next is taken ---- */
@@ -291,6 +402,16 @@ static void on_upload(struct rpc_call *call, const ProtobufCMessage *request)
 }
 
 struct catalog *ask_catalog(struct ask *ask) { return engine_catalog(ask->service->engine); }
+struct quota *ask_quota(struct ask *ask) { return ask->service->quota; }
+
+bool ask_is_bounded(struct ask *ask, const char *key)
+{
+    struct catalog_job earlier;
+    struct err none = {0};
+    return role_from_name(ask->peer.role) == ROLE_DBHOST &&
+           !(key[0] && catalog_job_find_key(ask_catalog(ask), key, &earlier, &none));
+}
+
 struct world *ask_world(struct ask *ask) { return ask->service->world; }
 struct engine *ask_engine(struct ask *ask) { return ask->service->engine; }
 struct lane *service_lane(struct service *service) { return engine_lane(service->engine); }
@@ -470,7 +591,7 @@ static void on_tick(void *arg)
 }
 
 struct service *service_new(struct loop *loop, struct engine *engine, struct world *world,
-                            struct err *err)
+                            struct gate *gate, struct err *err)
 {
     AUTO(service) struct service *service = own_alloc(sizeof *service, err);
     if (!service)
@@ -478,7 +599,11 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
     service->loop = loop;
     service->engine = engine;
     service->world = world;
+    service->gate = gate;
     service->ticked_ms = clock_boot_ms();
+    service->quota = quota_new(err);
+    if (!service->quota)
+        return NULL;
     const struct config_agent *config = world_config(world);
     service->lives = own_alloc(sizeof *service->lives * (config->database_count + 1), err);
     if (!service->lives)
@@ -507,5 +632,6 @@ void service_free(struct service *service)
     for (size_t i = 0; i < service->live_count; i++)
         kept_unref(service->lives[i].kept);
     own_free(service->lives);
+    quota_free(service->quota);
     own_free(service);
 }

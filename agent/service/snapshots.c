@@ -138,6 +138,7 @@ static bool start_snapshot(struct ask *ask, const struct config_served *db,
     IGNORE(!str_copy(job.database, sizeof job.database, db->name));
     IGNORE(!str_copy(job.owner, sizeof job.owner, run->owner));
     return ask_key(ask, "take", request->idempotency_key, job.key) &&
+           (!ask_is_bounded(ask, job.key) || quota_snapshot(ask_catalog(ask), db, &ask->err)) &&
            engine_job_start(ask_engine(ask), "snapshot", &job, args, taken, ask, &ask->err);
 }
 

@@ -1,4 +1,5 @@
 /* evercopy backup: one run, phase by phase, as the scheduler starts it. */
+#include "agent/shim/renew.h"
 #include "agent/shim/run.h"
 
 #include "agent/base/clock.h"
@@ -898,6 +899,18 @@ static int conclude_reply(struct run *run, const Evercopy__V1__FinishBackupReply
     return conclude(run, kind, reply->phase, reply->cause[0] ? reply->cause : text);
 }
 
+/* A certificate that ends would end the backups: renewed in time, and no reason to fail a run. */
+static void renew_in_time(struct run *run)
+{
+    char until[32];
+    bool due = false;
+    struct err err = {0};
+    if (!renew_is_due(run->shim, &due, &err) || (due && !renew_now(run->shim, until, &err)))
+        run_say(run, "warning: this host's certificate could not be renewed: %s", err.text);
+    else if (due)
+        run_say(run, "this host's certificate was renewed, valid until %s", until);
+}
+
 static int run_granted(struct run *run)
 {
     struct err failure = {0};
@@ -911,6 +924,7 @@ static int run_granted(struct run *run)
     }
     rpc_client_on_wait(run->shim->client, NULL,
                        NULL); /* the end is told also when we were stopped */
+    renew_in_time(run);
     AUTO(reply) ProtobufCMessage *reply = finish(run, &failure, &err);
     if (reply)
         return conclude_reply(run, (Evercopy__V1__FinishBackupReply *)reply, &failure);

@@ -3,6 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
+#include "agent/net/bundle.h"
 #include "evercopy/v1/jobs.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <inttypes.h>
@@ -84,6 +85,8 @@ bool shim_connect(struct shim *shim, struct err *err)
         return false;
     if (!host[0])
         return config_require(shim->config, shim->db, "agent", err);
+    if (shim->db->cert && shim->db->key && !bundle_settle(shim->db->cert, shim->db->key, err))
+        return false;
     char ticket[4096];
     ticket_place(shim->db, ticket);
     struct rpc_client_options options = {
