@@ -8,6 +8,7 @@
 extern const struct job_kind job_kind_snapshot;
 extern const struct job_kind job_kind_clone;
 extern const struct job_kind job_kind_clone_drop;
+extern const struct job_kind job_kind_clone_extend; /* args: clone_args with the new end */
 extern const struct job_kind job_kind_backup;
 
 enum { CLONE_NAME_MAX = 63 };

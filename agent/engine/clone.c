@@ -238,6 +238,23 @@ const struct job_kind job_kind_clone = {
     .commit = commit,
 };
 
+/* A clone that went meanwhile must not come back as a row. */
+static bool commit_extend(struct job *job, struct catalog *catalog, struct err *err)
+{
+    struct catalog_clone row;
+    return catalog_clone_get(catalog, json_text(job->document, "database"),
+                             json_text(job->document, "name"), &row, err) &&
+           commit(job, catalog, err);
+}
+
+static const struct job_step extend_steps[] = {{"label", label}};
+const struct job_kind job_kind_clone_extend = {
+    .name = "clone-extend",
+    .steps = extend_steps,
+    .step_count = 1,
+    .commit = commit_extend,
+};
+
 static const struct job_step drop_steps[] = {{"drop", drop}};
 const struct job_kind job_kind_clone_drop = {
     .name = "clone-drop",

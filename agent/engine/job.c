@@ -127,6 +127,9 @@ static bool write_undone(struct run *run, struct err *err)
 {
     struct catalog *c = run->engine->catalog;
     const struct catalog_job *row = &run->job.row;
+    /* Nothing was done, and it may go better the next time: the same request may try anew. */
+    if (row->key[0] && err_is_transient(run->why.code) && !catalog_job_drop_key(c, row->id, err))
+        return false;
     return (!run->undoing || catalog_step_end(c, row->id, JOB_UNDO_STEP, true, "", NULL, err)) &&
            catalog_job_finish(c, row->id, run->undone_state, VERDICT_FAILED, row->cause, row->next,
                               err) &&
@@ -257,11 +260,24 @@ static void fail(struct run *run, const struct err *why)
         strand(run, &err);
 }
 
+/* Asked to stop: between two steps, and instead of another try. */
+static bool is_cancelled(struct run *run)
+{
+    struct err err = {0};
+    if (!run->job.row.cancelled_by[0] || run->undoing)
+        return false;
+    err_set(&err, ERR_CANCELLED, "cancelled by %s", run->job.row.cancelled_by);
+    fail(run, &err);
+    return true;
+}
+
 static void step_failed(struct run *run, const struct err *why)
 {
     struct err err = {0};
     if (!restore_document(run, &err))
         strand(run, &err);
+    else if (err_is_transient(why->code) && is_cancelled(run))
+        return;
     else if (!try_again(run, why))
         fail(run, why);
 }
@@ -295,6 +311,8 @@ void run_begin_step(struct run *run)
         step_done(run);
         return;
     }
+    if (is_cancelled(run))
+        return;
     struct catalog_job *row = &run->job.row;
     if (!run->begun) {
         run->begun = catalog_step_begin(run->engine->catalog, row->id, run_step_name(run), &err);
