@@ -76,9 +76,9 @@ json_t *clone_drop_args(const char *database, const char *name, struct err *err)
     return TAKE(args);
 }
 
-static const struct config_served *served(const struct job *job, struct err *err)
+static const struct config_served *served(struct job *job, struct err *err)
 {
-    return world_database(job->world, json_text(job->document, "database"), err);
+    return job_database(job, err);
 }
 
 /* Borrowed from the document; NULL with *ret_count 0 for a whole snapshot. */

@@ -464,6 +464,7 @@ static void run_tick(struct work *work)
                      world_config(service->world)->backuplease_s * 1000, &err))
         log_error("lease clock: %s", err.text);
     service->ticked_ms = now;
+    world_retry(service->world);
     err_clear(&err);
     if (!expiry_tick(service->expiry, &err))
         log_error("clone leases: %s", err.text);

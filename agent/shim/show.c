@@ -376,7 +376,7 @@ static bool clone_one(const void *item, json_t *to, struct err *err)
            json_put_text(to, "purpose", c->purpose, err) && json_put_u64(to, "scn", c->scn, err) &&
            json_put_u64(to, "created_us", c->created_us, err) &&
            json_put_u64(to, "expires_us", c->expires_us, err) &&
-           json_put(to, "left_s", json_integer(c->left_s), err) &&
+           json_put_flag(to, "over", c->left_s < 0, err) &&
            json_put_text(to, "trouble", c->trouble, err) &&
            json_put_text(to, "mount", c->mount, err);
 }

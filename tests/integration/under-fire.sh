@@ -75,6 +75,41 @@ the_run_goes_on_while_the_agent_is_away() {
     ends_with 0 "^OK $db: " || return 1
     same "$(jobs_are "j[0]['id']")" "$job" "the job" && in_output 'the agent is back' && log_is_whole "$job" && spool_is_empty
 }
+an_agent_killed_at_any_instant_costs_nothing() {
+    local rounds=2 round wait
+    [ -z "${EVERCOPY_LONG:-}" ] || rounds=30
+    RANDOM=${EVERCOPY_SEED:-$$}
+    echo "# seed ${EVERCOPY_SEED:-$$}"
+    for round in $(seq "$rounds"); do
+        work "$db"
+        backup_in_background "$db"
+        within 60 in_output ' begins'
+        wait=$((RANDOM % 25))
+        while [ "$wait" -gt 0 ] && ! gone "$bg"; do
+            pause
+            wait=$((wait - 1))
+        done
+        agent_crash
+        agent_start
+        ends_with 0 "^OK $db: " || { seen="round $round: $seen"; return 1; }
+    done
+    spool_is_empty
+}
+away() {
+    local job
+    hold_at merge
+    backup_in_background "$db"
+    within 60 step_is merge || { saw "it did not come to its merge"; return 1; }
+    job=$(jobs_are "j[0]['id']")
+    agent_crash
+    go_on
+    within 60 in_output 'waiting for the agent' || { saw "it did not wait"; return 1; }
+    [ -s "$work/spool/$job.log" ] || { saw "nothing was spooled"; return 1; }
+    [ "$(stat -c %a "$work/spool/$job.log")" = 600 ] || { saw "the spool is readable by others"; return 1; }
+    agent_start
+    ends_with 0 "^OK $db: " || return 1
+    same "$(jobs_are "j[0]['id']")" "$job" "the job" && in_output 'the agent is back' && log_is_whole "$job" && spool_is_empty
+}
 an_agent_that_restarts_at_every_phase_costs_nothing() {
     local phase rounds='level1 merge post'
     [ -z "${EVERCOPY_LONG:-}" ] || rounds='logs pre level1 merge controlfile preview post'
@@ -91,7 +126,7 @@ an_agent_that_restarts_at_every_phase_costs_nothing() {
 away() {
     begin_world AWAY agentwait 60
     try the_run_goes_on_while_the_agent_is_away
-    try an_agent_that_restarts_at_every_phase_costs_nothing
+    try an_agent_killed_at_any_instant_costs_nothing
 }
 
 # ---- away for longer than the shim waits ----
