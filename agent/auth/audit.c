@@ -18,7 +18,7 @@ struct audit {
     uint64_t size;   /* of audit.log as we know it; another size means another writer */
     uint64_t first;  /* number of its first line */
     struct audit_link last;
-    bool known;      /* last and size were read under a lock once, and nothing failed since */
+    bool known; /* last and size were read under a lock once, and nothing failed since */
     char notice[NOTICE_BYTES];
 };
 
@@ -82,7 +82,7 @@ const char *audit_notice(const struct audit *audit) { return audit->notice; }
 /* ---- where the chain stands ---- */
 
 struct tail {
-    bool found;     /* a whole last line */
+    bool found; /* a whole last line */
     struct audit_link last;
     uint64_t size;  /* up to the end of the last whole line */
     uint64_t torn;  /* bytes behind it */
@@ -235,8 +235,8 @@ static bool catch_up(struct audit *a, struct err *err)
         *err = none;
         return false;
     }
-    if (a->fd >= 0 && (!read_tail(a->fd, a->path, &tail, err) ||
-                       !read_first(a->fd, a->path, &a->first, err)))
+    if (a->fd >= 0 &&
+        (!read_tail(a->fd, a->path, &tail, err) || !read_first(a->fd, a->path, &a->first, err)))
         return false;
     uint64_t size = tail.size;
     uint64_t torn = tail.torn;

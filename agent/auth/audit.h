@@ -31,8 +31,8 @@ void audit_close(struct audit *audit);
 OWN_DEFINE(audit, struct audit, audit_close);
 /* Writes lines of these bodies, all on disk when it returns, or none. ret_first: number of the
  * first. One thread at a time. */
-bool audit_append(struct audit *audit, const char *const *bodies, size_t count,
-                  uint64_t *ret_first, struct err *err) MUST;
+bool audit_append(struct audit *audit, const char *const *bodies, size_t count, uint64_t *ret_first,
+                  struct err *err) MUST;
 /* The head follows its lines to disk; whoever waits for a line need not wait for this. */
 bool audit_settle(struct audit *audit, struct err *err) MUST;
 /* One record, settled: for programs that act once. */

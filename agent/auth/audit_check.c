@@ -151,7 +151,8 @@ static void check_begin(struct checking *c, const char *file, uint64_t first)
         return;
     audit_file_name(1, name);
     IGNORE(!str_format(why, sizeof why,
-                       "it begins with number %" PRIu64 ": the files before it are missing (%s ...)",
+                       "it begins with number %" PRIu64
+                       ": the files before it are missing (%s ...)",
                        first, name));
     fail(c, file, 1, why);
 }

@@ -366,8 +366,7 @@ bool ca_renew_server(const char *dir, const struct ca_request *server, struct er
     AUTO(x509_pair) struct x509_pair own = {0};
     if (!bundle_name(&key, dir, "server", ".key", err) ||
         !bundle_name(&cert, dir, "server", ".crt", err) ||
-        !bundle_settle(cert.path, key.path, err) ||
-        !read_cert(dir, "server", &cert, &present, err))
+        !bundle_settle(cert.path, key.path, err) || !read_cert(dir, "server", &cert, &present, err))
         return err_wrap(err, "renew the agent's certificate");
     for (size_t i = 0; i < present.name_count; i++)
         names[i] = present.names[i];

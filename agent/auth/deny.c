@@ -130,9 +130,9 @@ bool deny_check(const struct deny *deny, const struct rpc_peer *peer, struct err
     const struct list_row *row = find(deny, peer->serial);
     if (!row)
         row = find(deny, peer->fingerprint);
-    return !row || err_set(err, ERR_UNAUTHENTICATED,
-                           "the certificate of '%s' was denied at %s: %.200s", peer->cn,
-                           row->fields[WHEN], row->fields[REASON]);
+    return !row ||
+           err_set(err, ERR_UNAUTHENTICATED, "the certificate of '%s' was denied at %s: %.200s",
+                   peer->cn, row->fields[WHEN], row->fields[REASON]);
 }
 
 static bool is_same(const struct stat *a, const struct stat *b)

@@ -67,8 +67,7 @@ static bool read_lines(struct list *list, const char *path, const char *title, s
         if (str_equal(text, end))
             return (cursor && !*cursor) ||
                    broken(err, path, line + 1, "something stands behind the end");
-        if (!check_line(text, path, line, err) ||
-            !read_row(list, text, path, line, fields, err))
+        if (!check_line(text, path, line, err) || !read_row(list, text, path, line, fields, err))
             return false;
     }
     return broken(err, path, line, "the list has no end: it was cut off");

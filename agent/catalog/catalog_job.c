@@ -36,7 +36,7 @@ void catalog_job_id(const char *kind, char ret[40])
 
 #define JOB_COLUMNS                                                                                \
     "id, kind, parent, database, owner, key, state, step, verdict, cause, next, started_us, "      \
-    "ended_us"
+    "ended_us, cancelled_by"
 
 static void read_job(struct query *q, void *row)
 {
@@ -56,6 +56,7 @@ static void read_job(struct query *q, void *row)
     query_get_text(q, job->next, sizeof job->next);
     job->started_us = query_get_u64(q);
     job->ended_us = query_get_u64(q);
+    query_get_text(q, job->cancelled_by, sizeof job->cancelled_by);
 }
 
 bool catalog_job_add(struct catalog *c, const struct catalog_job *job, const char *args,
@@ -182,6 +183,27 @@ bool catalog_job_finish(struct catalog *c, const char *id, enum job_state state,
            err_wrap(err, "finish job '%s'", id);
 }
 
+bool catalog_job_cancel(struct catalog *c, const char *id, const char *who, struct err *err)
+{
+    AUTO(write) struct write_span w = {0};
+    AUTO(query)
+    struct query q = query_start(c, "UPDATE job SET cancelled_by = CASE cancelled_by WHEN ''"
+                                    " THEN ? ELSE cancelled_by END"
+                                    " WHERE id = ? AND state = 'running'");
+    query_text(&q, who);
+    query_text(&q, id);
+    return (write_begin(&w, c, err) && query_run_one(&q, "no such job runs", err) &&
+            write_commit(&w, err)) ||
+           err_wrap(err, "cancel job '%s'", id);
+}
+
+bool catalog_job_drop_key(struct catalog *c, const char *id, struct err *err)
+{
+    AUTO(query) struct query q = query_start(c, "UPDATE job SET key = '' WHERE id = ?");
+    query_text(&q, id);
+    return write_query(&q, err) || err_wrap(err, "drop the key of job '%s'", id);
+}
+
 struct catalog_job *catalog_job_list(struct catalog *c, const char *database, const char *kind,
                                      int state, size_t limit, size_t *ret_count, struct err *err)
 {
@@ -234,9 +256,8 @@ bool catalog_job_usage(struct catalog *c, const char *database, const char *kind
 {
     struct job_usage usage;
     AUTO(query)
-    struct query q =
-        query_start(c, "SELECT count(*), coalesce(min(started_us), 0) FROM job"
-                       " WHERE database = ? AND kind = ? AND started_us > ?");
+    struct query q = query_start(c, "SELECT count(*), coalesce(min(started_us), 0) FROM job"
+                                    " WHERE database = ? AND kind = ? AND started_us > ?");
     query_text(&q, database);
     query_text(&q, kind);
     query_u64(&q, since_us);

@@ -137,7 +137,8 @@ void catalog_log_free(struct catalog_log_line *lines, size_t count)
     own_free(lines);
 }
 
-#define USAGE "SELECT count(*), coalesce(sum(length(text)), 0), coalesce(min(at_us), 0) FROM job_log"
+#define USAGE                                                                                      \
+    "SELECT count(*), coalesce(sum(length(text)), 0), coalesce(min(at_us), 0) FROM job_log"
 
 static void read_usage(struct query *q, void *row)
 {

@@ -201,6 +201,14 @@ static bool find_storage(const struct reading *reading, const char *name, unsign
                    nearest ? "'" : "");
 }
 
+/* The database's own, else what [agent] says for all. */
+static uint64_t hours_of(const struct reading *reading, const struct entry *entries,
+                         const char *key)
+{
+    const struct entry *own = &entries[keys_find(&keys_agent, KEYS_SERVED, key)];
+    return keys_number(own->text ? own->text : text_of(reading->agent, KEYS_AGENT, key));
+}
+
 static bool finish_database(struct reading *reading, size_t index, struct err *err)
 {
     struct config_served *database = &reading->databases[index];
@@ -210,6 +218,10 @@ static bool finish_database(struct reading *reading, size_t index, struct err *e
     database->zone = text_of(entries, KEYS_SERVED, "zone");
     database->dbid = (uint32_t)keys_number(text_of(entries, KEYS_SERVED, "dbid"));
     finish_quota(reading, entries, &database->quota);
+    database->overduewarning_h = hours_of(reading, entries, "overduewarning");
+    database->overduefailed_h = hours_of(reading, entries, "overduefailed");
+    if (database->overduefailed_h < database->overduewarning_h)
+        database->overduefailed_h = database->overduewarning_h;
     if (!*database->volume)
         database->volume = database->name;
     if (!*database->storage)

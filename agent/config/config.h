@@ -23,7 +23,9 @@ struct config_database {
     const char *templates;   /* folder of overriding templates */
     const char *zone;        /* overrides what the host says */
     const char *primarytns, *catalog;
+    const char *spool; /* folder */
     uint64_t parallel, logwait_s, maxlockwait_min, recoverywindow_days;
+    uint64_t agentwait_s, spoolmax_mib, rmansilent_min, rmandeadline_min;
     uint32_t dbid; /* 0: not pinned */
     bool logs_push, allowfull, strict, hasdataguard, dosnapshot, gimanaged;
     /* Where restores and restore tests put their instance. */
@@ -75,6 +77,7 @@ struct config_served { /* a database as the agent sees it */
     const char *name, *storage, *volume, *zone;
     uint32_t dbid; /* 0: not pinned */
     struct config_quota quota;
+    uint64_t overduewarning_h, overduefailed_h;
     unsigned line;
 };
 

@@ -42,7 +42,7 @@ struct keys_key {
     const char *help;
 };
 
-enum { KEYS_MAX = 80 }; /* in a table */
+enum { KEYS_MAX = 96 }; /* in a table */
 struct keys_table {
     const struct keys_key *keys;
     size_t count;

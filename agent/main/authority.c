@@ -25,8 +25,8 @@ static bool announce(struct deed *deed, const struct authority *a, const char *m
         return false;
     if (audit_notice(deed->audit)[0])
         fprintf(stderr, "evercopyd: %s\n", audit_notice(deed->audit));
-    deed->record = (struct audit_record){
-        .kind = "intent", .method = method, .object = object, .text = text};
+    deed->record =
+        (struct audit_record){.kind = "intent", .method = method, .object = object, .text = text};
     return audit_write(deed->audit, &deed->record, &deed->record.of, err);
 }
 
@@ -153,9 +153,8 @@ static bool report_json(const struct audit_report *r, struct err *err)
         !json_put_u64(doc, "first", r->first, err) || !json_put_u64(doc, "last", r->last, err) ||
         !json_put_text(doc, "head", r->head, err) ||
         !json_put_u64(doc, "open_intents", r->open_intents, err) ||
-        !json_put_u64(doc, "alarms", r->alarms, err) ||
-        !json_put_text(doc, "file", r->file, err) || !json_put_u64(doc, "line", r->line, err) ||
-        !json_put_text(doc, "why", r->why, err))
+        !json_put_u64(doc, "alarms", r->alarms, err) || !json_put_text(doc, "file", r->file, err) ||
+        !json_put_u64(doc, "line", r->line, err) || !json_put_text(doc, "why", r->why, err))
         return false;
     AUTO(mem) char *text = json_format_pretty(doc, err);
     return text && fputs(text, stdout) >= 0;

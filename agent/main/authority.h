@@ -19,7 +19,7 @@ bool authority_list(const struct authority *a, struct err *err) MUST;
 /* An empty deny list in place of one that is missing. */
 bool authority_begin_list(const struct authority *a, struct err *err) MUST;
 /* file NULL: all of them. *ret_sound false: said where and why on stdout. */
-bool authority_verify(const struct authority *a, const char *file, bool *ret_sound,
-                      struct err *err) MUST;
+bool authority_verify(const struct authority *a, const char *file, bool *ret_sound, struct err *err)
+    MUST;
 bool authority_show(const struct authority *a, const char *database, const char *since,
                     struct err *err) MUST;

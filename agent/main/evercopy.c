@@ -18,10 +18,13 @@ static const char usage[] =
     "  evercopy clone create DB [NAME] --snapshot S | --to TIME | --scn N [--lease 12h] [--purpose "
     "T]\n"
     "  evercopy clone drop DB NAME\n"
+    "  evercopy clone extend DB NAME --for 12h    its lease ends then, from now\n"
     "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--keep]\n"
     "  evercopy jobs [DB] [--limit N]\n"
     "  evercopy log JOB [--follow]\n"
-    "  evercopy renew                             a new certificate for this host; backup does it too\n"
+    "  evercopy renew                             a new certificate for this host; backup does it "
+    "too\n"
+    "  evercopy cancel JOB                        it stops at its next step, in order\n"
     "  evercopy identify FILE...                  what a file is; no agent needed\n"
     "  evercopy validate --file FILE              every block or record; no agent needed\n"
     "\n"
@@ -47,6 +50,7 @@ static int run_window(const struct call *c) { return verb_window(&c->options, wo
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
 static int run_log(const struct call *c) { return verb_log(&c->options, word(c, 1)); }
+static int run_cancel(const struct call *c) { return verb_cancel(&c->options, word(c, 1)); }
 static int run_clones(const struct call *c) { return verb_clones(&c->options, word(c, 1)); }
 static int run_renew(const struct call *c) { return verb_renew(&c->options, word(c, 1)); }
 static int run_restore(const struct call *c) { return verb_restore(&c->options, word(c, 1)); }
@@ -69,7 +73,10 @@ static int run_clone(const struct call *c)
         return verb_clone_create(&c->options, word(c, 2), word(c, 3));
     if (what && word(c, 2) && word(c, 3) && str_equal(what, "drop"))
         return verb_clone_drop(&c->options, word(c, 2), word(c, 3));
-    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop DB NAME");
+    if (what && word(c, 2) && word(c, 3) && str_equal(what, "extend"))
+        return verb_clone_extend(&c->options, word(c, 2), word(c, 3));
+    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop|extend DB "
+                     "NAME");
 }
 
 static int run_validate(const struct call *c)
@@ -91,6 +98,7 @@ static const struct {
     {"jobs", run_jobs, 1, 2},
     {"snapshots", run_snapshots, 2, 2},
     {"log", run_log, 2, 2},
+    {"cancel", run_cancel, 2, 2},
     {"clones", run_clones, 1, 2},
     {"clone", run_clone, 1, 4},
     {"restore", run_restore, 2, 2},
@@ -130,16 +138,27 @@ int main(int argc, char **argv)
     struct shim_options *o = &call.options;
     bool help = false;
     const struct args_option options[] = {
-        {.name = "--config", .text = &o->config}, {.name = "--agent", .text = &o->agent},
-        {.name = "--oratab", .text = &o->oratab}, {.name = "--to", .text = &o->to},
-        {.name = "--scn", .text = &o->scn},       {.name = "--snapshot", .text = &o->snapshot},
-        {.name = "--dest", .text = &o->dest},     {.name = "--sid", .text = &o->sid},
-        {.name = "--name", .text = &o->name},     {.name = "--purpose", .text = &o->purpose},
-        {.name = "--lease", .text = &o->lease},   {.name = "--file", .text = &o->file},
-        {.name = "--limit", .text = &o->limit},   {.name = "--json", .flag = &o->json},
-        {.name = "--quiet", .flag = &o->quiet},   {.name = "--apply", .flag = &o->apply},
-        {.name = "--strict", .flag = &o->strict}, {.name = "--follow", .flag = &o->follow},
-        {.name = "--keep", .flag = &o->keep},     {.name = "--allow-full", .flag = &o->allow_full},
+        {.name = "--config", .text = &o->config},
+        {.name = "--agent", .text = &o->agent},
+        {.name = "--oratab", .text = &o->oratab},
+        {.name = "--to", .text = &o->to},
+        {.name = "--scn", .text = &o->scn},
+        {.name = "--snapshot", .text = &o->snapshot},
+        {.name = "--dest", .text = &o->dest},
+        {.name = "--sid", .text = &o->sid},
+        {.name = "--name", .text = &o->name},
+        {.name = "--purpose", .text = &o->purpose},
+        {.name = "--lease", .text = &o->lease},
+        {.name = "--file", .text = &o->file},
+        {.name = "--for", .text = &o->lease},
+        {.name = "--limit", .text = &o->limit},
+        {.name = "--json", .flag = &o->json},
+        {.name = "--quiet", .flag = &o->quiet},
+        {.name = "--apply", .flag = &o->apply},
+        {.name = "--strict", .flag = &o->strict},
+        {.name = "--follow", .flag = &o->follow},
+        {.name = "--keep", .flag = &o->keep},
+        {.name = "--allow-full", .flag = &o->allow_full},
         {.name = "--help", .flag = &help},
     };
     struct err err = {0};

@@ -25,13 +25,13 @@ struct serve {
     struct service *service;
     struct rpc_server *server;
     struct signal_watch *term, *interrupt;
-    struct work boot, boot_home;
-    struct err err;
+    struct work boot;
     bool stopping;
 };
 
 static const struct job_kind *const kinds[] = {&job_kind_backup, &job_kind_snapshot,
-                                               &job_kind_clone, &job_kind_clone_drop};
+                                               &job_kind_clone, &job_kind_clone_drop,
+                                               &job_kind_clone_extend};
 
 static void drained(void *arg)
 {
@@ -99,27 +99,14 @@ static bool listen_for_calls(struct serve *s, struct err *err)
     return true;
 }
 
-/* Home on the loop: what was left is finished or swept, now calls may come. */
-static void on_booted(struct work *work)
-{
-    struct serve *s = (struct serve *)((char *)work - offsetof(struct serve, boot_home));
-    if (s->stopping)
-        return;
-    if (s->err.code != ERR_NONE || !listen_for_calls(s, &s->err))
-        loop_stop(s->loop);
-}
-
 static void boot_done(void *arg, size_t finished, size_t swept, const struct err *err)
 {
-    struct serve *s = arg;
+    const struct serve *s = arg;
     if (err && err->code != ERR_NONE) /* one job that cannot be swept must not bar every restore */
         log_error("a job of before could be neither finished nor swept: %s", err->text);
     if (finished || swept || world_swept(s->world))
         log_warning("recovered after an interruption finished=%zu swept=%zu storage_swept=%u",
                     finished, swept, world_swept(s->world));
-    struct post *home = loop_post(s->loop);
-    s->boot_home = (struct work){.done = on_booted, .home = home};
-    home->submit(home, &s->boot_home);
 }
 
 static void run_boot(struct work *work)
@@ -193,13 +180,13 @@ bool serve_run(const struct config_agent *config, const char *port_file, struct 
     bool ok = set_up(&s, err);
     if (ok) {
         s.boot = (struct work){.run = run_boot};
+        /* First on the lane, so that a call already finds listed what is recovered; reads are
+         * answered beside it, a database's changes when its own jobs are settled. */
         lane_submit(engine_lane(s.engine), &s.boot);
-        loop_run(s.loop);
-        if (s.err.code != ERR_NONE) {
-            *err = s.err;
-            ok = false;
-        }
+        ok = listen_for_calls(&s, err);
     }
+    if (ok)
+        loop_run(s.loop);
     tear_down(&s);
     if (ok)
         log_info("stopped");

@@ -53,7 +53,7 @@ struct rpc_server {
     LIST_HEAD(call_list, rpc_call) calls;
     LIST_HEAD(due_list, rpc_call) due; /* handlers that wait for a message */
     size_t conn_count, call_count;
-    size_t closed; /* connections since memory was trimmed */
+    size_t closed;          /* connections since memory was trimmed */
     size_t receiving_bytes; /* requests in arrival, all connections together */
     bool draining, again_set;
     uint64_t drain_deadline_ms;

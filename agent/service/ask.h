@@ -1,6 +1,7 @@
 /* One call on its way through the engine; shared by the service files. */
 #pragma once
 #include "agent/auth/scribe.h"
+#include "agent/engine/expiry.h"
 #include "agent/engine/quota.h"
 #include "agent/service/service.h"
 
@@ -43,8 +44,12 @@ struct quota *ask_quota(struct ask *ask);
 bool ask_is_bounded(struct ask *ask, const char *key);
 struct world *ask_world(struct ask *ask);
 struct engine *ask_engine(struct ask *ask);
+const struct expiry *ask_expiry(struct ask *ask);
 /* The configured database, if this caller may touch it; NULL with ask->err set. */
 const struct config_served *ask_database(struct ask *ask, const char *name);
+/* False, with ask->err set to UNAVAILABLE, while a job of before the agent's start still works on
+ * that database: whoever wants to change something tries again soon. */
+bool ask_is_settled(struct ask *ask, const char *database) MUST;
 /* Scoped to caller and method, so that nobody meets another's key. "" stays "". False with ask->err
  * set when it is longer than 48 bytes. */
 bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80]) MUST;
@@ -81,8 +86,10 @@ void recovery_prove(struct ask *ask);
 void clones_create(struct ask *ask);
 void clones_drop(struct ask *ask);
 void clones_list(struct ask *ask);
+void clones_extend(struct ask *ask);
 void jobs_list(struct ask *ask);
 void admin_renew(struct ask *ask);
+void jobs_cancel(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);

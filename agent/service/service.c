@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/overdue.h"
 #include "agent/engine/survey.h"
 #include "evercopy/v1/admin.pb-c.h"
 #include "evercopy/v1/backups.pb-c.h"
@@ -14,7 +15,7 @@
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <string.h>
 
-enum { TICK_MS = 5000, TICK_MAX_MS = 10000, KEY_MAX = 48 };
+enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48 };
 
 /* A kept survey, shared with readers that compare against it; counted on the engine's lane only. */
 struct kept {
@@ -36,7 +37,9 @@ struct service {
     struct timer *ticker;
     struct work tick;
     bool ticking;       /* loop only */
-    uint64_t ticked_ms; /* engine's lane only */
+    uint64_t ticked_ms; /* engine's lane only, as all below */
+    uint64_t looked_ms; /* for overdue runs */
+    struct expiry *expiry;
     struct live *lives; /* engine's lane only */
     size_t live_count;
 };
@@ -53,6 +56,7 @@ enum {
     BACKS_UP = ROLE_DBHOST | ROLE_ADMIN,
     CLONES = ROLE_RESTORE | ROLE_OPERATOR | ROLE_ADMIN,
     SETS_UP = ROLE_DBHOST | ROLE_OPERATOR | ROLE_ADMIN,
+    CANCELS = ROLE_DBHOST | ROLE_RESTORE | ROLE_OPERATOR | ROLE_ADMIN, /* its own, or any */
 };
 
 #define UNARY(X)                                                                                   \
@@ -73,7 +77,9 @@ enum {
     X("evercopy.v1.Recovery", "ProveClone", prove_clone, CLONES, recovery_prove)                   \
     X("evercopy.v1.Clones", "CreateClone", create_clone, CLONES, clones_create)                    \
     X("evercopy.v1.Clones", "DropClone", drop_clone, CLONES, clones_drop)                          \
+    X("evercopy.v1.Clones", "ExtendClone", extend_clone, CLONES, clones_extend)                    \
     X("evercopy.v1.Clones", "ListClones", list_clones, READS, clones_list)                         \
+    X("evercopy.v1.Jobs", "CancelJob", cancel_job, CANCELS, jobs_cancel)                           \
     X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)                                 \
     X("evercopy.v1.Admin", "RenewCertificate", renew_certificate, READS, admin_renew)
 
@@ -417,12 +423,20 @@ struct engine *ask_engine(struct ask *ask) { return ask->service->engine; }
 struct lane *service_lane(struct service *service) { return engine_lane(service->engine); }
 struct loop *service_loop(struct service *service) { return service->loop; }
 struct engine *service_engine(struct service *service) { return service->engine; }
+const struct expiry *ask_expiry(struct ask *ask) { return ask->service->expiry; }
 
 const struct config_served *ask_database(struct ask *ask, const char *name)
 {
     if (!roles_check_database(&ask->peer, name, &ask->err))
         return NULL;
     return world_database(ask->service->world, name, &ask->err);
+}
+
+bool ask_is_settled(struct ask *ask, const char *database)
+{
+    const struct catalog_job *job = engine_recovering(ask_engine(ask), database);
+    return !job || err_set(&ask->err, ERR_UNAVAILABLE,
+                           "recovering job %s of before the agent's start", job->id);
 }
 
 bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80])
@@ -571,6 +585,16 @@ static void run_tick(struct work *work)
                      world_config(service->world)->backuplease_s * 1000, &err))
         log_error("lease clock: %s", err.text);
     service->ticked_ms = now;
+    world_retry(service->world);
+    err_clear(&err);
+    if (!expiry_tick(service->expiry, &err))
+        log_error("clone leases: %s", err.text);
+    err_clear(&err);
+    if (service->looked_ms && now - service->looked_ms < LOOK_MS)
+        return;
+    service->looked_ms = now;
+    if (!overdue_tick(engine_catalog(service->engine), service->world, NULL, &err))
+        log_error("%s", err.text);
 }
 
 static void tick_done(struct work *work)
@@ -610,6 +634,9 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
         return NULL;
     for (size_t i = 0; i < config->database_count; i++)
         service->lives[service->live_count++].db = &config->databases[i];
+    service->expiry = expiry_new(engine, err);
+    if (!service->expiry)
+        return NULL;
     service->ticker = timer_new(loop, on_tick, service, err);
     if (!service->ticker)
         return NULL;
@@ -633,5 +660,6 @@ void service_free(struct service *service)
         kept_unref(service->lives[i].kept);
     own_free(service->lives);
     quota_free(service->quota);
+    expiry_free(service->expiry);
     own_free(service);
 }

@@ -137,8 +137,12 @@ static bool start_snapshot(struct ask *ask, const struct config_served *db,
     IGNORE(!str_copy(job.parent, sizeof job.parent, run->id));
     IGNORE(!str_copy(job.database, sizeof job.database, db->name));
     IGNORE(!str_copy(job.owner, sizeof job.owner, run->owner));
+    struct catalog_job same;
+    struct err why = {0};
     return ask_key(ask, "take", request->idempotency_key, job.key) &&
            (!ask_is_bounded(ask, job.key) || quota_snapshot(ask_catalog(ask), db, &ask->err)) &&
+           (catalog_job_find_key(ask_catalog(ask), job.key, &same, &why) ||
+            ask_is_settled(ask, db->name)) &&
            engine_job_start(ask_engine(ask), "snapshot", &job, args, taken, ask, &ask->err);
 }
 

@@ -110,7 +110,11 @@ ProtobufCMessage *shim_call(struct shim *shim, const char *service, const char *
     IGNORE(!str_format(full, sizeof full, "evercopy.v1.%s", service));
     if (!shim_connect(shim, err))
         return NULL;
-    return rpc_client_call(shim->client, full, method, request, output, timeout_ms, err);
+    ProtobufCMessage *reply =
+        rpc_client_call(shim->client, full, method, request, output, timeout_ms, err);
+    if (reply && !shim->delivered)
+        shim_deliver(shim);
+    return reply;
 }
 
 void shim_free_reply(ProtobufCMessage *reply)

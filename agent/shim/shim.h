@@ -23,6 +23,7 @@ struct shim {
     struct config_shim *config;
     const struct config_database *db; /* NULL for verbs without one */
     struct rpc_client *client;        /* made at the first call */
+    bool delivered;                   /* the spool was looked at */
 };
 
 /* Loads the configuration; db_name NULL for verbs over all databases. */
@@ -41,6 +42,10 @@ OWN_DEFINE(reply, ProtobufCMessage, shim_free_reply);
 bool shim_connect(struct shim *shim, struct err *err) MUST;
 /* A short call that changes nothing: is the agent there, and does it take our certificate? */
 bool shim_is_answering(struct shim *shim, struct err *err) MUST;
+
+/* Tells the agent what earlier shims of this database could not: log lines and verdicts out of the
+ * spool, each once. Called by the first call that was answered; trouble waits for the next time. */
+void shim_deliver(struct shim *shim);
 
 /* A random idempotency key; ret holds 33. */
 void shim_key(char ret[33]);
@@ -62,8 +67,10 @@ int verb_window(const struct shim_options *options, const char *db);
 int verb_snapshots(const struct shim_options *options, const char *db);
 int verb_jobs(const struct shim_options *options, const char *db);
 int verb_log(const struct shim_options *options, const char *job);
+int verb_cancel(const struct shim_options *options, const char *job);
 int verb_clones(const struct shim_options *options, const char *db);
 int verb_clone_create(const struct shim_options *options, const char *db, const char *name);
+int verb_clone_extend(const struct shim_options *options, const char *db, const char *name);
 int verb_clone_drop(const struct shim_options *options, const char *db, const char *name);
 int verb_restore(const struct shim_options *options, const char *db);
 int verb_renew(const struct shim_options *options, const char *db);
