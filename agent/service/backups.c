@@ -30,7 +30,7 @@ static bool tell_base(struct ask *ask, const struct config_served *db,
                       Evercopy__V1__BeginBackupReply *reply)
 {
     AUTO(outlook)
-    struct outlook *o = outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err);
+    struct outlook *o = ask_outlook(ask, db, false);
     if (!o)
         return false;
     reply->first_run = o->snapshot_count == 0;
@@ -399,7 +399,7 @@ void backups_finish(struct ask *ask)
     const struct config_served *db = ask_database(ask, job.database);
     AUTO(outlook)
     struct outlook *o =
-        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
+        db ? ask_outlook(ask, db, false) : NULL;
     bool ok = o && (finished_before(ask, &job, &verdict) ||
                     (hold(ask, request->job, request->fencing_token, &job) &&
                      judge(ask, db, o, &verdict) &&
