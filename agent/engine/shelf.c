@@ -334,6 +334,12 @@ static void sum_up(const struct outlook *o, struct entry *e)
         s->oldest_us = intervals[0].first_us;
     }
     sum_up_gaps(o->plan, s);
+    const struct facts *facts = outlook_facts(o);
+    if (facts) {
+        IGNORE(!str_copy(s->zone_name, sizeof s->zone_name, facts->zone_name));
+        s->offset_min =
+            facts->moment_count ? facts->moments[facts->moment_count - 1].offset_min : 0;
+    }
     e->base = plan_newest_base(o->plan);
     if (e->base == SIZE_MAX)
         return;

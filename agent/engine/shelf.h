@@ -22,6 +22,8 @@ struct shelf_summary {
     char gap[PLAN_TEXT_MAX]; /* why of the newest gap that is open */
     struct plan_thread threads[SHELF_THREADS_MAX];
     size_t thread_count;
+    int offset_min; /* of the database host, as its newest sheet says */
+    char zone_name[64];
 };
 
 struct shelf;

@@ -12,6 +12,8 @@ static const char usage[] =
     "  evercopy setup DB [--apply]                what is to be done for DB; do it\n"
     "  evercopy backup DB [--allow-full]          one run, as the scheduler calls it\n"
     "  evercopy status [DB]                       worst first\n"
+    "  evercopy check DB | --all [--warning 36h] [--critical 48h]   as a Nagios plug-in\n"
+    "  evercopy report [--days N]                 the fleet: runs, snapshots, verdicts\n"
     "  evercopy window DB                         which moments can be reached\n"
     "  evercopy snapshots DB\n"
     "  evercopy clones [DB]\n"
@@ -27,6 +29,7 @@ static const char usage[] =
     "  --config FILE     default /etc/evercopy/evercopy.conf\n"
     "  --agent HOST:PORT over the configured one\n"
     "  --json  --quiet  --strict (warnings are failures)\n"
+    "  --zone NAME|utc|db|local                   for printed times\n"
     "TIME is the database's own, 'YYYY-MM-DD HH:MM:SS', or UTC with a Z behind it.\n";
 
 struct call {
@@ -42,6 +45,8 @@ static const char *word(const struct call *call, size_t i)
 static int run_backup(const struct call *c) { return verb_backup(&c->options, word(c, 1)); }
 static int run_setup(const struct call *c) { return verb_setup(&c->options, word(c, 1)); }
 static int run_status(const struct call *c) { return verb_status(&c->options, word(c, 1)); }
+static int run_check(const struct call *c) { return verb_check(&c->options, word(c, 1)); }
+static int run_report(const struct call *c) { return verb_report(&c->options); }
 static int run_window(const struct call *c) { return verb_window(&c->options, word(c, 1)); }
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
@@ -85,6 +90,8 @@ static const struct {
     {"backup", run_backup, 2, 2},
     {"setup", run_setup, 2, 2},
     {"status", run_status, 1, 2},
+    {"check", run_check, 1, 2},
+    {"report", run_report, 1, 1},
     {"window", run_window, 2, 2},
     {"jobs", run_jobs, 1, 2},
     {"snapshots", run_snapshots, 2, 2},
@@ -137,6 +144,9 @@ int main(int argc, char **argv)
         {.name = "--quiet", .flag = &o->quiet},   {.name = "--apply", .flag = &o->apply},
         {.name = "--strict", .flag = &o->strict}, {.name = "--follow", .flag = &o->follow},
         {.name = "--keep", .flag = &o->keep},     {.name = "--allow-full", .flag = &o->allow_full},
+        {.name = "--all", .flag = &o->all},       {.name = "--zone", .text = &o->zone},
+        {.name = "--warning", .text = &o->warning}, {.name = "--critical", .text = &o->critical},
+        {.name = "--days", .text = &o->days},
         {.name = "--help", .flag = &help},
     };
     struct err err = {0};

@@ -166,6 +166,8 @@ static void tell_recoverable(struct ask *ask, const struct shelf_summary *sum,
     status->base_time_us = sum->base_us;
     status->gaps = sum->gaps;
     status->gap = ask_text(ask, sum->gap);
+    status->offset_min = sum->offset_min;
+    status->zone_name = ask_text(ask, sum->zone_name);
     tell_threads(ask, sum, status);
 }
 
@@ -245,6 +247,7 @@ struct telling {
     Evercopy__V1__GetStatusReply *reply;
     char (*names)[64]; /* the configuration may be another one after a pause */
     size_t count, at;
+    const struct config_served *db; /* the last one told */
 };
 
 static bool collect_names(struct ask *ask, struct telling *t)
@@ -291,6 +294,39 @@ static void add_status(struct ask *ask, struct telling *t, const struct config_s
     t->reply->databases[t->reply->n_databases++] = status;
 }
 
+static bool only_one(const struct ask *ask)
+{
+    return ((const Evercopy__V1__GetStatusRequest *)(const void *)ask->request)->db_unique_name[0];
+}
+
+/* On the readers' lane: a storage may take its time. */
+static void run_space(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    struct telling *t = ask->state;
+    struct driver_volume_info info;
+    struct err why = {0};
+    if (driver_volume_info(world_driver(ask_world(ask), t->db), t->db->volume, &info, &why))
+        t->reply->databases[0]->free_bytes = info.available;
+}
+
+static void space_done(struct work *work)
+{
+    ask_answer((struct ask *)((char *)work - offsetof(struct ask, read)));
+}
+
+/* Told of one database alone; what the storage does not say is not known. */
+static void ask_space(struct ask *ask, struct telling *t)
+{
+    if (!t->db || !t->reply->n_databases || !world_driver(ask_world(ask), t->db)) {
+        ask_answer(ask);
+        return;
+    }
+    ask->read = (struct work){
+        .run = run_space, .done = space_done, .home = lane_post(service_lane(ask->service))};
+    lane_submit(world_readers(ask_world(ask)), &ask->read);
+}
+
 /* A thousand databases are told in slices, so that leases and runs go on meanwhile. */
 static void status_on(struct ask *ask)
 {
@@ -300,6 +336,7 @@ static void status_on(struct ask *ask)
         const struct config_served *db = named(ask, t->names[t->at], t->at);
         if (db && ask_warm_step(ask, db, status_on) == ASK_AWAY)
             return;
+        t->db = db;
         if (db)
             add_status(ask, t, db);
         ask->warm.left = SIZE_MAX;
@@ -313,7 +350,10 @@ static void status_on(struct ask *ask)
         qsort(t->reply->databases, t->reply->n_databases, sizeof(void *), compare_status);
     t->reply->agent_time_us = clock_wall_us();
     ask->reply = &t->reply->base;
-    ask_answer(ask);
+    if (only_one(ask))
+        ask_space(ask, t);
+    else
+        ask_answer(ask);
 }
 
 void databases_status(struct ask *ask)

@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include "agent/oracle/manifest.h"
+#include "agent/shim/pages.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <errno.h>
@@ -446,15 +447,6 @@ static bool phase_pre(struct run *run, struct err *err)
 
 /* ---- copies: stale ones, lost ones ---- */
 
-static ProtobufCMessage *base_texts(struct run *run, struct err *err)
-{
-    Evercopy__V1__GetManifestRequest request = EVERCOPY__V1__GET_MANIFEST_REQUEST__INIT;
-    request.db_unique_name = (char *)run->shim->db->name;
-    request.snapshot = run->base_snapshot;
-    return shim_call(run->shim, "Snapshots", "GetManifest", &request.base,
-                     &evercopy__v1__get_manifest_reply__descriptor, SHIM_CALL_MS, err);
-}
-
 static bool is_datafile(const struct facts *facts, const struct facts_copy *copy)
 {
     const struct facts_file *file = facts_file_find(facts, copy->file_no);
@@ -503,17 +495,14 @@ static bool phase_stale(struct run *run, struct err *err)
                !is_datafile(run->facts, &run->facts->copies[i]);
     if (!run->base_snapshot[0] || !any)
         return true;
-    AUTO(reply) ProtobufCMessage *message = base_texts(run, err);
-    if (!message)
+    AUTO(mem) char *manifest_text = NULL;
+    AUTO(mem) char *facts_text = NULL;
+    if (!pages_texts(run->shim, run->base_snapshot, &manifest_text, &facts_text, err))
         return false;
-    const Evercopy__V1__GetManifestReply *reply = (Evercopy__V1__GetManifestReply *)message;
-    AUTO(facts)
-    struct facts *earlier =
-        facts_from_json((char *)reply->facts_json.data, reply->facts_json.len, err);
+    AUTO(facts) struct facts *earlier = facts_from_json(facts_text, strlen(facts_text), err);
     AUTO(manifest)
-    struct manifest *manifest = earlier ? manifest_from_json((char *)reply->manifest_json.data,
-                                                             reply->manifest_json.len, err)
-                                        : NULL;
+    struct manifest *manifest =
+        earlier ? manifest_from_json(manifest_text, strlen(manifest_text), err) : NULL;
     AUTO(template_vars) struct template_vars *vars = manifest ? run_vars(run, err) : NULL;
     size_t count = 0;
     if (!vars || !template_vars_list(vars, "copies", err) ||

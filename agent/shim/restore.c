@@ -2,7 +2,7 @@
 #include "agent/shim/run.h"
 
 #include "agent/base/sys.h"
-#include "evercopy/v1/clones.pb-c.h"
+#include "agent/shim/pages.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -48,8 +48,7 @@ static bool make_clone(struct restore *r, struct err *err)
     request.purpose = (char *)"restore";
     if (!shim_target(shim, &request.scn, &request.time_us, err))
         return false;
-    r->message = shim_call(shim, "Clones", "CreateClone", &request.base,
-                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    r->message = pages_create_clone(shim, &request, err);
     if (!r->message)
         return false;
     r->clone = ((Evercopy__V1__CreateCloneReply *)r->message)->clone;
