@@ -59,10 +59,13 @@ static int run_identify(const struct call *c)
     return verb_identify(&c->options, c->args.words + 1, c->args.word_count - 1);
 }
 
-static int bad_usage(const char *text)
+static int bad_usage(const struct call *call, const char *text)
 {
-    fprintf(stderr, "evercopy: %s\n", text);
-    return 160;
+    struct err err = {0};
+    err_set(&err, ERR_INVALID, "%s", text);
+    if (call->args.word_count && str_equal(call->args.words[0], "check"))
+        return verb_check_failed(&call->options, &err);
+    return shim_report(&(struct shim){.options = &call->options}, "", "usage", &err);
 }
 
 static int run_clone(const struct call *c)
@@ -72,13 +75,13 @@ static int run_clone(const struct call *c)
         return verb_clone_create(&c->options, word(c, 2), word(c, 3));
     if (what && word(c, 2) && word(c, 3) && str_equal(what, "drop"))
         return verb_clone_drop(&c->options, word(c, 2), word(c, 3));
-    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop DB NAME");
+    return bad_usage(c, "usage: evercopy clone create DB [NAME] ... | evercopy clone drop DB NAME");
 }
 
 static int run_validate(const struct call *c)
 {
     if (!c->options.file)
-        return bad_usage("usage: evercopy validate --file FILE");
+        return bad_usage(c, "usage: evercopy validate --file FILE");
     return verb_validate_file(&c->options, c->options.file);
 }
 
@@ -118,14 +121,14 @@ static int run(const struct call *call)
                                call->args.word_count < verbs[i].words_min
                                    ? "needs more arguments"
                                    : "takes fewer arguments"));
-            return bad_usage(text);
+            return bad_usage(call, text);
         }
         return verbs[i].run(call);
     }
     const char *near = str_nearest(call->args.words[0], names, count);
     IGNORE(!str_format(text, sizeof text, "unknown command '%.40s'%s%s%s", call->args.words[0],
                        near ? "; hint: did you mean '" : "", near ? near : "", near ? "'?" : ""));
-    return bad_usage(text);
+    return bad_usage(call, text);
 }
 
 int main(int argc, char **argv)
@@ -151,11 +154,15 @@ int main(int argc, char **argv)
     };
     struct err err = {0};
     signal(SIGPIPE, SIG_IGN);
-    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &call.args, &err))
-        return bad_usage(err.text);
+    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &call.args, &err)) {
+        for (int i = 1; i < argc; i++) /* those behind the bad one were not read */
+            call.options.json = call.options.json || str_equal(argv[i], "--json");
+        return bad_usage(&call, err.text);
+    }
     if (help || !call.args.word_count) {
+        int code = help ? 0 : bad_usage(&call, "no command");
         fputs(usage, help ? stdout : stderr);
-        return help ? 0 : 160;
+        return code;
     }
     return run(&call);
 }

@@ -5,6 +5,8 @@
 #include "agent/base/sys.h"
 #include "agent/oracle/manifest.h"
 #include "agent/shim/pages.h"
+#include "agent/shim/progress.h"
+#include "agent/shim/words.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <errno.h>
@@ -816,6 +818,8 @@ static bool run_phases(struct run *run, struct err *err)
 {
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         run->phase = phases[i].name;
+        run->step = i;
+        run->steps = sizeof phases / sizeof *phases;
         if (run_is_stopped(run))
             return err_set(err, ERR_CANCELLED, "stopped by a signal");
         if (!report_phase(run, 0, "", err))
@@ -858,12 +862,17 @@ static ProtobufCMessage *finish(struct run *run, const struct err *failure, stru
 static int conclude(struct run *run, enum verdict_kind kind, const char *phase, const char *cause)
 {
     char line[VERDICT_LINE_MAX + 1];
+    int code = verdict_exit(kind, run->shim->options->strict || run->shim->db->strict);
+    progress_clear();
     verdict_line(kind, run->shim->db->name, phase, cause, run->job, line);
     fprintf(stderr, "%s\n", line);
-    printf("%s\n", line);
+    if (!run->shim->options->json)
+        printf("%s\n", line);
+    else
+        words_print_run(run->shim->db->name, run->job, kind, phase, cause, run->next, code);
     if (run->next[0])
         fprintf(stderr, "next: %s\n", run->next);
-    return verdict_exit(kind, run->shim->options->strict || run->shim->db->strict);
+    return code;
 }
 
 static int conclude_reply(struct run *run, const Evercopy__V1__FinishBackupReply *reply,
@@ -891,7 +900,7 @@ static int run_granted(struct run *run)
 {
     struct err failure = {0};
     struct err err = {0};
-    rpc_client_on_wait(run->shim->client, run_is_stopped, NULL);
+    rpc_client_on_wait(run->shim->client, run_waits, run);
     run_say(run, "run %s begins%s", run->job, run->first_run ? ": the first of this database" : "");
     if (run_phases(run, &failure) && run->holes.count) {
         run->phase =
@@ -914,6 +923,7 @@ int verb_backup(const struct shim_options *options, const char *db)
     AUTO(run) struct run run = {.shim = &shim};
     struct err err = {0};
     run_catch_signals();
+    progress_begin(!options->quiet && !options->json);
     run.phase = "config";
     bool ok = shim_open(&shim, options, db, &err);
     /* An agent that does not answer is told within seconds, before the database is asked anything.

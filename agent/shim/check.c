@@ -402,3 +402,9 @@ int verb_check(const struct shim_options *options, const char *db)
     bool ok = options->json ? print_json(&c, &err) : shim_print_text(&text, &err);
     return ok ? (int)check_worst(c.checks, c.count) : fail(&c, db, &err);
 }
+
+int verb_check_failed(const struct shim_options *options, const struct err *err)
+{
+    AUTO(checking) struct checking c = {.shim.options = options};
+    return fail(&c, NULL, err);
+}

@@ -3,6 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
+#include "agent/shim/progress.h"
 #include "agent/shim/words.h"
 #include "evercopy/v1/jobs.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
@@ -210,6 +211,7 @@ int shim_report(const struct shim *shim, const char *db, const char *phase, cons
         kind = VERDICT_RUNNING; /* the run that is on will tell; no failure of this trigger */
     int code = verdict_exit(kind, shim && ((shim->options && shim->options->strict) ||
                                            (shim->db && shim->db->strict)));
+    progress_clear();
     IGNORE(fflush(stdout));
     verdict_line(kind, db, phase, err->text, NULL, line);
     fprintf(stderr, "%s\n", line);

@@ -171,6 +171,21 @@ json_t *words_list(const char *key, size_t count, void *const *items,
     return TAKE(doc);
 }
 
+void words_print_run(const char *db, const char *run, enum verdict_kind kind, const char *phase,
+                     const char *cause, const char *next, int exit_code)
+{
+    struct err err = {0};
+    AUTO(json) json_t *doc = json_object();
+    bool ok = json_put_text(doc, "database", db, &err) && json_put_text(doc, "run", run, &err) &&
+              json_put_text(doc, "verdict", verdict_word(kind), &err) &&
+              json_put_text(doc, "phase", phase ? phase : "", &err) &&
+              words_put_bytes(doc, "cause", cause, strlen(cause), &err) &&
+              words_put_bytes(doc, "next", next, strlen(next), &err) &&
+              json_put_u64(doc, "exit_code", (uint64_t)exit_code, &err);
+    AUTO(mem) char *text = ok ? json_format_pretty(doc, &err) : NULL;
+    IGNORE(!text || fputs(text, stdout) < 0 || fflush(stdout) != 0); /* stderr has said it */
+}
+
 /* ---- text ---- */
 
 void words_append_line(struct str *out, const char *text)

@@ -2,6 +2,7 @@
 #pragma once
 #include "agent/base/json.h"
 #include "agent/base/str.h"
+#include "agent/shim/verdict.h"
 
 /* ---- times: every printed one names its distance from UTC ---- */
 
@@ -33,6 +34,10 @@ bool words_put_bytes(json_t *to, const char *key, const void *bytes, size_t len,
 json_t *words_list(const char *key, size_t count, void *const *items,
                    bool (*one)(const void *item, json_t *to, struct err *err), struct err *err)
     MUST;
+
+/* How a run ended, on stdout. */
+void words_print_run(const char *db, const char *run, enum verdict_kind kind, const char *phase,
+                     const char *cause, const char *next, int exit_code);
 
 /* ---- text ---- */
 
