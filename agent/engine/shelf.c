@@ -16,7 +16,7 @@ struct slot {
 struct entry {
     char name[64];
     uint64_t changes; /* writes to its snapshots' rows since we listen */
-    uint64_t used;
+    uint64_t used, used_ms;
     struct look **looks; /* of snapshots whose rows did not change */
     size_t look_count, look_capacity;
     struct slot slots[2];
@@ -143,6 +143,17 @@ static void trim(struct shelf *shelf, const struct entry *current)
     }
 }
 
+bool shelf_rest(struct shelf *shelf, uint64_t idle_ms)
+{
+    uint64_t now_ms = clock_mono_ms();
+    size_t before = shelf->bytes;
+    for (size_t i = 0; shelf->bytes && i < shelf->slot_count; i++)
+        if (shelf->slots[i] && shelf->slots[i]->bytes &&
+            now_ms - shelf->slots[i]->used_ms >= idle_ms)
+            drop_whole(shelf, shelf->slots[i]);
+    return shelf->bytes < before;
+}
+
 /* ---- entries ---- */
 
 struct shelf *shelf_new(size_t bytes_max, struct err *err)
@@ -204,6 +215,7 @@ static struct entry *entry_of(struct shelf *shelf, const char *name, struct err 
     struct entry *e = find(shelf, name);
     if (e) {
         e->used = ++shelf->clock;
+        e->used_ms = clock_mono_ms();
         return e;
     }
     if (shelf->entry_count * 2 >= shelf->slot_count && !grow(shelf, err))
@@ -213,6 +225,7 @@ static struct entry *entry_of(struct shelf *shelf, const char *name, struct err 
         return NULL;
     IGNORE(!str_copy(e->name, sizeof e->name, name)); /* a configured name fits */
     e->used = ++shelf->clock;
+    e->used_ms = clock_mono_ms();
     *place_of(shelf->slots, shelf->slot_count, e->name) = e;
     shelf->entry_count++;
     return e;

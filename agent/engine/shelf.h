@@ -7,7 +7,7 @@
 #pragma once
 #include "agent/engine/backup.h"
 
-enum { SHELF_THREADS_MAX = 16, SHELF_BYTES = 64 << 20 };
+enum { SHELF_THREADS_MAX = 16, SHELF_BYTES = 64 << 20, SHELF_IDLE_MS = 600000 };
 
 /* What status tells of a database. By the catalog and the live survey alone, never by the clock. */
 struct shelf_summary {
@@ -32,6 +32,9 @@ void shelf_free(struct shelf *shelf);
 OWN_DEFINE(shelf, struct shelf, shelf_free);
 /* The catalog to listen to, before the first question; it must not outlive the shelf. */
 void shelf_watch(struct shelf *shelf, struct catalog *catalog);
+
+/* Gives back what nobody has asked for in that time; summaries stay. True when something went. */
+bool shelf_rest(struct shelf *shelf, uint64_t idle_ms);
 
 /* The outlook as things stand; a reference, dropped by outlook_free on any thread. */
 struct outlook *shelf_outlook(struct shelf *shelf, const struct world *world,

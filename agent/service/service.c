@@ -11,6 +11,7 @@
 #include "evercopy/v1/jobs.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
+#include <malloc.h>
 #include <string.h>
 
 enum { TICK_MS = 5000, TICK_MAX_MS = 10000, KEY_MAX = 48 };
@@ -555,6 +556,8 @@ static void run_tick(struct work *work)
                      world_config(service->world)->backuplease_s * 1000, &err))
         log_error("lease clock: %s", err.text);
     service->ticked_ms = now;
+    if (shelf_rest(service->shelf, SHELF_IDLE_MS))
+        IGNORE(!malloc_trim(0)); /* a light agent gives memory back */
 }
 
 static void tick_done(struct work *work)

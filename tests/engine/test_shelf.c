@@ -335,6 +335,22 @@ Test(shelf, the_longest_unused_goes_first)
     cr_expect_eq(shelf_figures(s.shelf).loads, loads + 1);
 }
 
+Test(shelf, what_nobody_asks_for_is_given_back_and_summaries_stay)
+{
+    STAGE(s);
+    err_clear(&err);
+    write_base(&s);
+    ask(&s, "ORCL");
+    cr_expect_not(shelf_rest(s.shelf, SHELF_IDLE_MS));
+    clock_test_shift(SHELF_IDLE_MS + 1);
+    cr_expect(shelf_rest(s.shelf, SHELF_IDLE_MS));
+    cr_expect_eq(shelf_figures(s.shelf).bytes, 0);
+    struct shelf_figures before = shelf_figures(s.shelf);
+    cr_expect_eq(ask(&s, "ORCL")->recoverable_to.n, 1100);
+    cr_expect_eq(shelf_figures(s.shelf).loads, before.loads);
+    clock_test_shift(0);
+}
+
 Test(shelf, texts_parsed_elsewhere_are_dropped_when_their_row_was_written_meanwhile)
 {
     STAGE(s);
