@@ -218,8 +218,9 @@ struct catalog_job *catalog_job_before(struct catalog *c, const char *database, 
         return NULL;
     AUTO(query)
     struct query q = query_start(
-        c, "SELECT " JOB_COLUMNS " FROM job WHERE (?1 = '' OR database = ?1)"
-           " AND (?2 = '' OR seq < (SELECT seq FROM job WHERE id = ?2)) ORDER BY seq DESC LIMIT ?3");
+        c,
+        "SELECT " JOB_COLUMNS " FROM job WHERE (?1 = '' OR database = ?1)"
+        " AND (?2 = '' OR seq < (SELECT seq FROM job WHERE id = ?2)) ORDER BY seq DESC LIMIT ?3");
     query_text(&q, database);
     query_text(&q, id);
     query_u64(&q, limit ? limit : LIST_DEFAULT);

@@ -56,12 +56,11 @@ struct catalog_snapshot *catalog_snapshot_list(struct catalog *c, const char *da
 {
     /* Two statements: one that fits both cannot use the index. */
     AUTO(query)
-    struct query q = query_start(c, database[0] ? "SELECT " SNAPSHOT_COLUMNS
-                                                  " FROM snapshot WHERE database = ?"
-                                                  " ORDER BY created_us, name"
-                                                : "SELECT " SNAPSHOT_COLUMNS
-                                                  " FROM snapshot WHERE ? = ''"
-                                                  " ORDER BY created_us, name");
+    struct query q =
+        query_start(c, database[0] ? "SELECT " SNAPSHOT_COLUMNS " FROM snapshot WHERE database = ?"
+                                     " ORDER BY created_us, name"
+                                   : "SELECT " SNAPSHOT_COLUMNS " FROM snapshot WHERE ? = ''"
+                                     " ORDER BY created_us, name");
     query_text(&q, database);
     return query_all(&q, read_snapshot, sizeof(struct catalog_snapshot), ret_count, err);
 }
@@ -112,8 +111,8 @@ static bool read_part(struct catalog *c, const char *column, const struct text_p
     if (!*ret_text || !*ret_len)
         return *ret_text != NULL;
     sqlite3_blob *blob = NULL;
-    int rc = sqlite3_blob_open(c->db, "main", "snapshot", column, (sqlite3_int64)place->seq, 0,
-                               &blob);
+    int rc =
+        sqlite3_blob_open(c->db, "main", "snapshot", column, (sqlite3_int64)place->seq, 0, &blob);
     if (rc == SQLITE_OK)
         rc = sqlite3_blob_read(blob, *ret_text, (int)*ret_len, (int)from);
     IGNORE(sqlite3_blob_close(blob)); /* repeats the error; NULL is fine */
@@ -136,8 +135,9 @@ bool catalog_snapshot_part(struct catalog *c, const char *database, const char *
     {
         AUTO(query)
         struct query q = query_start(
-            c, "SELECT seq, length(CAST(manifest AS BLOB)), coalesce(length(CAST(facts AS BLOB)), 0)"
-               " FROM snapshot WHERE database = ? AND name = ?");
+            c,
+            "SELECT seq, length(CAST(manifest AS BLOB)), coalesce(length(CAST(facts AS BLOB)), 0)"
+            " FROM snapshot WHERE database = ? AND name = ?");
         query_text(&q, database);
         query_text(&q, name);
         if (!query_one(&q, read_place, &place, err))

@@ -1,4 +1,5 @@
-/* The shelf: outlooks kept between calls, dropped the moment a row they were read from is written. */
+/* The shelf: outlooks kept between calls, dropped the moment a row they were read from is written.
+ */
 #include "agent/engine/shelf.h"
 
 #include "agent/base/clock.h"
@@ -254,8 +255,8 @@ static void keep_look(void *arg, struct look *look)
     struct entry *e = f->entry;
     struct err err = {0};
     f->shelf->figures.parses++;
-    if (find_look(arg, look->name) || !own_grow((void **)&e->looks, &e->look_capacity,
-                                                e->look_count, sizeof(void *), &err))
+    if (find_look(arg, look->name) ||
+        !own_grow((void **)&e->looks, &e->look_capacity, e->look_count, sizeof(void *), &err))
         return;
     e->looks[e->look_count++] = look_ref(look);
     e->bytes += look->bytes;

@@ -1,9 +1,9 @@
 /* The shelf: outlooks kept between calls, so that a question costs what changed, not what there is.
  *
- * On the engine's lane, but for shelf_order_run and dropping references. What is kept is dropped the
- * moment a row it was read from is written: the catalog's triggers say so, whoever writes. A survey
- * of the live area and the storage's ability to compose are compared at each use. Bounded in bytes:
- * whole outlooks go, the longest unused first; the summary of each database stays. */
+ * On the engine's lane, but for shelf_order_run and dropping references. What is kept is dropped
+ * the moment a row it was read from is written: the catalog's triggers say so, whoever writes. A
+ * survey of the live area and the storage's ability to compose are compared at each use. Bounded in
+ * bytes: whole outlooks go, the longest unused first; the summary of each database stays. */
 #pragma once
 #include "agent/engine/backup.h"
 

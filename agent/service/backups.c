@@ -398,8 +398,7 @@ void backups_finish(struct ask *ask)
     }
     const struct config_served *db = ask_database(ask, job.database);
     AUTO(outlook)
-    struct outlook *o =
-        db ? ask_outlook(ask, db, false) : NULL;
+    struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
     bool ok = o && (finished_before(ask, &job, &verdict) ||
                     (hold(ask, request->job, request->fencing_token, &job) &&
                      judge(ask, db, o, &verdict) &&

@@ -216,8 +216,7 @@ static void create_warm(struct ask *ask)
     ask->state = c;
     ask->state_free = creating_free;
     if (db && c)
-        c->outlook =
-            ask_outlook(ask, db, true);
+        c->outlook = ask_outlook(ask, db, true);
     if (!db || !c || !c->outlook || !start_clone(ask, db, c))
         ask_answer(ask);
 }

@@ -281,9 +281,9 @@ static void add_status(struct ask *ask, struct telling *t, const struct config_s
     if (!status)
         return;
     const struct shelf_summary *sum =
-        ask->err.code == ERR_NONE ? shelf_summary(ask_shelf(ask), ask_world(ask), db,
-                                                  ask_kept(ask, db->name), &ask->err)
-                                  : NULL;
+        ask->err.code == ERR_NONE
+            ? shelf_summary(ask_shelf(ask), ask_world(ask), db, ask_kept(ask, db->name), &ask->err)
+            : NULL;
     evercopy__v1__database_status__init(status);
     status->db_unique_name = ask_text(ask, db->name);
     status->free_bytes = DRIVER_UNKNOWN;

@@ -4,7 +4,13 @@
 #include "agent/base/str.h"
 #include "evercopy/v1/jobs.pb-c.h"
 
-enum { BATCH_LINES = 500, FOLLOW_MS = 300, QUEUE_HIGH = 256 << 10, LIST_LIMIT = 50, LIST_MAX = 1000 };
+enum {
+    BATCH_LINES = 500,
+    FOLLOW_MS = 300,
+    QUEUE_HIGH = 256 << 10,
+    LIST_LIMIT = 50,
+    LIST_MAX = 1000
+};
 
 static Evercopy__V1__Job *tell_job(struct ask *ask, const struct catalog_job *from)
 {
@@ -35,10 +41,9 @@ void jobs_list(struct ask *ask)
     Evercopy__V1__ListJobsReply *reply = ask_alloc(ask, sizeof *reply);
     bool may = !only[0] || ask_database(ask, only);
     AUTO(mem)
-    struct catalog_job *rows =
-        may ? catalog_job_before(ask_catalog(ask), only, request->page_token, limit, &count,
-                                 &ask->err)
-            : NULL;
+    struct catalog_job *rows = may ? catalog_job_before(ask_catalog(ask), only, request->page_token,
+                                                        limit, &count, &ask->err)
+                                   : NULL;
     if (reply && rows) {
         evercopy__v1__list_jobs_reply__init(reply);
         reply->jobs = ask_alloc(ask, sizeof(void *) * (count + 1));

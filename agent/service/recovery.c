@@ -361,8 +361,7 @@ static void proved(struct work *work)
     struct proving *p = ask->state;
     Evercopy__V1__ProveCloneReply *reply = ask_alloc(ask, sizeof *reply);
     AUTO(outlook)
-    struct outlook *o =
-        p->manifest ? ask_outlook(ask, p->db, false) : NULL;
+    struct outlook *o = p->manifest ? ask_outlook(ask, p->db, false) : NULL;
     if (o && reply) {
         evercopy__v1__prove_clone_reply__init(reply);
         reply->proven = true;

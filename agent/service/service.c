@@ -474,9 +474,8 @@ static void parse_done(struct work *work)
 
 static enum ask_step parse_away(struct ask *ask)
 {
-    ask->read = (struct work){.run = run_parse,
-                              .done = parse_done,
-                              .home = lane_post(engine_lane(ask->service->engine))};
+    ask->read = (struct work){
+        .run = run_parse, .done = parse_done, .home = lane_post(engine_lane(ask->service->engine))};
     lane_submit(world_readers(ask->service->world), &ask->read);
     return ASK_AWAY;
 }

@@ -175,10 +175,9 @@ static bool page_start(struct ask *ask, const struct outlook *o, const char *tok
     if (!colon || !str_format(stamp, sizeof stamp, "%.*s", (int)(colon - token), token) ||
         !str_to_u64(stamp, UINT64_MAX, &created_us))
         return err_set(&ask->err, ERR_INVALID, "'%.80s' is no page token", token);
-    while (*ret_at < o->snapshot_count &&
-           (o->rows[*ret_at].created_us < created_us ||
-            (o->rows[*ret_at].created_us == created_us &&
-             strcmp(o->rows[*ret_at].name, colon + 1) <= 0)))
+    while (*ret_at < o->snapshot_count && (o->rows[*ret_at].created_us < created_us ||
+                                           (o->rows[*ret_at].created_us == created_us &&
+                                            strcmp(o->rows[*ret_at].name, colon + 1) <= 0)))
         ++*ret_at;
     return true;
 }
@@ -258,8 +257,8 @@ void snapshots_manifest(struct ask *ask)
     if (db && reply && check_version(ask, db->name, &version) &&
         catalog_snapshot_part(ask_catalog(ask), db->name, request->snapshot, request->offset,
                               request->limit && request->limit < PAGE_MAX ? request->limit
-                              : request->limit                           ? PAGE_MAX
-                                                                         : RPC_MESSAGE_MAX,
+                              : request->limit                            ? PAGE_MAX
+                                                                          : RPC_MESSAGE_MAX,
                               &part, &ask->err)) {
         evercopy__v1__get_manifest_reply__init(reply);
         reply->manifest_json = ask_bytes(ask, part.manifest, part.manifest_len);

@@ -115,7 +115,8 @@ void check_judge(const Evercopy__V1__DatabaseStatus *status, const struct check_
     else if (status->recoverable_to_scn)
         add(c, CHECK_UNKNOWN, "no proven base is named");
     if (llabs((long long)clock_offset_s) >= CLOCK_WARNING_S) {
-        IGNORE(!str_format(text, sizeof text, "the clocks of this host and the agent are %lld s apart",
+        IGNORE(!str_format(text, sizeof text,
+                           "the clocks of this host and the agent are %lld s apart",
                            llabs((long long)clock_offset_s)));
         add(c, CHECK_WARNING, text);
     }
@@ -184,8 +185,7 @@ static void figures(const struct check *c, const char *db, struct str *out)
     figure(out, db, "unprotected_logs", told && s->arrived_to_time_us, arrived_s, "s", NULL);
     figure(out, db, "gaps", true, s->gaps, "", NULL);
     figure(out, db, "free", s->free_bytes <= INT64_MAX, s->free_bytes, "B", NULL);
-    figure(out, db, "lease_age", true, age_of(s->lease_taken_us, now), "s",
-           NULL);
+    figure(out, db, "lease_age", true, age_of(s->lease_taken_us, now), "s", NULL);
 }
 
 static void clock_figure(struct str *out, int64_t offset_s)
@@ -203,11 +203,13 @@ static void render_many(const struct check *checks, size_t count, int64_t clock_
     if (states[CHECK_OK] == count)
         str_printf(out, "all %zu databases; most exposed: ", count);
     else
-        str_printf(out, "%zu of %zu databases are not ok; worst: ", count - states[CHECK_OK], count);
+        str_printf(out, "%zu of %zu databases are not ok; worst: ", count - states[CHECK_OK],
+                   count);
     if (count)
         str_append_n(out, checks[0].text.text, checks[0].text.len);
-    str_printf(out, " | databases=%zu;;;0; ok=%zu;;;0; warning=%zu;;;0; critical=%zu;;;0;"
-                    " unknown=%zu;;;0;",
+    str_printf(out,
+               " | databases=%zu;;;0; ok=%zu;;;0; warning=%zu;;;0; critical=%zu;;;0;"
+               " unknown=%zu;;;0;",
                count, states[0], states[1], states[2], states[3]);
     clock_figure(out, clock_offset_s);
     str_append(out, "\n");
@@ -274,8 +276,8 @@ static bool option_age(const char *name, const char *text, uint64_t *ret_s, stru
     if (!text)
         return true;
     *ret_s = words_parse_age(text, 3600);
-    return *ret_s || err_set(err, ERR_INVALID, "%s '%.40s' is no time such as 90m, 36h or 2d", name,
-                             text);
+    return *ret_s ||
+           err_set(err, ERR_INVALID, "%s '%.40s' is no time such as 90m, 36h or 2d", name, text);
 }
 
 static bool find_limits(const struct checking *c, const char *database, struct check_limits *ret,
@@ -340,7 +342,8 @@ static bool ask_agent(struct checking *c, const char *db, struct err *err)
         return false;
     const Evercopy__V1__GetStatusReply *reply = (const void *)c->message;
     int64_t lead_us = (int64_t)(before / 2 + after / 2) - (int64_t)reply->agent_time_us;
-    int64_t doubt_us = (int64_t)((after - before) / 2); /* the answer was made somewhen in between */
+    int64_t doubt_us =
+        (int64_t)((after - before) / 2); /* the answer was made somewhen in between */
     bool within = lead_us <= doubt_us && lead_us >= -doubt_us;
     c->clock_offset_s = reply->agent_time_us && !within ? lead_us / 1000000 : 0;
     return true;

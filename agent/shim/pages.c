@@ -35,8 +35,7 @@ static bool keep_page(struct gathered *g, const struct pages *pages, ProtobufCMe
     return true;
 }
 
-bool pages_gather(struct shim *shim, const struct pages *pages, struct gathered *g,
-                  struct err *err)
+bool pages_gather(struct shim *shim, const struct pages *pages, struct gathered *g, struct err *err)
 {
     const char *next = "";
     do {

@@ -23,7 +23,8 @@ OWN_DEFINE_INPLACE(gathered, struct gathered, gathered_done);
 bool pages_gather(struct shim *shim, const struct pages *pages, struct gathered *ret_gathered,
                   struct err *err) MUST;
 
-/* Manifest and fact sheet of a snapshot, whole and of one version; owned, *ret_facts "" for none. */
+/* Manifest and fact sheet of a snapshot, whole and of one version; owned, *ret_facts "" for none.
+ */
 bool pages_texts(struct shim *shim, const char *snapshot, char **ret_manifest, char **ret_facts,
                  struct err *err) MUST;
 /* CreateClone, with the whole recipe when there is one; freed with shim_free_reply. */

@@ -1,4 +1,5 @@
-/* One line at the foot of a terminal for what takes longer than a second. Never in a file or pipe. */
+/* One line at the foot of a terminal for what takes longer than a second. Never in a file or pipe.
+ */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -14,8 +14,11 @@ static void count_runs(const struct report_row *row, char ret[64])
     const struct {
         uint32_t count;
         const char *word;
-    } parts[] = {{row->ok, "ok"},           {row->warning, "warning"}, {row->failed, "failed"},
-                 {row->unknown, "unknown"}, {row->running, "running"}};
+    } parts[] = {{row->ok, "ok"},
+                 {row->warning, "warning"},
+                 {row->failed, "failed"},
+                 {row->unknown, "unknown"},
+                 {row->running, "running"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (parts[i].count)
             str_printf(&text, "%s%" PRIu32 " %s", text.len ? ", " : "", parts[i].count,
@@ -55,8 +58,8 @@ static bool row_json(const struct report_row *row, json_t *to, struct err *err)
            words_put_verdict(to, "verdict", (int)s->verdict, err) &&
            json_put_text(to, "cause", s->cause, err) && json_put_text(to, "next", s->next, err) &&
            words_put_time(to, "recoverable_to", s->recoverable_to_time_us, err) &&
-           words_put_known(to, "exposure_s",
-                           s->recoverable_to_time_us ? s->exposure_s : UINT64_MAX, err) &&
+           words_put_known(to, "exposure_s", s->recoverable_to_time_us ? s->exposure_s : UINT64_MAX,
+                           err) &&
            json_put_u64(to, "snapshots", s->snapshot_count, err) &&
            json_put_u64(to, "gaps", s->gaps, err) && json_put(to, "runs", runs, err) &&
            json_put_u64(runs, "ok", row->ok, err) &&

@@ -29,9 +29,9 @@ struct run {
     const char *phase;
     size_t step, steps; /* phases behind us and in all, for the eye; 0: not known */
     const char *tool;   /* the template that runs, or "" */
-    char next[256];    /* what the operator can do about a failure */
-    char warning[256]; /* the run is good, but */
-    char **lines;      /* not yet taken by the agent */
+    char next[256];     /* what the operator can do about a failure */
+    char warning[256];  /* the run is good, but */
+    char **lines;       /* not yet taken by the agent */
     size_t line_count, line_capacity;
     uint64_t first_line; /* number of lines[0] */
     uint64_t sent_ms;

@@ -148,7 +148,8 @@ static bool snapshot_controlfile(struct setup *s, struct err *err)
 static void tell_configured(const struct setup *s, size_t i)
 {
     char text[300];
-    IGNORE(!str_format(text, sizeof text, "CONFIGURE %.60s %.120s is in force: it may need a licence",
+    IGNORE(!str_format(text, sizeof text,
+                       "CONFIGURE %.60s %.120s is in force: it may need a licence",
                        s->found.items[i].name, s->found.items[i].value));
     say(s->remarks, "remark", text);
 }
@@ -183,8 +184,8 @@ static bool run_setup(struct setup *s, struct err *err)
                        run->before->db_unique_name, run->shim->db->name);
     if (!s->plan)
         printf("database %s, dbid %" PRIu32 ", release %s %s, %zu datafiles, area '%s'\n",
-           run->before->db_unique_name, run->before->dbid, run->probe.version, run->probe.edition,
-           run->before->file_count, run->shim->db->area);
+               run->before->db_unique_name, run->before->dbid, run->probe.version,
+               run->probe.edition, run->before->file_count, run->shim->db->area);
     return run_sql(run, "setup.sql", NULL, rows_setup, &s->found, err) &&
            register_database(s, err) && make_folders(s, err) && keep_time(s, err) &&
            change_tracking(s, err) && snapshot_controlfile(s, err);

@@ -209,8 +209,8 @@ int shim_report(const struct shim *shim, const char *db, const char *phase, cons
     enum verdict_kind kind = verdict_from_err(err);
     if (err->code == ERR_BUSY && str_starts(err->text, "already running"))
         kind = VERDICT_RUNNING; /* the run that is on will tell; no failure of this trigger */
-    int code = verdict_exit(kind, shim && ((shim->options && shim->options->strict) ||
-                                           (shim->db && shim->db->strict)));
+    int code = verdict_exit(
+        kind, shim && ((shim->options && shim->options->strict) || (shim->db && shim->db->strict)));
     progress_clear();
     IGNORE(fflush(stdout));
     verdict_line(kind, db, phase, err->text, NULL, line);

@@ -149,9 +149,9 @@ int verb_window(const struct shim_options *options, const char *db)
 {
     Evercopy__V1__GetWindowRequest request = EVERCOPY__V1__GET_WINDOW_REQUEST__INIT;
     request.db_unique_name = (char *)db;
-    struct view view = {
-        "Recovery",  "GetWindow", &request.base, &evercopy__v1__get_window_reply__descriptor,
-        window_text, window_json};
+    struct view view = {"Recovery",    "GetWindow",
+                        &request.base, &evercopy__v1__get_window_reply__descriptor,
+                        window_text,   window_json};
     return show(options, db, &view);
 }
 
@@ -321,9 +321,9 @@ int verb_clones(const struct shim_options *options, const char *db)
 {
     Evercopy__V1__ListClonesRequest request = EVERCOPY__V1__LIST_CLONES_REQUEST__INIT;
     request.db_unique_name = (char *)(db ? db : "");
-    struct view view = {
-        "Clones",    "ListClones", &request.base, &evercopy__v1__list_clones_reply__descriptor,
-        clones_text, clones_json};
+    struct view view = {"Clones",      "ListClones",
+                        &request.base, &evercopy__v1__list_clones_reply__descriptor,
+                        clones_text,   clones_json};
     return show(options, db, &view);
 }
 
@@ -363,10 +363,10 @@ int verb_log(const struct shim_options *options, const char *job)
     Evercopy__V1__FollowLogRequest request = EVERCOPY__V1__FOLLOW_LOG_REQUEST__INIT;
     request.job = (char *)job;
     request.follow = options->follow;
-    bool ok =
-        shim_open(&shim, options, NULL, &err) && shim_connect(&shim, &err) &&
-        rpc_client_stream(shim.client, "evercopy.v1.Jobs", "FollowLog", &request.base,
-                          &evercopy__v1__log_line__descriptor,
-                          options->follow ? LOG_IDLE_MS : SHIM_CALL_MS, print_line, (void *)options, &err);
+    bool ok = shim_open(&shim, options, NULL, &err) && shim_connect(&shim, &err) &&
+              rpc_client_stream(shim.client, "evercopy.v1.Jobs", "FollowLog", &request.base,
+                                &evercopy__v1__log_line__descriptor,
+                                options->follow ? LOG_IDLE_MS : SHIM_CALL_MS, print_line,
+                                (void *)options, &err);
     return ok ? 0 : shim_report(&shim, "", "log", &err);
 }

@@ -123,30 +123,30 @@ static bool one_json(const void *item, json_t *to, struct err *err)
 {
     const Evercopy__V1__DatabaseStatus *s = item;
     json_t *threads = json_array();
-    bool ok =
-        json_put_text(to, "database", s->db_unique_name, err) &&
-        json_put_u64(to, "dbid", s->dbid, err) &&
-        words_put_verdict(to, "verdict", (int)s->verdict, err) &&
-        json_put_text(to, "cause", s->cause, err) && json_put_text(to, "next", s->next, err) &&
-        words_put_known(to, "recoverable_to_scn", s->recoverable_to_scn, err) &&
-        words_put_time(to, "recoverable_to", s->recoverable_to_time_us, err) &&
-        words_put_known(to, "arrived_to_scn", s->arrived_to_scn, err) &&
-        words_put_time(to, "arrived_to", s->arrived_to_time_us, err) &&
-        words_put_known(to, "oldest_scn", s->oldest_scn, err) &&
-        words_put_time(to, "oldest", s->oldest_time_us, err) &&
-        words_put_known(to, "exposure_s", s->recoverable_to_time_us ? s->exposure_s : UINT64_MAX,
-                        err) &&
-        json_put_u64(to, "snapshots", s->snapshot_count, err) &&
-        json_put_text(to, "base_snapshot", s->base_snapshot, err) &&
-        words_put_time(to, "base", s->base_time_us, err) &&
-        json_put_u64(to, "gaps", s->gaps, err) && json_put_text(to, "gap", s->gap, err) &&
-        json_put_text(to, "running", s->running, err) &&
-        json_put_text(to, "last_run", s->last_run, err) &&
-        words_put_verdict(to, "last_run_verdict", (int)s->last_run_verdict, err) &&
-        words_put_time(to, "last_run_ended", s->last_run_time_us, err) &&
-        json_put_text(to, "last_run_cause", s->last_run_cause, err) &&
-        words_put_known(to, "free_bytes", s->free_bytes, err) &&
-        json_put(to, "threads", threads, err);
+    bool ok = json_put_text(to, "database", s->db_unique_name, err) &&
+              json_put_u64(to, "dbid", s->dbid, err) &&
+              words_put_verdict(to, "verdict", (int)s->verdict, err) &&
+              json_put_text(to, "cause", s->cause, err) &&
+              json_put_text(to, "next", s->next, err) &&
+              words_put_known(to, "recoverable_to_scn", s->recoverable_to_scn, err) &&
+              words_put_time(to, "recoverable_to", s->recoverable_to_time_us, err) &&
+              words_put_known(to, "arrived_to_scn", s->arrived_to_scn, err) &&
+              words_put_time(to, "arrived_to", s->arrived_to_time_us, err) &&
+              words_put_known(to, "oldest_scn", s->oldest_scn, err) &&
+              words_put_time(to, "oldest", s->oldest_time_us, err) &&
+              words_put_known(to, "exposure_s",
+                              s->recoverable_to_time_us ? s->exposure_s : UINT64_MAX, err) &&
+              json_put_u64(to, "snapshots", s->snapshot_count, err) &&
+              json_put_text(to, "base_snapshot", s->base_snapshot, err) &&
+              words_put_time(to, "base", s->base_time_us, err) &&
+              json_put_u64(to, "gaps", s->gaps, err) && json_put_text(to, "gap", s->gap, err) &&
+              json_put_text(to, "running", s->running, err) &&
+              json_put_text(to, "last_run", s->last_run, err) &&
+              words_put_verdict(to, "last_run_verdict", (int)s->last_run_verdict, err) &&
+              words_put_time(to, "last_run_ended", s->last_run_time_us, err) &&
+              json_put_text(to, "last_run_cause", s->last_run_cause, err) &&
+              words_put_known(to, "free_bytes", s->free_bytes, err) &&
+              json_put(to, "threads", threads, err);
     for (size_t i = 0; ok && i < s->n_threads; i++)
         ok = thread_json(s->threads[i], threads, err);
     return ok;

@@ -1,4 +1,5 @@
-/* How databases stand, in words: pure functions of the agent's answer, for status, check, report. */
+/* How databases stand, in words: pure functions of the agent's answer, for status, check, report.
+ */
 #pragma once
 #include "agent/shim/shim.h"
 #include "evercopy/v1/databases.pb-c.h"
@@ -42,7 +43,6 @@ struct report_row {
     const Evercopy__V1__DatabaseStatus *status;
     uint32_t ok, warning, failed, unknown, running; /* runs since `since_us` */
 };
-void report_render(const struct report_row *rows, size_t count, uint64_t since_us,
-                   struct str *out);
+void report_render(const struct report_row *rows, size_t count, uint64_t since_us, struct str *out);
 json_t *report_json(const struct report_row *rows, size_t count, uint64_t since_us, struct err *err)
     MUST;

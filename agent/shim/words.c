@@ -21,7 +21,8 @@ static bool set_named(const char *name, struct err *err)
     char path[256];
     struct stat st;
     struct err gone = {0};
-    static const char signs[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/";
+    static const char signs[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/";
     bool good = name[0] && name[0] != '/' && strspn(name, signs) == strlen(name) &&
                 str_format(path, sizeof path, ZONEINFO "/%s", name) && sys_stat(path, &st, &gone) &&
                 S_ISREG(st.st_mode);
@@ -40,11 +41,11 @@ static bool set_named(const char *name, struct err *err)
 bool words_zone_set(const char *name, struct err *err)
 {
     db_known = false;
-    zone = !name                            ? ZONE_UNSET
-           : str_equal_fold(name, "utc")    ? ZONE_UTC
-           : str_equal_fold(name, "local")  ? ZONE_HOST
-           : str_equal_fold(name, "db")     ? ZONE_DB
-                                            : ZONE_UNSET;
+    zone = !name                           ? ZONE_UNSET
+           : str_equal_fold(name, "utc")   ? ZONE_UTC
+           : str_equal_fold(name, "local") ? ZONE_HOST
+           : str_equal_fold(name, "db")    ? ZONE_DB
+                                           : ZONE_UNSET;
     return !name || zone != ZONE_UNSET || set_named(name, err);
 }
 

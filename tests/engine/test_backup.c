@@ -436,7 +436,8 @@ static void expect_standing(struct stage *s, int verdict, const char *part)
     struct err err = {0};
     struct standing st;
     AUTO(outlook) struct outlook *o = look(s);
-    cr_assert(backup_standing(s->dir.catalog, plan_newest_base(o->plan), "ORCL", &st, &err), "%s", err.text);
+    cr_assert(backup_standing(s->dir.catalog, plan_newest_base(o->plan), "ORCL", &st, &err), "%s",
+              err.text);
     cr_expect_eq(st.verdict, verdict, "%d: %s", st.verdict, st.cause);
     cr_expect(strstr(st.cause, part), "'%s'", st.cause);
     cr_expect(verdict == OK || st.next[0]);

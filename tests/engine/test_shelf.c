@@ -1,7 +1,7 @@
 /* The shelf: what is kept is right after every kind of write, whoever made it, and bounded. */
+#include "agent/catalog/catalog_int.h"
 #include "agent/engine/acts.h"
 #include "agent/engine/shelf.h"
-#include "agent/catalog/catalog_int.h"
 #include "drivers/registry.h"
 #include "tests/engine/plan_world.h"
 #include "tests/lib/catalog_dir.h"
@@ -117,7 +117,10 @@ static void expect_fresh(struct stage *s, const char *database, const char *afte
 static struct err err;
 static const char backup_id[] = "backup-1";
 
-static void write_base(struct stage *s) { DO(put(s, "ORCL", add_base(s, "post", "r1", 1000), &err)); }
+static void write_base(struct stage *s)
+{
+    DO(put(s, "ORCL", add_base(s, "post", "r1", 1000), &err));
+}
 static void write_later_base(struct stage *s)
 {
     DO(put(s, "ORCL", add_base(s, "post", "r2", 2000), &err));

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define NOW UINT64_C(1795271527000000) /* 2026-11-21 14:32:07 UTC */
-#define MINUTES(n) (NOW - (n) * UINT64_C(60000000))
+#define MINUTES(n) (NOW - (n)*UINT64_C(60000000))
 
 static Evercopy__V1__DatabaseStatus row(const char *name, Evercopy__V1__Verdict verdict,
                                         uint64_t minutes)
@@ -279,8 +279,8 @@ Test(shim, a_printed_time_states_its_zone_at_that_moment)
 
 Test(shim, a_zone_nobody_knows_is_refused)
 {
-    static const char *const zones[] = {"Europe/Nowhere", "../../etc/passwd", "", "/etc/passwd",
-                                        "Europe",         "UTC;x",            "CET-1\n"};
+    static const char *const zones[] = {
+        "Europe/Nowhere", "../../etc/passwd", "", "/etc/passwd", "Europe", "UTC;x", "CET-1\n"};
     for (size_t i = 0; i < sizeof zones / sizeof *zones; i++) {
         struct err err = {0};
         cr_expect_not(words_zone_set(zones[i], &err), "%s", zones[i]);
@@ -319,7 +319,8 @@ Test(shim, what_is_not_known_is_null_and_never_0)
     AUTO(json) json_t *doc = json_object();
     cr_assert(words_put_time(doc, "t", 0, &err) && words_put_time(doc, "u", NOW + 5, &err) &&
               words_put_known(doc, "k", UINT64_MAX, &err) && words_put_known(doc, "l", 7, &err));
-    cr_expect(json_is_null(json_object_get(doc, "t")) && json_is_null(json_object_get(doc, "t_us")));
+    cr_expect(json_is_null(json_object_get(doc, "t")) &&
+              json_is_null(json_object_get(doc, "t_us")));
     cr_expect_str_eq(json_text(doc, "u"), "2026-11-21T14:32:07.000005Z");
     cr_expect_eq(json_u64(doc, "u_us"), NOW + 5);
     cr_expect(json_is_null(json_object_get(doc, "k")));
