@@ -347,7 +347,115 @@ def zones():
                 saw(f'{args} --zone {zone}: {named[0]}')
 
 
+# ---- pages, by a stock client ----
+
+def varint(n):
+    out = b''
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def pack(fields):
+    return b''.join(varint(k << 3) + varint(v) if isinstance(v, int) else
+                    varint(k << 3 | 2) + varint(len(v)) + v for k, v in fields.items())
+
+
+def unpack(data):
+    """Field number to its values; varints and byte strings are all our messages have."""
+    fields, at = {}, 0
+
+    def number():
+        nonlocal at
+        n = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            n |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return n
+
+    while at < len(data):
+        key = number()
+        value = number()
+        if key & 7 == 2:
+            value, at = data[at:at + value], at + value
+        fields.setdefault(key >> 3, []).append(value)
+    return fields
+
+
+def whole_and_paged(call, request, items, token, field_limit, field_token):
+    """The items of one call, and of calls of one item each."""
+    paged, next_token = [], b''
+    for _ in range(1000):
+        reply = unpack(call(pack({**request, field_limit: 1, field_token: next_token})))
+        paged += reply.get(items, [])
+        next_token = reply.get(token, [b''])[0]
+        if not next_token:
+            break
+    return unpack(call(pack(request))).get(items, []), paged
+
+
+def pages():
+    import grpc
+    def read(name):
+        with open(f'{WORK}/etc/{name}', 'rb') as file:
+            return file.read()
+    with open(config('operator')) as file:
+        address = re.search(r'(?m)^agent = (.*)', file.read())[1]
+    credentials = grpc.ssl_channel_credentials(read('ca.crt'), read('operator.key'), read('operator.crt'))
+    with grpc.secure_channel(address, credentials) as channel:
+        call = lambda name: channel.unary_unary('/evercopy.v1.' + name)
+        listed = call('Snapshots/ListSnapshots')
+        whole, paged = whole_and_paged(listed, {1: b'ORCL'}, 1, 2, 2, 3)
+        if len(whole) < 2 or whole != paged:
+            saw(f'snapshots: {len(whole)} in one call, {len(paged)} in pages')
+        jobs, paged = whole_and_paged(call('Jobs/ListJobs'), {1: b'ORCL'}, 1, 2, 2, 3)
+        if len(jobs) < 2 or jobs != paged:
+            saw(f'jobs: {len(jobs)} in one call, {len(paged)} in pages')
+        name = unpack(whole[-1])[1][0]
+        manifest = call('Snapshots/GetManifest')
+        full = unpack(manifest(pack({1: b'ORCL', 2: name})))
+        size = full[3][0] + full[4][0]
+        parts = [b'', b'']
+        for offset in range(0, size, 1000):
+            part = unpack(manifest(pack({1: b'ORCL', 2: name, 3: offset, 4: 1000, 5: full[5][0]})))
+            parts = [parts[0] + part.get(1, [b''])[0], parts[1] + part.get(2, [b''])[0]]
+        if parts != [full[1][0], full[2][0]] or len(parts[0]) != full[3][0]:
+            saw('the pages of a manifest are not the manifest')
+        json.loads(parts[0]), json.loads(parts[1])
+        for what, fields, code in (('another version', {5: 7}, grpc.StatusCode.ABORTED),
+                                   ('behind the end', {3: size + 1}, grpc.StatusCode.INVALID_ARGUMENT)):
+            try:
+                manifest(pack({1: b'ORCL', 2: name, 4: 1000, **fields}))
+                saw(f'a page of {what} was given')
+            except grpc.RpcError as e:
+                if e.code() != code:
+                    saw(f'a page of {what}: {e.code()}')
+        for bad in (b'x', b':', b'99999999999999999999999:a', b'nobody'):
+            try:
+                listed(pack({1: b'ORCL', 2: 1, 3: bad}))
+                saw(f'page token {bad} was taken')
+            except grpc.RpcError as e:
+                if e.code() != grpc.StatusCode.INVALID_ARGUMENT:
+                    saw(f'page token {bad}: {e.code()}')
+        plan = call('Recovery/PlanRecovery')
+        scn = unpack(whole[-1])[9][0]
+        recipe = unpack(unpack(plan(pack({1: b'ORCL', 2: scn})))[2][0])
+        files, logs = [], []
+        for _ in range(100):
+            page = unpack(unpack(plan(pack({1: b'ORCL', 2: scn, 4: len(files), 5: len(logs), 6: 2})))[2][0])
+            files += page.get(4, [])
+            logs += page.get(5, [])
+            if len(page.get(4, [])) + len(page.get(5, [])) > 2 or (len(files), len(logs)) == (page[16][0], page[17][0]):
+                break
+        if len(files) < 3 or [files, logs] != [recipe[4], recipe[5]]:
+            saw(f'recipe: {len(recipe[4])} files and {len(recipe[5])} logs, in pages {len(files)} and {len(logs)}')
+
+
 {'table': table, 'refused': refused_certificate, 'schemas': schemas, 'check': check, 'terminal': terminal,
- 'zones': zones}[CASE]()
+ 'zones': zones, 'pages': pages}[CASE]()
 print('\n'.join(wrong[:12]))
 sys.exit(bool(wrong))

@@ -15,6 +15,7 @@ json_is_by_its_schema() { words schemas; }
 the_plug_in_speaks_the_grammar_and_is_never_green_by_default() { words check; }
 progress_is_drawn_on_terminals_alone_and_taken_away() { words terminal; }
 every_printed_time_names_its_zone() { words zones; }
+pages_put_together_are_the_whole() { words pages; }
 
 world_agent ORCL EMPTY
 world_who watcher monitor ORCL
@@ -33,6 +34,7 @@ speaking() {
     try json_is_by_its_schema
     try the_plug_in_speaks_the_grammar_and_is_never_green_by_default
     try every_printed_time_names_its_zone
+    try pages_put_together_are_the_whole
     try progress_is_drawn_on_terminals_alone_and_taken_away
 }
 world_lanes speaking
