@@ -6,7 +6,7 @@
 world_enter 1G "$@"
 
 words() {
-    timeout 120 python3 "$here/tests/integration/words.py" "$bin" "$work" "$1" >"$work/words.$1" 2>&1 ||
+    timeout 120 /usr/bin/python3 "$here/tests/integration/words.py" "$bin" "$work" "$1" >"$work/words.$1" 2>&1 ||
         saw "$(grep -v '^#' "$work/words.$1" | head -n 12)"
 }
 every_failing_call_ends_with_its_code_and_one_line() { words table; }
