@@ -134,6 +134,8 @@ install: all
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/templates $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1
 	install -m 0644 $(TEMPLATES) $(DESTDIR)$(PREFIX)/share/evercopy/templates/
+	install -d $(DESTDIR)$(PREFIX)/share/evercopy/proto/json
+	install -m 0644 proto/json/*.schema.json $(DESTDIR)$(PREFIX)/share/evercopy/proto/json/
 	install -m 0644 $(PROTO) $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1/
 clean:
 	rm -rf build

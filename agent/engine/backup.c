@@ -504,7 +504,7 @@ static bool last_jobs(struct catalog *catalog, const char *database, struct stan
 {
     size_t count;
     AUTO(mem)
-    struct catalog_job *jobs = catalog_job_list(catalog, database, "backup", -1, 20, &count, err);
+    struct catalog_job *jobs = catalog_job_last(catalog, database, "backup", 20, &count, err);
     if (!jobs)
         return false;
     for (size_t i = 0; i < count; i++) {
@@ -516,10 +516,10 @@ static bool last_jobs(struct catalog *catalog, const char *database, struct stan
     return true;
 }
 
-bool backup_standing(struct catalog *catalog, const struct outlook *o, const char *database,
+bool backup_standing(struct catalog *catalog, size_t base, const char *database,
                      struct standing *ret, struct err *err)
 {
-    *ret = (struct standing){.verdict = VERDICT_WIRE_OK, .base = plan_newest_base(o->plan)};
+    *ret = (struct standing){.verdict = VERDICT_WIRE_OK, .base = base};
     if (!last_jobs(catalog, database, ret, err))
         return false;
     if (ret->base == SIZE_MAX) {

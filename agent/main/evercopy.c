@@ -12,6 +12,8 @@ static const char usage[] =
     "  evercopy setup DB [--apply]                what is to be done for DB; do it\n"
     "  evercopy backup DB [--allow-full]          one run, as the scheduler calls it\n"
     "  evercopy status [DB]                       worst first\n"
+    "  evercopy check DB | --all [--warning 36h] [--critical 48h]   as a Nagios plug-in\n"
+    "  evercopy report [--days N]                 the fleet: runs, snapshots, verdicts\n"
     "  evercopy window DB                         which moments can be reached\n"
     "  evercopy snapshots DB\n"
     "  evercopy clones [DB]\n"
@@ -31,6 +33,7 @@ static const char usage[] =
     "  --config FILE     default /etc/evercopy/evercopy.conf\n"
     "  --agent HOST:PORT over the configured one\n"
     "  --json  --quiet  --strict (warnings are failures)\n"
+    "  --zone NAME|utc|db|local                   for printed times\n"
     "TIME is the database's own, 'YYYY-MM-DD HH:MM:SS', or UTC with a Z behind it.\n";
 
 struct call {
@@ -46,6 +49,8 @@ static const char *word(const struct call *call, size_t i)
 static int run_backup(const struct call *c) { return verb_backup(&c->options, word(c, 1)); }
 static int run_setup(const struct call *c) { return verb_setup(&c->options, word(c, 1)); }
 static int run_status(const struct call *c) { return verb_status(&c->options, word(c, 1)); }
+static int run_check(const struct call *c) { return verb_check(&c->options, word(c, 1)); }
+static int run_report(const struct call *c) { return verb_report(&c->options); }
 static int run_window(const struct call *c) { return verb_window(&c->options, word(c, 1)); }
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
@@ -60,10 +65,13 @@ static int run_identify(const struct call *c)
     return verb_identify(&c->options, c->args.words + 1, c->args.word_count - 1);
 }
 
-static int bad_usage(const char *text)
+static int bad_usage(const struct call *call, const char *text)
 {
-    fprintf(stderr, "evercopy: %s\n", text);
-    return 160;
+    struct err err = {0};
+    err_set(&err, ERR_INVALID, "%s", text);
+    if (call->args.word_count && str_equal(call->args.words[0], "check"))
+        return verb_check_failed(&call->options, &err);
+    return shim_report(&(struct shim){.options = &call->options}, "", "usage", &err);
 }
 
 static int run_clone(const struct call *c)
@@ -75,14 +83,14 @@ static int run_clone(const struct call *c)
         return verb_clone_drop(&c->options, word(c, 2), word(c, 3));
     if (what && word(c, 2) && word(c, 3) && str_equal(what, "extend"))
         return verb_clone_extend(&c->options, word(c, 2), word(c, 3));
-    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop|extend DB "
-                     "NAME");
+    return bad_usage(c, "usage: evercopy clone create DB [NAME] ... | evercopy clone drop|extend "
+                        "DB NAME");
 }
 
 static int run_validate(const struct call *c)
 {
     if (!c->options.file)
-        return bad_usage("usage: evercopy validate --file FILE");
+        return bad_usage(c, "usage: evercopy validate --file FILE");
     return verb_validate_file(&c->options, c->options.file);
 }
 
@@ -94,6 +102,8 @@ static const struct {
     {"backup", run_backup, 2, 2},
     {"setup", run_setup, 2, 2},
     {"status", run_status, 1, 2},
+    {"check", run_check, 1, 2},
+    {"report", run_report, 1, 1},
     {"window", run_window, 2, 2},
     {"jobs", run_jobs, 1, 2},
     {"snapshots", run_snapshots, 2, 2},
@@ -122,14 +132,14 @@ static int run(const struct call *call)
                                call->args.word_count < verbs[i].words_min
                                    ? "needs more arguments"
                                    : "takes fewer arguments"));
-            return bad_usage(text);
+            return bad_usage(call, text);
         }
         return verbs[i].run(call);
     }
     const char *near = str_nearest(call->args.words[0], names, count);
     IGNORE(!str_format(text, sizeof text, "unknown command '%.40s'%s%s%s", call->args.words[0],
                        near ? "; hint: did you mean '" : "", near ? near : "", near ? "'?" : ""));
-    return bad_usage(text);
+    return bad_usage(call, text);
 }
 
 int main(int argc, char **argv)
@@ -159,15 +169,24 @@ int main(int argc, char **argv)
         {.name = "--follow", .flag = &o->follow},
         {.name = "--keep", .flag = &o->keep},
         {.name = "--allow-full", .flag = &o->allow_full},
+        {.name = "--all", .flag = &o->all},
+        {.name = "--zone", .text = &o->zone},
+        {.name = "--warning", .text = &o->warning},
+        {.name = "--critical", .text = &o->critical},
+        {.name = "--days", .text = &o->days},
         {.name = "--help", .flag = &help},
     };
     struct err err = {0};
     signal(SIGPIPE, SIG_IGN);
-    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &call.args, &err))
-        return bad_usage(err.text);
+    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &call.args, &err)) {
+        for (int i = 1; i < argc; i++) /* those behind the bad one were not read */
+            call.options.json = call.options.json || str_equal(argv[i], "--json");
+        return bad_usage(&call, err.text);
+    }
     if (help || !call.args.word_count) {
+        int code = help ? 0 : bad_usage(&call, "no command");
         fputs(usage, help ? stdout : stderr);
-        return help ? 0 : 160;
+        return code;
     }
     return run(&call);
 }

@@ -266,16 +266,51 @@ static bool fail_verify(uint32_t flags, struct err *err)
     return err_set(err, ERR_UNAUTHENTICATED, "its certificate %s", why);
 }
 
+static void fail_alert(unsigned alert, struct err *err)
+{
+    static const struct {
+        unsigned alert;
+        const char *why;
+    } table[] = {
+        {MBEDTLS_SSL_ALERT_MSG_CERT_REVOKED, "our certificate: it was revoked"},
+        {MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED, "our certificate: it has expired"},
+        {MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA, "our certificate: it is of another authority"},
+        {MBEDTLS_SSL_ALERT_MSG_BAD_CERT, "our certificate"},
+        {MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT, "our certificate: it was issued for another use"},
+        {MBEDTLS_SSL_ALERT_MSG_CERT_UNKNOWN, "our certificate"},
+        {MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED, "our certificate"},
+        {MBEDTLS_SSL_ALERT_MSG_NO_CERT, "us: it wants a certificate"},
+    };
+    const char *why = "our certificate or our TLS settings";
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].alert == alert)
+            why = table[i].why;
+    err_set(err, ERR_UNAUTHENTICATED, "it refuses %s (TLS alert %u)", why, alert);
+}
+
+/* What the server said before it closed: it waits behind the failure of what we were sending. */
+static bool read_last_alert(struct tls *tls, unsigned *ret_alert)
+{
+    uint8_t record[7]; /* alert, version, length 2, level, what */
+    return recv(tls->fd, record, sizeof record, MSG_DONTWAIT) == (ssize_t)sizeof record &&
+           record[0] == MBEDTLS_SSL_MSG_ALERT && record[1] == 3 && record[3] == 0 &&
+           record[4] == 2 && record[5] == MBEDTLS_SSL_ALERT_LEVEL_FATAL &&
+           (*ret_alert = record[6], true);
+}
+
 static enum tls_step fail_handshake(struct tls *tls, int rc, struct err *err)
 {
     tls->gentle = true;
+    unsigned alert;
     uint32_t flags = mbedtls_ssl_get_verify_result(&tls->ssl);
     if (rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED && flags && flags != UINT32_MAX)
         fail_verify(flags, err);
     else if (rc == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE)
         err_set(err, ERR_UNAUTHENTICATED, "it shows no certificate");
     else if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
-        err_set(err, ERR_UNAUTHENTICATED, "it refuses our certificate or our TLS settings");
+        fail_alert(tls->ssl.in_msg[1], err);
+    else if (rc == MBEDTLS_ERR_NET_SEND_FAILED && read_last_alert(tls, &alert))
+        fail_alert(alert, err);
     else if (rc == MBEDTLS_ERR_SSL_CONN_EOF || rc == MBEDTLS_ERR_NET_RECV_FAILED ||
              rc == MBEDTLS_ERR_NET_SEND_FAILED)
         /* Its alert is often lost behind what we were still sending. */

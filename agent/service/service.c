@@ -16,16 +16,11 @@
 #include <string.h>
 
 enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48 };
-
-/* A kept survey, shared with readers that compare against it; counted on the engine's lane only. */
-struct kept {
-    struct manifest *manifest;
-    _Atomic int refs;
-};
+enum { PARSE_HERE_MAX = 256 << 10, STALLS_MAX = 3 };
 
 struct live {
     const struct config_served *db;
-    struct kept *kept; /* NULL: never surveyed */
+    struct survey_kept *kept; /* NULL: never surveyed */
 };
 
 struct service {
@@ -42,6 +37,8 @@ struct service {
     struct expiry *expiry;
     struct live *lives; /* engine's lane only */
     size_t live_count;
+    struct shelf *shelf; /* engine's lane only */
+    bool shelved;        /* it listens to the catalog */
 };
 
 struct ask_block {
@@ -171,8 +168,6 @@ char *ask_text(struct ask *ask, const char *text)
     return (char *)copy.data;
 }
 
-static void kept_unref(struct kept *kept);
-
 static void ask_free(struct ask *ask)
 {
     if (ask->state_free && ask->state)
@@ -186,7 +181,8 @@ static void ask_free(struct ask *ask)
     }
     rpc_peer_done(&ask->peer);
     own_free(ask->entry.body);
-    kept_unref(ask->live);
+    shelf_order_done(&ask->warm.order);
+    survey_kept_unref(ask->live);
     own_free(ask);
 }
 
@@ -451,17 +447,9 @@ bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80])
 
 /* ---- surveys of live areas ---- */
 
-static void kept_unref(struct kept *kept)
-{
-    if (!kept || --kept->refs > 0)
-        return;
-    manifest_free(kept->manifest);
-    own_free(kept);
-}
-
 struct survey_state {
     const struct config_served *db;
-    struct kept *earlier;
+    struct survey_kept *earlier;
     bool headers_only;
     struct manifest *manifest;
     void (*then)(struct ask *ask);
@@ -477,11 +465,10 @@ static void survey_state_free(void *state)
 /* Keeps the survey for whoever asks next; the old one goes when its last reader is done. */
 static bool keep(struct ask *ask, struct survey_state *s, struct live *live)
 {
-    struct kept *kept = own_alloc(sizeof *kept, &ask->err);
+    struct survey_kept *kept = survey_kept_new(TAKE(s->manifest), &ask->err);
     if (!kept)
         return false;
-    *kept = (struct kept){TAKE(s->manifest), 1};
-    kept_unref(live->kept);
+    survey_kept_unref(live->kept);
     live->kept = kept;
     return true;
 }
@@ -493,7 +480,7 @@ static void run_survey(struct work *work)
     struct driver_ref *driver = world_driver(ask->service->world, s->db);
     AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
-                                     .earlier = s->earlier ? s->earlier->manifest : NULL,
+                                     .earlier = survey_kept_manifest(s->earlier),
                                      .cancelled = world_is_stopping,
                                      .arg = ask->service->world};
     if (area)
@@ -522,7 +509,7 @@ static void survey_done(struct work *work)
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
     struct live *live = find_live(ask->service, s->db->name);
-    kept_unref(TAKE(s->earlier));
+    survey_kept_unref(TAKE(s->earlier));
     if (ask->err.code == ERR_NONE)
         judge_live(ask, s);
     if (ask->err.code != ERR_NONE || (!s->headers_only && live && !keep(ask, s, live)))
@@ -541,10 +528,8 @@ void ask_survey(struct ask *ask, const struct config_served *db, bool headers_on
     }
     *s = (struct survey_state){.db = db, .headers_only = headers_only, .then = then};
     struct live *live = find_live(ask->service, db->name);
-    if (live && live->kept) {
-        s->earlier = live->kept;
-        s->earlier->refs++;
-    }
+    if (live)
+        s->earlier = survey_kept_ref(live->kept);
     ask->state = s;
     ask->state_free = survey_state_free;
     ask->read = (struct work){.run = run_survey,
@@ -557,18 +542,137 @@ void ask_survey(struct ask *ask, const struct config_served *db, bool headers_on
  * survey may replace it while a clone job runs. */
 const struct manifest *ask_live(struct ask *ask, const char *database)
 {
-    const struct live *live = find_live(ask->service, database);
-    struct kept *kept = live ? live->kept : NULL;
-    if (kept)
-        kept->refs++;
-    kept_unref(ask->live);
+    struct survey_kept *kept = survey_kept_ref(ask_kept(ask, database));
+    survey_kept_unref(ask->live);
     ask->live = kept;
-    return kept ? kept->manifest : NULL;
+    return survey_kept_manifest(kept);
+}
+
+struct survey_kept *ask_kept(struct ask *ask, const char *database)
+{
+    const struct live *live = find_live(ask->service, database);
+    return live ? live->kept : NULL;
 }
 
 const struct manifest *ask_quick(struct ask *ask)
 {
     return ((struct survey_state *)ask->state)->manifest;
+}
+
+/* ---- outlooks ---- */
+
+struct shelf *ask_shelf(struct ask *ask)
+{
+    struct service *service = ask->service;
+    if (!service->shelved)
+        shelf_watch(service->shelf, ask_catalog(ask));
+    service->shelved = true;
+    return service->shelf;
+}
+
+struct outlook *ask_outlook(struct ask *ask, const struct config_served *db, bool with_live)
+{
+    return shelf_outlook(ask_shelf(ask), ask_world(ask), db,
+                         with_live ? ask_kept(ask, db->name) : NULL, &ask->err);
+}
+
+void ask_yield(struct ask *ask, void (*resume)(struct ask *ask))
+{
+    ask->then = resume;
+    ask->work = (struct work){.run = on_engine};
+    lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+static void run_parse(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    shelf_order_run(&ask->warm.order);
+}
+
+static bool take_parsed(struct ask *ask)
+{
+    struct shelf_order *order = &ask->warm.order;
+    bool ok = order->look != NULL;
+    if (!ok)
+        ask->err = order->err;
+    shelf_fill(ask_shelf(ask), order);
+    return ok;
+}
+
+static void parse_done(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    IGNORE(!take_parsed(ask)); /* told by ask->err */
+    ask->warm.resume(ask);
+}
+
+static enum ask_step parse_away(struct ask *ask)
+{
+    ask->read = (struct work){
+        .run = run_parse, .done = parse_done, .home = lane_post(engine_lane(ask->service->engine))};
+    lane_submit(world_readers(ask->service->world), &ask->read);
+    return ASK_AWAY;
+}
+
+/* Others may throw out what was parsed for us: then the rest is done at once. */
+static bool is_stuck(struct ask *ask, size_t left)
+{
+    ask->warm.stalls = left < ask->warm.left ? 0 : ask->warm.stalls + 1;
+    ask->warm.left = left;
+    return ask->warm.stalls > STALLS_MAX;
+}
+
+static enum ask_step warm_step(struct ask *ask, const struct config_served *db, bool with_live,
+                               bool summary, void (*resume)(struct ask *ask))
+{
+    uint64_t begun_ms = clock_mono_ms();
+    struct shelf_order *order = &ask->warm.order;
+    ask->warm.resume = resume;
+    while (ask->err.code == ERR_NONE &&
+           shelf_next(ask_shelf(ask), ask_world(ask), db,
+                      with_live ? ask_kept(ask, db->name) : NULL, summary, order, &ask->err)) {
+        if (is_stuck(ask, order->left))
+            break;
+        if (strlen(order->manifest) > PARSE_HERE_MAX)
+            return parse_away(ask);
+        shelf_order_run(order);
+        if (take_parsed(ask) && clock_mono_ms() - begun_ms >= ASK_SLICE_MS) {
+            ask_yield(ask, resume);
+            return ASK_AWAY;
+        }
+    }
+    return ask->err.code == ERR_NONE ? ASK_READY : ASK_FAILED;
+}
+
+enum ask_step ask_warm_step(struct ask *ask, const struct config_served *db,
+                            void (*resume)(struct ask *ask))
+{
+    return warm_step(ask, db, true, true, resume);
+}
+
+static void warm_on(struct ask *ask)
+{
+    switch (warm_step(ask, ask->warm.db, ask->warm.live, false, warm_on)) {
+    case ASK_READY:
+        ask->warm.then(ask);
+        break;
+    case ASK_FAILED:
+        ask_answer(ask);
+        break;
+    case ASK_AWAY:
+        break;
+    }
+}
+
+void ask_warm(struct ask *ask, const struct config_served *db, bool with_live,
+              void (*then)(struct ask *ask))
+{
+    ask->warm.db = db;
+    ask->warm.live = with_live;
+    ask->warm.then = then;
+    ask->warm.left = SIZE_MAX;
+    ask->warm.stalls = 0;
+    warm_on(ask);
 }
 
 /* ---- the lease clock ---- */
@@ -585,6 +689,8 @@ static void run_tick(struct work *work)
                      world_config(service->world)->backuplease_s * 1000, &err))
         log_error("lease clock: %s", err.text);
     service->ticked_ms = now;
+    if (shelf_rest(service->shelf, SHELF_IDLE_MS))
+        own_trim(); /* a light agent gives memory back */
     world_retry(service->world);
     err_clear(&err);
     if (!expiry_tick(service->expiry, &err))
@@ -630,7 +736,8 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
         return NULL;
     const struct config_agent *config = world_config(world);
     service->lives = own_alloc(sizeof *service->lives * (config->database_count + 1), err);
-    if (!service->lives)
+    service->shelf = shelf_new(SHELF_BYTES, err);
+    if (!service->lives || !service->shelf)
         return NULL;
     for (size_t i = 0; i < config->database_count; i++)
         service->lives[service->live_count++].db = &config->databases[i];
@@ -657,9 +764,10 @@ void service_free(struct service *service)
     timer_free(service->ticker);
     service->ticker = NULL;
     for (size_t i = 0; i < service->live_count; i++)
-        kept_unref(service->lives[i].kept);
+        survey_kept_unref(service->lives[i].kept);
     own_free(service->lives);
     quota_free(service->quota);
     expiry_free(service->expiry);
+    shelf_free(service->shelf);
     own_free(service);
 }

@@ -5,6 +5,9 @@
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include "agent/oracle/manifest.h"
+#include "agent/shim/pages.h"
+#include "agent/shim/progress.h"
+#include "agent/shim/words.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <errno.h>
@@ -454,15 +457,6 @@ static bool phase_pre(struct run *run, struct err *err)
 
 /* ---- copies: stale ones, lost ones ---- */
 
-static ProtobufCMessage *base_texts(struct run *run, struct err *err)
-{
-    Evercopy__V1__GetManifestRequest request = EVERCOPY__V1__GET_MANIFEST_REQUEST__INIT;
-    request.db_unique_name = (char *)run->shim->db->name;
-    request.snapshot = run->base_snapshot;
-    return run_call(run, "Snapshots", "GetManifest", &request.base,
-                    &evercopy__v1__get_manifest_reply__descriptor, SHIM_CALL_MS, err);
-}
-
 static bool is_datafile(const struct facts *facts, const struct facts_copy *copy)
 {
     const struct facts_file *file = facts_file_find(facts, copy->file_no);
@@ -511,17 +505,14 @@ static bool phase_stale(struct run *run, struct err *err)
                !is_datafile(run->facts, &run->facts->copies[i]);
     if (!run->base_snapshot[0] || !any)
         return true;
-    AUTO(reply) ProtobufCMessage *message = base_texts(run, err);
-    if (!message)
+    AUTO(mem) char *manifest_text = NULL;
+    AUTO(mem) char *facts_text = NULL;
+    if (!pages_texts(run->shim, run->base_snapshot, &manifest_text, &facts_text, err))
         return false;
-    const Evercopy__V1__GetManifestReply *reply = (Evercopy__V1__GetManifestReply *)message;
-    AUTO(facts)
-    struct facts *earlier =
-        facts_from_json((char *)reply->facts_json.data, reply->facts_json.len, err);
+    AUTO(facts) struct facts *earlier = facts_from_json(facts_text, strlen(facts_text), err);
     AUTO(manifest)
-    struct manifest *manifest = earlier ? manifest_from_json((char *)reply->manifest_json.data,
-                                                             reply->manifest_json.len, err)
-                                        : NULL;
+    struct manifest *manifest =
+        earlier ? manifest_from_json(manifest_text, strlen(manifest_text), err) : NULL;
     AUTO(template_vars) struct template_vars *vars = manifest ? run_vars(run, err) : NULL;
     size_t count = 0;
     if (!vars || !template_vars_list(vars, "copies", err) ||
@@ -838,6 +829,8 @@ static bool run_phases(struct run *run, struct err *err)
 {
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         run->phase = phases[i].name;
+        run->step = i;
+        run->steps = sizeof phases / sizeof *phases;
         if (run_is_stopped(run))
             return run_stopped(run, err);
         if (!report_phase(run, 0, "", err))
@@ -923,12 +916,17 @@ static ProtobufCMessage *finish(struct run *run, const struct err *failure, stru
 static int conclude(struct run *run, enum verdict_kind kind, const char *phase, const char *cause)
 {
     char line[VERDICT_LINE_MAX + 1];
+    int code = verdict_exit(kind, run->shim->options->strict || run->shim->db->strict);
+    progress_clear();
     verdict_line(kind, run->shim->db->name, phase, cause, run->job, line);
     fprintf(stderr, "%s\n", line);
-    printf("%s\n", line);
+    if (!run->shim->options->json)
+        printf("%s\n", line);
+    else
+        words_print_run(run->shim->db->name, run->job, kind, phase, cause, run->next, code);
     if (run->next[0])
         fprintf(stderr, "next: %s\n", run->next);
-    return verdict_exit(kind, run->shim->options->strict || run->shim->db->strict);
+    return code;
 }
 
 static int conclude_reply(struct run *run, const Evercopy__V1__FinishBackupReply *reply,
@@ -968,7 +966,7 @@ static int run_granted(struct run *run)
 {
     struct err failure = {0};
     struct err err = {0};
-    rpc_client_on_wait(run->shim->client, run_is_stopped, NULL);
+    rpc_client_on_wait(run->shim->client, run_waits, run);
     run_say(run, "run %s begins%s", run->job, run->first_run ? ": the first of this database" : "");
     if (run_phases(run, &failure) && run->holes.count) {
         run->phase =
@@ -992,6 +990,7 @@ int verb_backup(const struct shim_options *options, const char *db)
     AUTO(run) struct run run = {.shim = &shim};
     struct err err = {0};
     run_catch_signals();
+    progress_begin(!options->quiet && !options->json);
     run.phase = "config";
     bool ok = shim_open(&shim, options, db, &err);
     /* An agent that does not answer is told within seconds, before the database is asked anything.

@@ -1,5 +1,6 @@
 /* evercopy clone create and drop. */
 #include "agent/shim/shim.h"
+#include "agent/shim/words.h"
 
 #include "evercopy/v1/clones.pb-c.h"
 #include <inttypes.h>
@@ -44,7 +45,7 @@ static bool print_clone(const struct shim *shim, const Evercopy__V1__Clone *c, s
                json_put_text(doc, "snapshot", c->snapshot, err) &&
                json_put_text(doc, "mount", c->mount, err) &&
                json_put_u64(doc, "scn", c->scn, err) &&
-               json_put_u64(doc, "expires_us", c->expires_us, err) &&
+               words_put_time(doc, "expires", c->expires_us, err) &&
                shim_print_json(TAKE(doc), err);
     }
     char until[48];
@@ -66,7 +67,7 @@ int verb_clone_create(const struct shim_options *options, const char *db, const 
     request.name = (char *)(name ? name : "");
     request.purpose = (char *)(options->purpose ? options->purpose : "");
     AUTO(reply) ProtobufCMessage *reply = NULL;
-    if (shim_open(&shim, options, db, &err) &&
+    if (shim_open(&shim, options, db, &err) && shim_zone(&shim, &err) &&
         parse_lease(options->lease, &request.lease_s, &err) && fill_target(&shim, &request, &err))
         reply = shim_call(&shim, "Clones", "CreateClone", &request.base,
                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err);
@@ -115,7 +116,11 @@ int verb_clone_drop(const struct shim_options *options, const char *db, const ch
             : NULL;
     if (!reply)
         return shim_report(&shim, db, "clone", &err);
-    if (!options->quiet)
+    AUTO(json) json_t *doc = options->json ? json_object() : NULL;
+    if (doc && (!json_put_text(doc, "database", db, &err) ||
+                !json_put_text(doc, "dropped", name, &err) || !shim_print_json(TAKE(doc), &err)))
+        return shim_report(&shim, db, "print", &err);
+    if (!options->quiet && !options->json)
         printf("clone '%s' dropped\n", name);
     return 0;
 }

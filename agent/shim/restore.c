@@ -2,7 +2,9 @@
 #include "agent/shim/run.h"
 
 #include "agent/base/sys.h"
-#include "evercopy/v1/clones.pb-c.h"
+#include "agent/shim/pages.h"
+#include "agent/shim/progress.h"
+#include "agent/shim/words.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -48,8 +50,10 @@ static bool make_clone(struct restore *r, struct err *err)
     request.purpose = (char *)"restore";
     if (!shim_target(shim, &request.scn, &request.time_us, err))
         return false;
-    r->message = shim_call(shim, "Clones", "CreateClone", &request.base,
-                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    if (!shim_connect(shim, err))
+        return false;
+    rpc_client_on_wait(shim->client, run_waits, r->run);
+    r->message = pages_create_clone(shim, &request, err);
     if (!r->message)
         return false;
     r->clone = ((Evercopy__V1__CreateCloneReply *)r->message)->clone;
@@ -388,6 +392,8 @@ static bool run_restore(struct restore *r, struct err *err)
 static void give_up(struct restore *r)
 {
     struct err err = {0};
+    if (r->run->shim->client)
+        rpc_client_on_wait(r->run->shim->client, NULL, NULL);
     run_forget_stop(); /* the shutdown itself must not be cancelled by the signal that led here */
     if (r->started && !run_sql(r->run, "shutdown.sql", NULL, NULL, NULL, &err)) {
         run_say(r->run, "the sandbox instance %s may still be up (%s): clone and sandbox '%s' stay",
@@ -399,6 +405,21 @@ static void give_up(struct restore *r)
         run_say(r->run, "sandbox '%s' is left behind: %s", r->dest, err.text);
 }
 
+static bool print_restored(const struct restore *r, const char *db, struct err *err)
+{
+    AUTO(json) json_t *doc = json_object();
+    return json_put_text(doc, "database", db, err) &&
+           json_put_u64(doc, "until_scn", r->recipe->until_scn, err) &&
+           words_put_time(doc, "until", r->recipe->until_time_us, err) &&
+           json_put_text(doc, "sid", r->sid, err) &&
+           json_put_text(doc, "clone", r->clone->name, err) &&
+           words_put_bytes(doc, "sandbox", r->dest, strlen(r->dest), err) &&
+           json_put_text(doc, "base_snapshot", r->recipe->base_snapshot, err) &&
+           json_put_flag(doc, "composed", r->recipe->composed, err) &&
+           json_put_u64(doc, "datafiles", r->recipe->n_files, err) &&
+           json_put_u64(doc, "logs", r->recipe->n_logs, err) && shim_print_json(TAKE(doc), err);
+}
+
 int verb_restore(const struct shim_options *options, const char *db)
 {
     AUTO(shim) struct shim shim = {0};
@@ -407,11 +428,15 @@ int verb_restore(const struct shim_options *options, const char *db)
     struct err err = {0};
     char time[48];
     run_catch_signals();
-    if (!shim_open(&shim, options, db, &err) || !run_restore(&r, &err)) {
+    progress_begin(!options->quiet && !options->json);
+    if (!shim_open(&shim, options, db, &err) || !shim_zone(&shim, &err) || !run_restore(&r, &err)) {
         if (shim.db)
             give_up(&r);
         return shim_report(&shim, db, "restore", &err);
     }
+    progress_clear();
+    if (options->json)
+        return print_restored(&r, db, &err) ? 0 : shim_report(&shim, db, "print", &err);
     shim_time(r.recipe->until_time_us, 0, time);
     printf("restored %s to SCN %" PRIu64 " (%s): instance %s, sandbox %s\n", db,
            r.recipe->until_scn, time, r.sid, r.dest);

@@ -3,6 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/shim/progress.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include <inttypes.h>
 #include <poll.h>
@@ -114,8 +115,9 @@ void run_say(struct run *run, const char *fmt, ...)
     IGNORE(vsnprintf(text, sizeof text, fmt, args) < 0); /* a cut line still tells */
     va_end(args);
     clock_format_utc(clock_wall_us(), now);
-    if (!run->shim->options->quiet)
-        printf("%.8s  %s\n", now + 11, text);
+    progress_clear();
+    if (!run->shim->options->quiet && !run->shim->options->json)
+        printf("%.9s  %s\n", now + 11, text);
     IGNORE(fflush(stdout));
     char line[SAY_MAX + 64];
     IGNORE(!str_format(line, sizeof line, "%s evercopy: %s", now, text));
@@ -260,7 +262,26 @@ static bool run_watch(void *arg)
     watch_silence(run);
     uint64_t deadline = run->shim->db->rmandeadline_min * MINUTE_MS;
     run->hung |= deadline && run->heard_ms && clock_mono_ms() - run->heard_ms >= deadline;
-    return run->hung || run_is_stopped(run);
+    return run_waits(run) || run->hung;
+}
+
+/* Files merged are what a long phase moves by; the rest is phases. */
+bool run_waits(void *arg)
+{
+    const struct run *run = arg;
+    char text[200];
+    char files[64] = "";
+    const struct rmanlog_facts *said = run->log ? rmanlog_facts(run->log) : NULL;
+    size_t merged = said ? said->merged.count : 0;
+    size_t all = run->before ? run->before->file_count : 0;
+    bool merges = run->phase && str_equal(run->phase, "merge") && all;
+    if (merges)
+        IGNORE(!str_format(files, sizeof files, ", %zu of %zu files", merged, all));
+    IGNORE(!str_format(text, sizeof text, "%s%s%s%s", run->phase ? run->phase : "",
+                       run->tool && run->tool[0] ? ": " : "", run->tool ? run->tool : "", files));
+    uint64_t part = merges && merged < all ? merged * 100 / all : 0;
+    progress_show(text, run->step * 100 + part, run->steps * 100);
+    return run_is_stopped(arg);
 }
 
 /* ---- tools ---- */
@@ -294,7 +315,10 @@ bool run_sql(struct run *run, const char *template_name, const struct template_v
         .cancelled = run_watch,
         .arg = run,
     };
-    return script && sqlplus_run(&sqlplus, script, row, row_arg, err);
+    run->tool = template_name;
+    bool ok = script && sqlplus_run(&sqlplus, script, row, row_arg, err);
+    run->tool = "";
+    return ok;
 }
 
 /* Stopping the client does not end the server's processes at once: which ones are there? */
@@ -343,7 +367,9 @@ bool run_rman(struct run *run, const char *template_name, const struct template_
         return false;
     run->heard_ms = clock_mono_ms();
     run->silence_told = run->hung = false;
+    run->tool = template_name;
     bool ok = script && rman_run(&rman, script, run->log, err);
+    run->tool = "";
     run->heard_ms = 0;
     run_flush(run);
     const struct rmanlog_facts *said = rmanlog_facts(run->log);

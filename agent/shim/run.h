@@ -26,6 +26,8 @@ struct run {
     struct rows_logs holes;  /* logs that are nowhere any more */
     struct rows_logs copied; /* logs RMAN was told to copy in this run */
     const char *phase;
+    size_t step, steps;        /* phases behind us and in all, for the eye; 0: not known */
+    const char *tool;          /* the template that runs, or "" */
     char next[256];            /* what the operator can do about a failure */
     char warning[256];         /* the run is good, but */
     struct spool *spool;       /* NULL: this verb has no log at the agent */
@@ -49,6 +51,8 @@ bool run_stopped(const struct run *run, struct err *err);
 void run_done(struct run *run);
 OWN_DEFINE_INPLACE(run, struct run, run_done);
 
+/* For waits of any kind: shows how far the run is; true when it is to stop. */
+bool run_waits(void *run);
 /* A line of the job's log; control signs are kept out of the terminal. */
 void run_say(struct run *run, const char *fmt, ...) PRINTF(2, 3);
 /* Sends waiting lines; trouble with the agent is remembered, not an error. */

@@ -84,6 +84,19 @@ else
 fi
 rm -rf "$tree"
 
+# ---- status of a thousand databases, through agent and shim ----
+if [ "$(id -u)" != 0 ]; then
+    skip status_1000 'needs root' '0.100 s'
+elif timeout 120 tests/bench/status.sh "$build" >"$work/status" 2>&1 && grep -q '^status_1000_warm' "$work/status"; then
+    figure() { sed -nE "s/^status_1000_$1 //p" "$work/status"; }
+    row status_1000 "$(figure warm) s" - - - '0.100 s'
+    row status_1000_cold "$(figure cold) s" - - - -
+    row status_1000_rss "$(figure vmrss) KiB" - - - -
+else
+    tell "status.sh failed: $(tail -n 1 "$work/status")"
+    status=1
+fi
+
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then
     skip demo 'needs root' '120 s'
