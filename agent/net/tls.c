@@ -206,6 +206,7 @@ static int bio_recv(void *arg, unsigned char *bytes, size_t size)
 }
 
 /* Asked in a whole handshake only; the verdict stays mbedTLS's. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): mbedTLS's type */
 static int on_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
     (void)crt;
@@ -337,7 +338,7 @@ bool tls_check_name(struct tls *tls, const char *name, struct err *err)
 }
 
 /* Whole pages inside a record buffer, which holds more than one record's worth of bytes. */
-static void give_back(unsigned char *buffer)
+static void give_back(const unsigned char *buffer)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)buffer + HEAD_BYTES + page - 1) & ~(page - 1);
