@@ -103,6 +103,16 @@ static bool load_files(struct tls_context *context, const struct tls_files *file
     return true;
 }
 
+/* A client uses its key once or, with a ticket, not at all. */
+static int prepare_keys(struct tls_context *context)
+{
+    int rc = context->side == TLS_SERVER ? tls_key_prepare(&context->key) : 0;
+    for (mbedtls_x509_crt *ca = &context->ca; rc == 0 && ca && context->side == TLS_SERVER;
+         ca = ca->next)
+        rc = tls_key_prepare(&ca->pk);
+    return rc;
+}
+
 static int configure(struct tls_context *context)
 {
     mbedtls_ssl_config *conf = &context->conf;
@@ -141,7 +151,9 @@ struct tls_context *tls_context_new(enum tls_side side, const struct tls_files *
     mbedtls_ssl_ticket_init(&context->tickets.keys);
     if (!load_files(context, files, err))
         return NULL;
-    int rc = configure(context);
+    int rc = prepare_keys(context);
+    if (rc == 0)
+        rc = configure(context);
     if (rc != 0) {
         crypto_failed(err, ERR_INTERNAL, rc, "configure TLS");
         return NULL;
@@ -194,6 +206,7 @@ static int bio_recv(void *arg, unsigned char *bytes, size_t size)
 }
 
 /* Asked in a whole handshake only; the verdict stays mbedTLS's. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): mbedTLS's type */
 static int on_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
     (void)crt;
@@ -360,7 +373,7 @@ bool tls_check_name(struct tls *tls, const char *name, struct err *err)
 }
 
 /* Whole pages inside a record buffer, which holds more than one record's worth of bytes. */
-static void give_back(unsigned char *buffer)
+static void give_back(const unsigned char *buffer)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)buffer + HEAD_BYTES + page - 1) & ~(page - 1);

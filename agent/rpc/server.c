@@ -440,9 +440,7 @@ uint16_t rpc_server_port(const struct rpc_server *server) { return server->port;
 
 void rpc_server_recheck(struct rpc_server *server)
 {
-    struct conn *conn;
-    LIST_FOREACH(conn, &server->conns, link)
-    {
+    for (struct conn *conn = LIST_FIRST(&server->conns); conn; conn = LIST_NEXT(conn, link)) {
         struct err why = {0};
         struct err err = {0};
         if (conn->refusal)

@@ -97,6 +97,18 @@ else
     status=1
 fi
 
+# ---- connections, and the shim ----
+"$PWD/tests/bench/net.sh" "$build" || { tell 'net.sh failed'; status=1; }
+if resident=$(timeout 120 tests/bench/shim.sh "$build"); then
+    case $resident in
+    SKIPPED*) skip shim_resident_in_a_run "$(sed -nE '1s/^SKIPPED [^:]*: //p' <<<"$resident")" '6 MiB' ;;
+    *) echo "$resident" ;;
+    esac
+else
+    tell 'shim.sh failed'
+    status=1
+fi
+
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then
     skip demo 'needs root' '120 s'
