@@ -94,7 +94,7 @@ static void put_bytes(struct answer *a, const void *bytes, size_t len, uint32_t 
 static void put_attr(struct answer *a, uint64_t id, enum lie lie)
 {
     bool is_dir = id % 2 == 1;
-    uint64_t size = is_dir ? 4096 : id == FILE_F ? LIAR_FILE_BYTES : 5;
+    uint64_t size = is_dir ? 4096 : id % 100 == FILE_F ? LIAR_FILE_BYTES : 5;
     put_u32(a, lie == LIE_KIND ? 99 : is_dir ? 2 : 1);
     put_u32(a, 0644);
     put_u32(a, 1);
@@ -117,7 +117,7 @@ static void put_opt_attr(struct answer *a, uint64_t id, enum lie lie)
 }
 static void put_handle(struct answer *a, uint64_t id, enum lie lie)
 {
-    uint8_t bytes[68] = {0};
+    uint8_t bytes[68] = {[8] = lie == LIE_FORGETS};
     memcpy(bytes, &id, sizeof id);
     if (lie == LIE_HANDLE_LONG)
         put_bytes(a, bytes, 65, 65);
@@ -162,6 +162,7 @@ static void do_fsinfo(struct answer *a, enum lie lie)
 
 static void do_lookup(struct answer *a, uint64_t dir, const char *name, enum lie lie)
 {
+    uint64_t change = lie == LIE_REPLACED ? 100 : 0;
     uint64_t id = str_equal(name, "f")   ? FILE_F
                   : str_equal(name, "d") ? DIR_D
                   : str_equal(name, "g") ? FILE_G
@@ -173,8 +174,8 @@ static void do_lookup(struct answer *a, uint64_t dir, const char *name, enum lie
     }
     if (!put_status(a, lie, true))
         return;
-    put_handle(a, id, lie);
-    put_opt_attr(a, id, lie);
+    put_handle(a, id + change, lie);
+    put_opt_attr(a, id + change, lie);
     put_opt_attr(a, dir, lie);
 }
 
@@ -247,7 +248,7 @@ static void do_list(struct answer *a, uint64_t dir, uint64_t cookie, enum lie li
 
 static void do_read(struct answer *a, uint64_t id, uint64_t offset, uint32_t count, enum lie lie)
 {
-    uint64_t size = id == FILE_F ? LIAR_FILE_BYTES : 5;
+    uint64_t size = id % 100 == FILE_F ? LIAR_FILE_BYTES : 5;
     if (!put_status(a, lie, true))
         return;
     if (lie == LIE_DATA_END_UNTOLD)
@@ -302,12 +303,15 @@ static uint64_t take_u64(struct call *c)
     uint64_t high = take_u32(c);
     return high << 32 | take_u32(c);
 }
-static uint64_t take_handle(struct call *c)
+/* ret_is_new: it was given out by one who forgets. */
+static uint64_t take_handle(struct call *c, bool *ret_is_new)
 {
     uint64_t id = 0;
     uint32_t len = take_u32(c);
-    if (len >= 8 && c->at + len <= c->len)
+    if (len >= 9 && c->at + len <= c->len) {
         memcpy(&id, c->bytes + c->at, 8);
+        *ret_is_new = c->bytes[c->at + 8];
+    }
     c->at += (len + 3) & ~3U;
     return id;
 }
@@ -320,8 +324,13 @@ static void put_results(struct answer *a, struct call *c, uint32_t program, uint
         do_mount(a, lie);
         return;
     }
-    uint64_t id = take_handle(c);
-    if (procedure == GETATTR) {
+    bool is_new = false;
+    uint64_t id = take_handle(c, &is_new);
+    if ((lie == LIE_FORGETS && !is_new) || (lie == LIE_REPLACED && procedure == READ && id < 100)) {
+        put_u32(a, 70);
+        if (procedure != GETATTR)
+            put_u32(a, 0);
+    } else if (procedure == GETATTR) {
         if (put_status(a, lie, false))
             put_attr(a, id, lie);
     } else if (procedure == LOOKUP) {

@@ -49,6 +49,8 @@
     X(DATA_OTHER, "another file's attributes")                                                     \
     X(DATA_TURNED, "the file turns into a directory")                                              \
     X(STALE, "every handle is stale")                                                              \
+    X(REPLACED, "the handle is stale, and its name is another file's")                             \
+    X(FORGETS, "every handle from before is stale, new ones are good")                             \
     X(RTMAX, "reads of at most 0 bytes")                                                           \
     X(BAD_COOKIE, "every page's cookie is bad")                                                    \
     X(NOISE, "random bytes where the results should be")                                           \
