@@ -27,7 +27,7 @@ struct area *area_open_path(const char *root, struct err *err) MUST;
 
 struct area_nfs_options {
     unsigned contexts;      /* connections, 1..8; 0: as the URL says, or 2 */
-    unsigned request_bytes; /* of one READ, 0: 256 KiB; the server may allow less */
+    unsigned request_bytes; /* of one READ, 0: 512 KiB; the server may allow less */
     unsigned in_flight;     /* READs under way on one connection, 1..4; 0: 4 */
     unsigned request_ms;    /* an answer comes within, or the connection is given up; 0: 10 s */
     unsigned operation_ms;  /* with all tries; 0: as the URL says, or 60 s */

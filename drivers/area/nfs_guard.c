@@ -53,8 +53,8 @@ static bool take_opaque(struct walk *walk, size_t max, const char *what, const u
 
 static bool take_name(struct walk *walk)
 {
-    const uint8_t *name;
-    uint32_t len;
+    const uint8_t *name = NULL;
+    uint32_t len = 0;
     if (!take_opaque(walk, NAME_MAX_BYTES, "a name of an impossible length", &name, &len))
         return false;
     return (!memchr(name, '/', len) && !memchr(name, '\0', len)) ||

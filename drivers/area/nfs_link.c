@@ -21,12 +21,14 @@ enum {
     PORT_LOWEST = 600, /* below lie the services that a host most likely runs itself */
     PORT_TRIES = 40,
     ZEROS_BEHIND = 64, /* libnfs may look a little beyond the end */
+    WAKE_BYTES = 128 << 10,
 };
 #define LAST_FRAGMENT 0x80000000U
 
 struct nfs_link {
     int fd;
     bool sound;
+    int wake_at;    /* bytes that have to be there before we are woken */
     char name[300]; /* host and port, for messages */
     uint32_t xid;
     uint8_t buffer[BUFFER_BYTES];
@@ -112,6 +114,7 @@ static bool connect_one(struct nfs_link *link, const struct addrinfo *at,
     int on = 1;
     own_auto_fd(&link->fd);
     link->sound = true;
+    link->wake_at = 1;
     link->fd = sys_socket_stream(at->ai_family, link->name, &why);
     if (link->fd < 0)
         return broken(link, &why, err);
@@ -203,6 +206,16 @@ bool nfs_link_send(struct nfs_link *link, const void *bytes, size_t len,
 
 /* ---- receiving ---- */
 
+/* A large piece is not worth being woken for at each packet. */
+static void wake_at(struct nfs_link *link, size_t size)
+{
+    int bytes = size < BUFFER_BYTES ? 1 : size < WAKE_BYTES ? (int)size : WAKE_BYTES;
+    if (bytes == link->wake_at)
+        return;
+    IGNORE(setsockopt(link->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes)); /* only faster */
+    link->wake_at = bytes;
+}
+
 /* At least one byte, at most size. */
 static bool receive(struct nfs_link *link, void *to, size_t size, size_t *ret_got,
                     const struct nfs_patience *patience, struct err *err)
@@ -218,6 +231,7 @@ static bool receive(struct nfs_link *link, void *to, size_t size, size_t *ret_go
             err_set(&why, ERR_UNAVAILABLE, "'%s' closed the connection", link->name);
         if (n != SYS_AGAIN)
             return broken(link, &why, err);
+        wake_at(link, size);
         if (!wait_for(link, POLLIN, patience, err))
             return false;
     }
@@ -239,7 +253,7 @@ static bool stream_take(struct nfs_link *link, uint8_t *to, size_t len,
                 return false;
         } else {
             link->begin = link->end = 0;
-            if (!receive(link, link->buffer, BUFFER_BYTES, &link->end, patience, err))
+            if (!receive(link, link->buffer, BUFFER_BYTES - 1, &link->end, patience, err))
                 return false;
         }
         to += got;
