@@ -59,6 +59,22 @@ else
 fi
 rm -f "$data"
 
+# ---- a datafile of 256 MiB over NFS, beside nfs-cp; both write to memory what they read ----
+nfs_peer='nfs-cp (libnfs-utils), same ganesha'
+if [ "$(id -u)" != 0 ] || ! command -v ganesha.nfsd nfs-cp >/dev/null; then
+    skip area_nfs_read 'needs root, nfs-ganesha, libnfs-utils' '1.0 x'
+elif figures=$(unshare -n -m --propagation private tests/bench/area-nfs.sh "$build"); then
+    nfs_figure() { sed -nE "s/^$1 //p" <<<"$figures"; }
+    theirs=$(nfs_figure peer)
+    for contexts in 1 2; do
+        ours=$(nfs_figure "read$contexts")
+        row "area_nfs_read.contexts_$contexts" "$ours GB/s" "$nfs_peer" "$theirs GB/s" "$(calc %.2f "$ours / $theirs")" '1.0 x'
+    done
+    row area_nfs_verify "$(nfs_figure verify) GB/s" - - - -
+else
+    skip area_nfs_read "${figures:-area-nfs.sh failed}" '1.0 x'
+fi
+
 # ---- 10,000 genuine files: the simulator's own, linked; each link is opened and read as a file ----
 tree=$work/tree
 mkdir "$tree"
