@@ -198,12 +198,12 @@ static bool judge_age(struct ask *ask, const struct config_served *db, struct st
     return true;
 }
 
-static void tell_one(struct ask *ask, const struct config_served *db,
+static bool tell_one(struct ask *ask, const struct config_served *db,
                      const struct shelf_summary *sum, Evercopy__V1__DatabaseStatus *status)
 {
     struct standing standing = sum->standing;
     if (!judge_age(ask, db, &standing))
-        return; /* ask->err fails the call */
+        return false;
     status->dbid = sum->dbid;
     status->verdict = (Evercopy__V1__Verdict)standing.verdict;
     status->cause = ask_text(ask, standing.cause);
@@ -215,6 +215,7 @@ static void tell_one(struct ask *ask, const struct config_served *db,
     status->running = ask_text(ask, standing.running.id);
     tell_recoverable(ask, sum, status);
     tell_lease(ask, db->name, status);
+    return ask->err.code == ERR_NONE;
 }
 
 /* One database whose texts are damaged must not hide how the others stand. */
@@ -289,9 +290,7 @@ static void add_status(struct ask *ask, struct telling *t, const struct config_s
     evercopy__v1__database_status__init(status);
     status->db_unique_name = ask_text(ask, db->name);
     status->free_bytes = DRIVER_UNKNOWN;
-    if (sum)
-        tell_one(ask, db, sum, status);
-    else
+    if (!sum || !tell_one(ask, db, sum, status))
         tell_unknown(ask, status);
     t->reply->databases[t->reply->n_databases++] = status;
 }

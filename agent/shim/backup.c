@@ -457,6 +457,13 @@ static bool phase_pre(struct run *run, struct err *err)
 
 /* ---- copies: stale ones, lost ones ---- */
 
+static ProtobufCMessage *call_patiently(void *arg, const char *service, const char *method,
+                                        const ProtobufCMessage *request,
+                                        const ProtobufCMessageDescriptor *output, struct err *err)
+{
+    return run_call(arg, service, method, request, output, SHIM_CALL_MS, err);
+}
+
 static bool is_datafile(const struct facts *facts, const struct facts_copy *copy)
 {
     const struct facts_file *file = facts_file_find(facts, copy->file_no);
@@ -507,7 +514,8 @@ static bool phase_stale(struct run *run, struct err *err)
         return true;
     AUTO(mem) char *manifest_text = NULL;
     AUTO(mem) char *facts_text = NULL;
-    if (!pages_texts(run->shim, run->base_snapshot, &manifest_text, &facts_text, err))
+    if (!pages_texts(call_patiently, run, run->shim->db->name, run->base_snapshot, &manifest_text,
+                     &facts_text, err))
         return false;
     AUTO(facts) struct facts *earlier = facts_from_json(facts_text, strlen(facts_text), err);
     AUTO(manifest)

@@ -22,7 +22,7 @@ static bool keep_page(struct gathered *g, const struct pages *pages, ProtobufCMe
 {
     size_t count;
     void **items = pages->items(reply, &count, ret_next);
-    if (!own_grow((void **)&g->replies, &g->reply_capacity, g->reply_count, sizeof reply, err)) {
+    if (!own_grow((void **)&g->replies, &g->reply_capacity, g->reply_count, sizeof(void *), err)) {
         shim_free_reply(reply);
         return false;
     }
@@ -61,19 +61,18 @@ static bool append(struct str *to, const ProtobufCBinaryData *part, uint64_t who
     return true;
 }
 
-static bool read_version(struct shim *shim, const char *snapshot, struct str *manifest,
-                         struct str *facts, struct err *err)
+static bool read_version(pages_call *call, void *arg, const char *database, const char *snapshot,
+                         struct str *manifest, struct str *facts, struct err *err)
 {
     Evercopy__V1__GetManifestRequest request = EVERCOPY__V1__GET_MANIFEST_REQUEST__INIT;
-    request.db_unique_name = (char *)shim->db->name;
+    request.db_unique_name = (char *)database;
     request.snapshot = (char *)snapshot;
     request.limit = PAGE_BYTES;
     uint64_t all;
     do {
         AUTO(reply)
-        ProtobufCMessage *message =
-            shim_call(shim, "Snapshots", "GetManifest", &request.base,
-                      &evercopy__v1__get_manifest_reply__descriptor, SHIM_CALL_MS, err);
+        ProtobufCMessage *message = call(arg, "Snapshots", "GetManifest", &request.base,
+                                         &evercopy__v1__get_manifest_reply__descriptor, err);
         if (!message)
             return false;
         const Evercopy__V1__GetManifestReply *reply = (const void *)message;
@@ -89,14 +88,14 @@ static bool read_version(struct shim *shim, const char *snapshot, struct str *ma
     return true;
 }
 
-bool pages_texts(struct shim *shim, const char *snapshot, char **ret_manifest, char **ret_facts,
-                 struct err *err)
+bool pages_texts(pages_call *call, void *arg, const char *database, const char *snapshot,
+                 char **ret_manifest, char **ret_facts, struct err *err)
 {
     for (int left = TRIES_MAX; left > 0; left--) {
         AUTO(str) struct str manifest = {0};
         AUTO(str) struct str facts = {0};
         struct err why = {0};
-        if (read_version(shim, snapshot, &manifest, &facts, &why)) {
+        if (read_version(call, arg, database, snapshot, &manifest, &facts, &why)) {
             AUTO(mem) char *text = str_take(&manifest, err);
             *ret_facts = text ? str_take(&facts, err) : NULL;
             *ret_manifest = *ret_facts ? TAKE(text) : NULL;

@@ -24,9 +24,12 @@ bool pages_gather(struct shim *shim, const struct pages *pages, struct gathered 
                   struct err *err) MUST;
 
 /* Manifest and fact sheet of a snapshot, whole and of one version; owned, *ret_facts "" for none.
- */
-bool pages_texts(struct shim *shim, const char *snapshot, char **ret_manifest, char **ret_facts,
-                 struct err *err) MUST;
+ * call: asks the agent as the verb wants it asked. */
+typedef ProtobufCMessage *pages_call(void *arg, const char *service, const char *method,
+                                     const ProtobufCMessage *request,
+                                     const ProtobufCMessageDescriptor *output, struct err *err);
+bool pages_texts(pages_call *call, void *arg, const char *database, const char *snapshot,
+                 char **ret_manifest, char **ret_facts, struct err *err) MUST;
 /* CreateClone, with the whole recipe when there is one; freed with shim_free_reply. */
 ProtobufCMessage *pages_create_clone(struct shim *shim, Evercopy__V1__CreateCloneRequest *request,
                                      struct err *err) MUST;

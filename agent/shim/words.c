@@ -192,8 +192,9 @@ void words_print_run(const char *db, const char *run, enum verdict_kind kind, co
 void words_append_line(struct str *out, const char *text)
 {
     bool whole = str_is_utf8(text, strlen(text));
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        char sign = *p < 0x20 || *p == 0x7f ? ' ' : *p & 0x80 && !whole ? '?' : (char)*p;
-        str_append_n(out, &sign, 1);
+    for (const char *p = text; *p; p++) {
+        unsigned char sign = (unsigned char)*p;
+        const char *shown = sign < 0x20 || sign == 0x7f ? " " : sign & 0x80 && !whole ? "?" : p;
+        str_append_n(out, shown, 1);
     }
 }

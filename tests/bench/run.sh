@@ -106,6 +106,7 @@ if [ "$(id -u)" != 0 ]; then
 elif timeout 120 tests/bench/status.sh "$build" >"$work/status" 2>&1 && grep -q '^status_1000_warm' "$work/status"; then
     figure() { sed -nE "s/^status_1000_$1 //p" "$work/status"; }
     row status_1000 "$(figure warm) s" - - - '0.100 s'
+    row status_1000_agent_cpu "$(figure agent_ms) ms" - - - -
     row status_1000_cold "$(figure cold) s" - - - -
     row status_1000_rss "$(figure vmrss) KiB" - - - -
 else

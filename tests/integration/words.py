@@ -76,6 +76,8 @@ VERBS = [
     (['restore', 'ORCL', '--scn', '5', '--dest', f'{WORK}/nowhere'], True, True),
     (['jobs'], False, True),
     (['log', 'backup-of-nobody'], False, True),
+    (['cancel', 'backup-of-nobody'], False, True),
+    (['clone', 'extend', 'ORCL', 'none', '--for', '1h'], True, True),
 ]
 SUCCESS = re.compile(rb'^(OK|ok|done|restored|all \d|clone .* (dropped|until))', re.M)
 
