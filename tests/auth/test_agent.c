@@ -9,6 +9,7 @@
 #include "agent/net/x509.h"
 #include "agent/rpc/client.h"
 #include "agent/service/service.h"
+#include "agent/shim/renew.h"
 #include "evercopy/v1/admin.pb-c.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/jobs.pb-c.h"
@@ -442,4 +443,67 @@ Test(agent, renews_a_certificate_once_per_key)
     request.certificate_request = (char *)"-----BEGIN CERTIFICATE REQUEST-----\nnonsense";
     request.idempotency_key = (char *)"twice";
     cr_assert_eq(call(host, find_method("RenewCertificate"), &request.base, &err), ERR_INVALID);
+}
+
+/* Issued `days_ago` for `days`, as if time had passed. */
+static void issue_old(const char *name, int days_ago, int days)
+{
+    static const char *const uris[] = {"evercopy:role/admin"};
+    char path[64];
+    struct err err = {0};
+    size_t len;
+    uint64_t day_us = 86400ull * 1000000;
+    struct x509_request request = {.common_name = name,
+                                   .use = X509_CLIENT,
+                                   .uris = uris,
+                                   .uri_count = 1,
+                                   .not_before_us = clock_wall_us() - (uint64_t)days_ago * day_us,
+                                   .not_after_us =
+                                       clock_wall_us() + (uint64_t)(days - days_ago) * day_us};
+    AUTO(x509_pair) struct x509_pair authority = {0};
+    AUTO(x509_pair) struct x509_pair own = {0};
+    authority.cert = sys_read_file(in("pki/ca.crt"), 1 << 16, &len, &err);
+    authority.key = x509_read_key(in("pki/ca.key"), &err);
+    cr_assert(x509_issue(&request, &authority, &own, &err), "%s", err.text);
+    str_format(path, sizeof path, "etc/%s.crt", name);
+    write_text(in(path), own.cert);
+    str_format(path, sizeof path, "etc/%s.key", name);
+    write_text(in(path), own.key);
+}
+
+Test(agent, a_host_renews_in_the_last_third_and_keeps_what_works_when_it_cannot)
+{
+    struct err err = {0};
+    char until[32];
+    bool due;
+    AUTO(str) struct str config = {0};
+    issue_old("young", 5, 10);
+    issue_old("old", 7, 10);
+    for (int old = 0; old < 2; old++) {
+        const char *name = old ? "old" : "young";
+        str_clear(&config);
+        str_printf(&config,
+                   "[generic]\nagent = 127.0.0.1:%u\nca = %s\ncert = %s/etc/%s.crt\n"
+                   "key = %s/etc/%s.key\nticketfile = %s\n[MINE]\noraclehome = /x\n",
+                   port, in("etc/ca.crt"), dir, name, dir, name, in("ticket"));
+        write_text(in("shim.conf"), config.text);
+        AUTO(shim) struct shim shim = {0};
+        struct shim_options options = {.config = in("shim.conf")};
+        cr_assert(shim_open(&shim, &options, NULL, &err), "%s", err.text);
+        cr_assert(renew_is_due(&shim, &due, &err), "%s", err.text);
+        cr_assert_eq(due, old, "%s", name);
+    }
+    struct shim_options options = {.config = in("shim.conf"), .quiet = true};
+    AUTO(shim) struct shim shim = {0};
+    cr_assert(shim_open(&shim, &options, NULL, &err));
+    cr_assert(renew_now(&shim, until, &err), "%s", err.text);
+    cr_assert(renew_is_due(&shim, &due, &err) && !due, "%s", err.text);
+    AUTO(rpc_client) struct rpc_client *renewed = client_of("old");
+    cr_assert_eq(list_jobs(renewed, &err), ERR_NONE, "%s", err.text);
+    size_t len;
+    AUTO(mem) char *before = sys_read_file(in("etc/old.crt"), 1 << 16, &len, &err);
+    stop_agent(SIGTERM);
+    cr_assert_neq(verb_renew(&options, NULL), 0, "no agent, no renewal");
+    AUTO(mem) char *after = sys_read_file(in("etc/old.crt"), 1 << 16, &len, &err);
+    cr_assert_str_eq(before, after);
 }
