@@ -148,7 +148,7 @@ static struct x509_request describe_client(const struct ca_request *request,
 static bool issue_client(const struct ca_request *request, const struct x509_pair *issuer,
                          struct x509_pair *ret, struct err *err)
 {
-    struct client_texts texts;
+    struct client_texts texts = {0};
     struct x509_request what = describe_client(request, &texts);
     return x509_issue(&what, issuer, ret, err);
 }
@@ -327,7 +327,7 @@ bool ca_enroll(const char *dir, const struct ca_request *request, const char *ou
 bool ca_renew(const char *dir, const struct rpc_peer *peer, const char *csr, char **ret_cert,
               struct err *err)
 {
-    struct client_texts texts;
+    struct client_texts texts = {0};
     AUTO(x509_pair) struct x509_pair authority = {0};
     struct ca_request request = {
         .name = peer->cn,

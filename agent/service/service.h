@@ -24,8 +24,8 @@ struct service_reload {
     struct config_changes changes;
     struct err err;
 };
-void service_on_reload(struct service *service,
-                       void (*fn)(void *arg, struct service_reload *wish), void *arg);
+void service_on_reload(struct service *service, void (*fn)(void *arg, struct service_reload *wish),
+                       void *arg);
 void service_reload(struct service *service, struct service_reload *wish); /* on the loop */
 
 /* After the server is drained and every call answered; stops the clock. */

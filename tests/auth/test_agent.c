@@ -428,9 +428,9 @@ Test(agent, renews_a_certificate_once_per_key)
     request.idempotency_key = (char *)"once";
     request.certificate_request = csr;
     for (int i = 0; i < 2; i++) {
-        ProtobufCMessage *reply = rpc_client_call(
-            host, "evercopy.v1.Admin", "RenewCertificate", &request.base,
-            &evercopy__v1__renew_certificate_reply__descriptor, CALL_MS, &err);
+        ProtobufCMessage *reply =
+            rpc_client_call(host, "evercopy.v1.Admin", "RenewCertificate", &request.base,
+                            &evercopy__v1__renew_certificate_reply__descriptor, CALL_MS, &err);
         cr_assert(reply, "%s", err.text);
         const char *cert = ((Evercopy__V1__RenewCertificateReply *)reply)->certificate;
         cr_assert(x509_belong(cert, key));

@@ -76,11 +76,8 @@ static struct rpc_peer peer_of(const char *cert)
 static struct rpc_peer enroll(const char *name, int days)
 {
     static const char *const databases[] = {"ORCL"};
-    struct ca_request request = {.name = name,
-                                 .role = "dbhost",
-                                 .databases = databases,
-                                 .database_count = 1,
-                                 .days = days};
+    struct ca_request request = {
+        .name = name, .role = "dbhost", .databases = databases, .database_count = 1, .days = days};
     char path[64];
     struct err err = {0};
     cr_assert(ca_enroll(in("pki"), &request, in("out"), &err), "%s", err.text);
@@ -281,7 +278,8 @@ Test(deny, a_running_reader_sees_a_change_and_keeps_the_old_list_when_broken)
     cr_assert(!deny_check(deny, &peer, &err), "and the list before stays");
 }
 
-/* Every call that touches files fails in turn: denied or not, but never a list that cannot be read. */
+/* Every call that touches files fails in turn: denied or not, but never a list that cannot be read.
+ */
 Test(deny, is_written_whole_or_not_at_all)
 {
     struct rpc_peer peer = enroll("host", 0);

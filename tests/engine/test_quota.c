@@ -1,4 +1,5 @@
-/* Quotas: what a database host may add in a day, also after a restart; never more than a refusal. */
+/* Quotas: what a database host may add in a day, also after a restart; never more than a refusal.
+ */
 #include "agent/engine/quota.h"
 
 #include "agent/base/clock.h"
