@@ -85,7 +85,7 @@ $(B)/%.o: %.c | $(PB_H)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
 $(LIB): $(OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
-$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
+$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/reload.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -103,7 +103,7 @@ $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
 # ---- tests ----
 $(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(if $(findstring /test_,$@),-lcriterion)
-$(B)/tests/stress/stress_agent: $(B)/agent/main/serve.o
+$(B)/tests/stress/stress_agent: $(B)/agent/main/serve.o $(B)/agent/main/reload.o
 tests-built: $(TEST_BIN) $(MAINS) $(SIM) $(SIM)-checked
 test: deps
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built

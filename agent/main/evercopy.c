@@ -26,6 +26,8 @@ static const char usage[] =
     "  evercopy log JOB [--follow]\n"
     "  evercopy renew                             a new certificate for this host; backup does it "
     "too\n"
+    "  evercopy reload                            the agent reads its configuration again (role "
+    "admin)\n"
     "  evercopy cancel JOB                        it stops at its next step, in order\n"
     "  evercopy identify FILE...                  what a file is; no agent needed\n"
     "  evercopy validate --file FILE              every block or record; no agent needed\n"
@@ -57,6 +59,7 @@ static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c
 static int run_log(const struct call *c) { return verb_log(&c->options, word(c, 1)); }
 static int run_cancel(const struct call *c) { return verb_cancel(&c->options, word(c, 1)); }
 static int run_clones(const struct call *c) { return verb_clones(&c->options, word(c, 1)); }
+static int run_reload(const struct call *c) { return verb_reload(&c->options); }
 static int run_renew(const struct call *c) { return verb_renew(&c->options, word(c, 1)); }
 static int run_restore(const struct call *c) { return verb_restore(&c->options, word(c, 1)); }
 
@@ -99,21 +102,14 @@ static const struct {
     int (*run)(const struct call *call);
     size_t words_min, words_max; /* with the verb itself */
 } verbs[] = {
-    {"backup", run_backup, 2, 2},
-    {"setup", run_setup, 2, 2},
-    {"status", run_status, 1, 2},
-    {"check", run_check, 1, 2},
-    {"report", run_report, 1, 1},
-    {"window", run_window, 2, 2},
-    {"jobs", run_jobs, 1, 2},
-    {"snapshots", run_snapshots, 2, 2},
-    {"log", run_log, 2, 2},
-    {"cancel", run_cancel, 2, 2},
-    {"clones", run_clones, 1, 2},
-    {"clone", run_clone, 1, 4},
-    {"restore", run_restore, 2, 2},
-    {"renew", run_renew, 1, 2},
-    {"identify", run_identify, 2, ARGS_WORDS_MAX},
+    {"backup", run_backup, 2, 2},     {"setup", run_setup, 2, 2},
+    {"status", run_status, 1, 2},     {"check", run_check, 1, 2},
+    {"report", run_report, 1, 1},     {"window", run_window, 2, 2},
+    {"jobs", run_jobs, 1, 2},         {"snapshots", run_snapshots, 2, 2},
+    {"log", run_log, 2, 2},           {"cancel", run_cancel, 2, 2},
+    {"clones", run_clones, 1, 2},     {"clone", run_clone, 1, 4},
+    {"restore", run_restore, 2, 2},   {"renew", run_renew, 1, 2},
+    {"reload", run_reload, 1, 1},     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };
 

@@ -12,6 +12,7 @@ struct ask {
     struct scribe_entry entry; /* the audit's line it waits for, on the loop */
     uint64_t intent;           /* number of the line that announced it; 0: changes nothing */
     struct service *service;
+    struct world *world;             /* of its first leg on the engine's lane; counted */
     struct rpc_call *call;           /* touched on the loop only */
     bool is_away;                    /* loop only: a client stream's message is on the lane */
     const ProtobufCMessage *request; /* lives until the call is answered */
@@ -49,6 +50,8 @@ void ask_fail(struct ask *ask, const struct err *err);
 
 struct catalog *ask_catalog(struct ask *ask);
 struct quota *ask_quota(struct ask *ask);
+/* What an operator should know about certificates that end; "" when nothing. */
+const char *ask_notice(struct ask *ask);
 /* Quotas are for database hosts; the same key again asks for nothing new. */
 bool ask_is_bounded(struct ask *ask, const char *key);
 struct world *ask_world(struct ask *ask);
@@ -116,6 +119,7 @@ void clones_extend(struct ask *ask);
 void jobs_list(struct ask *ask);
 void admin_renew(struct ask *ask);
 void jobs_cancel(struct ask *ask);
+void admin_reload(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);

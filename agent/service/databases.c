@@ -350,6 +350,7 @@ static void status_on(struct ask *ask)
     if (t->reply->n_databases)
         qsort(t->reply->databases, t->reply->n_databases, sizeof(void *), compare_status);
     t->reply->agent_time_us = clock_wall_us();
+    t->reply->notice = ask_text(ask, ask_notice(ask));
     ask->reply = &t->reply->base;
     if (only_one(ask))
         ask_space(ask, t);

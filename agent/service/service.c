@@ -1,6 +1,7 @@
 /* The way of a call: loop, engine's lane, readers, loop; and the table of methods. */
 #include "agent/service/ask.h"
 
+#include "agent/auth/ca.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
@@ -15,11 +16,11 @@
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <string.h>
 
-enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48 };
+enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48, NOTICE_MS = 60000 };
 enum { PARSE_HERE_MAX = 256 << 10, STALLS_MAX = 3 };
 
 struct live {
-    const struct config_served *db;
+    char database[64];
     struct survey_kept *kept; /* NULL: never surveyed */
 };
 
@@ -27,7 +28,11 @@ struct service {
     struct loop *loop;
     struct engine *engine;
     struct world *world;
-    struct gate *gate;   /* loop only */
+    struct gate *gate;                                      /* loop only */
+    void (*reload)(void *arg, struct service_reload *wish); /* loop only */
+    void *reload_arg;
+    char notice[300]; /* engine's lane only: certificates that end */
+    uint64_t noticed_ms;
     struct quota *quota; /* engine's lane only */
     struct timer *ticker;
     struct work tick;
@@ -36,7 +41,7 @@ struct service {
     uint64_t looked_ms; /* for overdue runs */
     struct expiry *expiry;
     struct live *lives; /* engine's lane only */
-    size_t live_count;
+    size_t live_count, live_capacity;
     struct shelf *shelf; /* engine's lane only */
     bool shelved;        /* it listens to the catalog */
 };
@@ -78,7 +83,8 @@ enum {
     X("evercopy.v1.Clones", "ListClones", list_clones, READS, clones_list)                         \
     X("evercopy.v1.Jobs", "CancelJob", cancel_job, CANCELS, jobs_cancel)                           \
     X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)                                 \
-    X("evercopy.v1.Admin", "RenewCertificate", renew_certificate, READS, admin_renew)
+    X("evercopy.v1.Admin", "RenewCertificate", renew_certificate, READS, admin_renew)              \
+    X("evercopy.v1.Admin", "Reload", reload, ROLE_ADMIN, admin_reload)
 
 #define UPLOAD(X) X("evercopy.v1.Backups", "UploadLog", upload_log, BACKS_UP, backups_upload_log)
 
@@ -181,6 +187,7 @@ static void ask_free(struct ask *ask)
     }
     rpc_peer_done(&ask->peer);
     own_free(ask->entry.body);
+    world_close(ask->world);
     shelf_order_done(&ask->warm.order);
     survey_kept_unref(ask->live);
     own_free(ask);
@@ -295,6 +302,8 @@ void ask_fail(struct ask *ask, const struct err *err)
 static void on_engine(struct work *work)
 {
     struct ask *ask = (struct ask *)work;
+    if (!ask->world) /* a stream keeps that of its first message */
+        ask->world = world_ref(ask->service->world);
     ask->then(ask);
 }
 
@@ -414,7 +423,7 @@ bool ask_is_bounded(struct ask *ask, const char *key)
            !(key[0] && catalog_job_find_key(ask_catalog(ask), key, &earlier, &none));
 }
 
-struct world *ask_world(struct ask *ask) { return ask->service->world; }
+struct world *ask_world(struct ask *ask) { return ask->world; }
 struct engine *ask_engine(struct ask *ask) { return ask->service->engine; }
 struct lane *service_lane(struct service *service) { return engine_lane(service->engine); }
 struct loop *service_loop(struct service *service) { return service->loop; }
@@ -425,7 +434,7 @@ const struct config_served *ask_database(struct ask *ask, const char *name)
 {
     if (!roles_check_database(&ask->peer, name, &ask->err))
         return NULL;
-    return world_database(ask->service->world, name, &ask->err);
+    return world_database(ask->world, name, &ask->err);
 }
 
 bool ask_is_settled(struct ask *ask, const char *database)
@@ -477,12 +486,12 @@ static void run_survey(struct work *work)
 {
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
-    struct driver_ref *driver = world_driver(ask->service->world, s->db);
+    struct driver_ref *driver = world_driver(ask->world, s->db);
     AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
                                      .earlier = survey_kept_manifest(s->earlier),
                                      .cancelled = world_is_stopping,
-                                     .arg = ask->service->world};
+                                     .arg = ask->world};
     if (area)
         s->manifest = survey_area(area, &options, &ask->err);
 }
@@ -490,9 +499,21 @@ static void run_survey(struct work *work)
 static struct live *find_live(struct service *service, const char *database)
 {
     for (size_t i = 0; i < service->live_count; i++)
-        if (str_equal(service->lives[i].db->name, database))
+        if (str_equal(service->lives[i].database, database))
             return &service->lives[i];
     return NULL;
+}
+
+static struct live *make_live(struct service *service, const char *database, struct err *err)
+{
+    struct live *live = find_live(service, database);
+    if (live || !own_grow((void **)&service->lives, &service->live_capacity, service->live_count,
+                          sizeof *service->lives, err))
+        return live;
+    live = &service->lives[service->live_count++];
+    *live = (struct live){0};
+    IGNORE(!str_copy(live->database, sizeof live->database, database));
+    return live;
 }
 
 static void judge_live(struct ask *ask, struct survey_state *s)
@@ -508,11 +529,11 @@ static void survey_done(struct work *work)
 {
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
-    struct live *live = find_live(ask->service, s->db->name);
+    struct live *live = make_live(ask->service, s->db->name, &ask->err);
     survey_kept_unref(TAKE(s->earlier));
     if (ask->err.code == ERR_NONE)
         judge_live(ask, s);
-    if (ask->err.code != ERR_NONE || (!s->headers_only && live && !keep(ask, s, live)))
+    if (ask->err.code != ERR_NONE || (!s->headers_only && !keep(ask, s, live)))
         ask_answer(ask);
     else
         s->then(ask);
@@ -535,7 +556,7 @@ void ask_survey(struct ask *ask, const struct config_served *db, bool headers_on
     ask->read = (struct work){.run = run_survey,
                               .done = survey_done,
                               .home = lane_post(engine_lane(ask->service->engine))};
-    lane_submit(world_readers(ask->service->world), &ask->read);
+    lane_submit(world_readers(ask->world), &ask->read);
 }
 
 /* Held until the ask ends or asks for another: plans and recipes point into it, and another call's
@@ -610,7 +631,7 @@ static enum ask_step parse_away(struct ask *ask)
 {
     ask->read = (struct work){
         .run = run_parse, .done = parse_done, .home = lane_post(engine_lane(ask->service->engine))};
-    lane_submit(world_readers(ask->service->world), &ask->read);
+    lane_submit(world_readers(ask->world), &ask->read);
     return ASK_AWAY;
 }
 
@@ -728,19 +749,15 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
         return NULL;
     service->loop = loop;
     service->engine = engine;
-    service->world = world;
+    service->world = world_ref(world);
     service->gate = gate;
     service->ticked_ms = clock_boot_ms();
     service->quota = quota_new(err);
     if (!service->quota)
         return NULL;
-    const struct config_agent *config = world_config(world);
-    service->lives = own_alloc(sizeof *service->lives * (config->database_count + 1), err);
     service->shelf = shelf_new(SHELF_BYTES, err);
-    if (!service->lives || !service->shelf)
+    if (!service->shelf)
         return NULL;
-    for (size_t i = 0; i < config->database_count; i++)
-        service->lives[service->live_count++].db = &config->databases[i];
     service->expiry = expiry_new(engine, err);
     if (!service->expiry)
         return NULL;
@@ -749,6 +766,44 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
         return NULL;
     timer_set(service->ticker, TICK_MS, TICK_MS);
     return TAKE(service);
+}
+
+void service_on_reload(struct service *service, void (*fn)(void *arg, struct service_reload *wish),
+                       void *arg)
+{
+    service->reload = fn;
+    service->reload_arg = arg;
+}
+
+void service_reload(struct service *service, struct service_reload *wish)
+{
+    if (service->reload) {
+        service->reload(service->reload_arg, wish);
+        return;
+    }
+    err_set(&wish->err, ERR_UNSUPPORTED, "this agent reads its configuration at its start only");
+    wish->done(wish);
+}
+
+/* Files are looked at again after a while only. */
+const char *ask_notice(struct ask *ask)
+{
+    struct service *service = ask->service;
+    uint64_t now = clock_boot_ms();
+    struct err why = {0};
+    if (service->noticed_ms && now - service->noticed_ms < NOTICE_MS)
+        return service->notice;
+    service->noticed_ms = now;
+    if (!ca_warning(world_config(ask->world)->pki, service->notice, &why))
+        IGNORE(!str_copy(service->notice, sizeof service->notice, why.text));
+    return service->notice;
+}
+
+void service_set_world(struct service *service, struct world *world)
+{
+    struct world *before = service->world;
+    service->world = world_ref(world);
+    world_close(before);
 }
 
 void service_stop(struct service *service)
@@ -766,6 +821,7 @@ void service_free(struct service *service)
     for (size_t i = 0; i < service->live_count; i++)
         survey_kept_unref(service->lives[i].kept);
     own_free(service->lives);
+    world_close(service->world);
     quota_free(service->quota);
     expiry_free(service->expiry);
     shelf_free(service->shelf);

@@ -84,6 +84,7 @@ int verb_clone_create(const struct shim_options *options, const char *db, const 
 int verb_clone_extend(const struct shim_options *options, const char *db, const char *name);
 int verb_clone_drop(const struct shim_options *options, const char *db, const char *name);
 int verb_restore(const struct shim_options *options, const char *db);
+int verb_reload(const struct shim_options *options);
 int verb_renew(const struct shim_options *options, const char *db);
 int verb_identify(const struct shim_options *options, const char *const *files, size_t count);
 int verb_validate_file(const struct shim_options *options, const char *file);

@@ -126,6 +126,16 @@ else
     status=1
 fi
 
+# ---- the audit: what a change waits for, alone and with 64 others ----
+if figures=$("$build/tests/bench/bench_audit" "$work/audit"); then
+    for name in audit_lines_alone audit_lines_grouped audit_verify; do
+        row "$name" "$(sed -nE "s/^$name //p" <<<"$figures") lines/s" - - - -
+    done
+else
+    tell 'bench_audit failed'
+    status=1
+fi
+
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then
     skip demo 'needs root' '120 s'
