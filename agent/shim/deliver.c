@@ -48,6 +48,7 @@ static bool deliver_log(struct shim *shim, struct spool *spool, struct err *err)
         return false;
     while (spool_waiting(spool)) {
         uint64_t before = spool_waiting(spool);
+        spool_rewind(spool);
         if (!spool_read(spool, batch, err) || !send_lines(shim, spool, batch, err))
             return false;
         if (spool_waiting(spool) == before)

@@ -24,7 +24,9 @@ enum {
     SAY_MAX = 1200,
     AWAY_FIRST_MS = 500, /* then doubled */
     AWAY_MOST_MS = 10000,
-    MINUTE_MS = 60000
+    MINUTE_MS = 60000,
+    STREAM_LINES = 2 * SPOOL_BATCH_LINES, /* from here on a stream is worth its while */
+    STREAM_MS = 5000
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -124,14 +126,25 @@ void run_say(struct run *run, const char *fmt, ...)
     keep_line(run, line, strlen(line));
 }
 
-static bool send_batch(struct run *run, struct err *err)
+/* The next batch, as the wire wants it; owned. */
+static ProtobufCBinaryData *read_batch(struct run *run, struct err *err)
 {
     struct spool_batch *batch = run->batch;
     AUTO(mem) ProtobufCBinaryData *lines = own_alloc(sizeof *lines * SPOOL_BATCH_LINES, err);
     if (!lines || !spool_read(run->spool, batch, err))
-        return false;
+        return NULL;
     for (size_t i = 0; i < batch->count; i++)
         lines[i] = (ProtobufCBinaryData){batch->lines[i].len, (uint8_t *)batch->lines[i].text};
+    return TAKE(lines);
+}
+
+static bool send_batch(struct run *run, struct err *err)
+{
+    struct spool_batch *batch = run->batch;
+    spool_rewind(run->spool);
+    AUTO(mem) ProtobufCBinaryData *lines = read_batch(run, err);
+    if (!lines)
+        return false;
     Evercopy__V1__AppendLogRequest request = EVERCOPY__V1__APPEND_LOG_REQUEST__INIT;
     request.job = run->job;
     request.fencing_token = run->token;
@@ -153,6 +166,39 @@ static bool send_batch(struct run *run, struct err *err)
     return true;
 }
 
+/* What has piled up goes as one stream: each message is kept before the next is taken, so nothing
+ * waits for an answer in between. The tool's pipe is not left alone for long. */
+static bool send_stream(struct run *run, struct err *err)
+{
+    uint64_t deadline = clock_mono_ms() + STREAM_MS;
+    AUTO(rpc_upload)
+    struct rpc_upload *upload =
+        rpc_client_upload(run->shim->client, "evercopy.v1.Backups", "UploadLog",
+                          &evercopy__v1__upload_log_reply__descriptor, err);
+    spool_rewind(run->spool);
+    while (upload && clock_mono_ms() < deadline) {
+        Evercopy__V1__UploadLogRequest request = EVERCOPY__V1__UPLOAD_LOG_REQUEST__INIT;
+        AUTO(mem) ProtobufCBinaryData *lines = read_batch(run, err);
+        if (!lines)
+            return false;
+        if (!run->batch->count)
+            break;
+        request.job = run->job;
+        request.fencing_token = run->token;
+        request.first_line = run->batch->first;
+        request.lines = lines;
+        request.n_lines = run->batch->count;
+        if (!rpc_upload_send(upload, &request.base, LOG_CALL_MS, err))
+            return false;
+    }
+    AUTO(reply)
+    ProtobufCMessage *message = upload ? rpc_upload_finish(upload, LOG_CALL_MS, err) : NULL;
+    if (!message)
+        return false;
+    spool_acked(run->spool, ((Evercopy__V1__UploadLogReply *)message)->next_line);
+    return true;
+}
+
 void run_flush(struct run *run)
 {
     struct err err = {0};
@@ -162,6 +208,10 @@ void run_flush(struct run *run)
     run->agent_gone = false;
     while (spool_waiting(run->spool) && !run->agent_gone) {
         uint64_t before = spool_waiting(run->spool);
+        if (before > STREAM_LINES && !run->ended && send_stream(run, &err) &&
+            spool_waiting(run->spool) < before)
+            continue;
+        err_clear(&err);
         run->agent_gone = !send_batch(run, &err) || spool_waiting(run->spool) == before;
     }
     run->sent_ms = clock_mono_ms();
