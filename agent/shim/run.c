@@ -3,6 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/sys.h"
 #include "agent/shim/progress.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include <inttypes.h>
@@ -20,7 +21,7 @@ enum {
     FLUSH_MS = 2000,
     AGAIN_MS = 15000,
     LOG_CALL_MS = 5000,
-    PULSE_MS = 15000, /* renews the lease, and is how a silent run hears that it is to stop */
+    PULSE_MS = 5000, /* renews the lease, and is how a silent run hears that it is to stop */
     SAY_MAX = 1200,
     AWAY_FIRST_MS = 500, /* then doubled */
     AWAY_MOST_MS = 10000,
@@ -75,6 +76,39 @@ void run_done(struct run *run)
     spool_free(run->spool);
     own_free(run->batch);
     *run = (struct run){0};
+}
+
+/* ---- processes ---- */
+
+uint64_t run_process_start(uint32_t pid)
+{
+    char text[1024];
+    char path[32];
+    struct err why = {0};
+    str_format(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
+    AUTO(fd) int fd = sys_open(path, 0, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, text, sizeof text - 1, 0, path, &why) : -1;
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    char *field = strrchr(text, ')');
+    for (int i = 0; field && i < 20; i++)
+        field = strchr(field + 1, ' ');
+    return field ? strtoull(field, NULL, 10) : 0;
+}
+
+void run_process_space(char ret[80])
+{
+    char boot[40] = "";
+    char space[32] = "";
+    struct err why = {0};
+    AUTO(fd) int fd = sys_open("/proc/sys/kernel/random/boot_id", 0, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, boot, sizeof boot - 1, 0, "boot id", &why) : -1;
+    boot[n > 36 ? 36 : 0] = '\0';
+    n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    space[n > 0 ? n : 0] = '\0';
+    if (!boot[0] || !space[0] || !str_format(ret, 80, "%s %s", boot, space))
+        ret[0] = '\0';
 }
 
 /* ---- the log ---- */
@@ -310,6 +344,8 @@ static bool run_watch(void *arg)
             run->agent_gone = !send_batch(run, &err);
     }
     watch_silence(run);
+    if (run->while_on)
+        run->while_on(run->while_on_arg);
     uint64_t deadline = run->shim->db->rmandeadline_min * MINUTE_MS;
     run->hung |= deadline && run->heard_ms && clock_mono_ms() - run->heard_ms >= deadline;
     return run_waits(run) || run->hung;
