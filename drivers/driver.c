@@ -266,7 +266,8 @@ bool driver_sweep(struct driver_ref *d, uint32_t *ret_swept, struct err *err)
 {
     struct call call = {.d = d};
     uint32_t swept = 0;
-    bool ok = is_here(d, err) && let_through(&call, err) && d->table->sweep(d->instance, &swept, err);
+    bool ok =
+        is_here(d, err) && let_through(&call, err) && d->table->sweep(d->instance, &swept, err);
     if (!finish(&call, ok, err))
         return false;
     if (ret_swept)

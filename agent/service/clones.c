@@ -358,8 +358,8 @@ static bool start_extend(struct ask *ask, const struct config_served *db)
     IGNORE(!str_copy(job.database, sizeof job.database, db->name));
     IGNORE(!str_copy(job.owner, sizeof job.owner, ask->peer.cn));
     AUTO(json) json_t *args = clone_extend_args(&clone, until_us, &ask->err);
-    return args && engine_job_start(ask_engine(ask), "clone-extend", &job, args, extended, ask,
-                                    &ask->err);
+    return args &&
+           engine_job_start(ask_engine(ask), "clone-extend", &job, args, extended, ask, &ask->err);
 }
 
 void clones_extend(struct ask *ask)

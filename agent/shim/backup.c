@@ -73,9 +73,9 @@ static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
     Evercopy__V1__GetLeaseRequest request = EVERCOPY__V1__GET_LEASE_REQUEST__INIT;
     request.db_unique_name = (char *)run->shim->db->name;
     AUTO(reply)
-    ProtobufCMessage *message = run_call_within(
-        run, "Backups", "GetLease", &request.base, &evercopy__v1__get_lease_reply__descriptor,
-        SHIM_CALL_MS, AGENT_BACK_MS, false, err);
+    ProtobufCMessage *message = run_call_within(run, "Backups", "GetLease", &request.base,
+                                                &evercopy__v1__get_lease_reply__descriptor,
+                                                SHIM_CALL_MS, AGENT_BACK_MS, false, err);
     if (!message)
         return false;
     const Evercopy__V1__GetLeaseReply *lease = (const void *)message;
@@ -83,7 +83,8 @@ static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
     run_process_space(space);
     ret_job[0] = '\0';
     if (lease->held && str_equal(lease->host, run->before->shim_host) && lease->process_start &&
-        space[0] && str_equal(lease->boot_id, space) && run_process_start(lease->pid) != lease->process_start)
+        space[0] && str_equal(lease->boot_id, space) &&
+        run_process_start(lease->pid) != lease->process_start)
         str_copy(ret_job, 40, lease->job);
     return true;
 }
@@ -860,10 +861,9 @@ static ProtobufCMessage *finish(struct run *run, const struct err *failure, stru
     if (hurry && wait_ms > AGENT_BACK_MS)
         wait_ms = AGENT_BACK_MS;
     run_flush(run);
-    ProtobufCMessage *reply = run_call_within(
-        run, "Backups", "FinishBackup", &e.request.base,
-        &evercopy__v1__finish_backup_reply__descriptor, SHIM_CALL_MS,
-        wait_ms, hurry, err);
+    ProtobufCMessage *reply = run_call_within(run, "Backups", "FinishBackup", &e.request.base,
+                                              &evercopy__v1__finish_backup_reply__descriptor,
+                                              SHIM_CALL_MS, wait_ms, hurry, err);
     bool heard = reply || !err_is_transient(err->code);
     if (!heard) {
         struct err why = {0};

@@ -32,7 +32,7 @@ struct restore {
     char sid[64], unique_name[64];
     struct rows_restore names;
     uint64_t extended_ms; /* when the clone's lease was made longer last */
-    bool started; /* an instance of ours may be up */
+    bool started;         /* an instance of ours may be up */
     bool made_dest;
 };
 

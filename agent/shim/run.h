@@ -33,9 +33,9 @@ struct run {
     struct spool *spool;       /* NULL: this verb has no log at the agent */
     struct spool_batch *batch; /* room for what is being sent */
     uint64_t sent_ms;
-    uint64_t heard_ms;        /* last line of the tool that is on */
-    bool silence_told, hung;  /* hung: stopped for its silence */
-    char cancelled_by[160];   /* the agent told so; "" otherwise */
+    uint64_t heard_ms;           /* last line of the tool that is on */
+    bool silence_told, hung;     /* hung: stopped for its silence */
+    char cancelled_by[160];      /* the agent told so; "" otherwise */
     void (*while_on)(void *arg); /* asked several times a second while a tool is on; may be NULL */
     void *while_on_arg;
     bool ended;      /* the agent has the verdict: what is still said comes late */

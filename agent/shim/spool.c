@@ -24,11 +24,11 @@ struct spool {
     struct spool_id id;
     char path[PATH_MAX], verdict_path[PATH_MAX];
     uint64_t max_bytes;
-    uint64_t body;        /* where the lines begin, behind the header */
-    uint64_t head, tail;  /* first byte not acknowledged; end of the file */
-    uint64_t first, next; /* number of the line at head; of the one to come */
+    uint64_t body;               /* where the lines begin, behind the header */
+    uint64_t head, tail;         /* first byte not acknowledged; end of the file */
+    uint64_t first, next;        /* number of the line at head; of the one to come */
     uint64_t read_at, read_next; /* where reading goes on, and that line's number */
-    uint64_t dropped;    /* for want of room, not yet told */
+    uint64_t dropped;            /* for want of room, not yet told */
 };
 
 static bool write_at_end(struct spool *s, const char *bytes, size_t len, struct err *err)

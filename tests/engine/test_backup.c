@@ -384,8 +384,7 @@ Test(backup, a_late_word_is_told_once_and_changes_no_end)
     }
     size_t count, told = 0;
     AUTO(mem)
-    struct catalog_journal_row *rows =
-        catalog_journal_list(s.dir.catalog, run.job, &count, &err);
+    struct catalog_journal_row *rows = catalog_journal_list(s.dir.catalog, run.job, &count, &err);
     for (size_t i = 0; i < count; i++)
         told += strstr(rows[i].text, "it came to its end") != NULL;
     cr_expect_eq(told, 1);

@@ -1,6 +1,7 @@
-/* Clone leases on a simulated storage: what is over goes, what is not stays, nothing is orphaned. */
-#include "agent/engine/expiry.h"
+/* Clone leases on a simulated storage: what is over goes, what is not stays, nothing is orphaned.
+ */
 #include "agent/engine/acts.h"
+#include "agent/engine/expiry.h"
 #include "drivers/registry.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/memory_driver.h"
@@ -195,8 +196,8 @@ static bool on_storage(struct stage *s, const char *name)
     struct err err = {0};
     size_t count;
     AUTO(mem)
-    struct driver_clone_info *list = driver_clone_list(
-        world_driver(s->world, &s->config->databases[0]), "v1", &count, &err);
+    struct driver_clone_info *list =
+        driver_clone_list(world_driver(s->world, &s->config->databases[0]), "v1", &count, &err);
     cr_assert(list, "%s", err.text);
     for (size_t i = 0; i < count; i++)
         if (str_equal(list[i].name, name))
@@ -209,8 +210,8 @@ static size_t stored(struct stage *s)
     struct err err = {0};
     size_t count;
     AUTO(mem)
-    struct driver_clone_info *list = driver_clone_list(
-        world_driver(s->world, &s->config->databases[0]), "v1", &count, &err);
+    struct driver_clone_info *list =
+        driver_clone_list(world_driver(s->world, &s->config->databases[0]), "v1", &count, &err);
     cr_assert(list, "%s", err.text);
     return count;
 }

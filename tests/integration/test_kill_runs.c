@@ -150,8 +150,7 @@ static bool go_on(struct drive *d, struct told *t, struct err *err)
         return false;
     t->cancelled = true;
     struct backup_verdict verdict = {.verdict = FAILED, .phase = "merge", .cause = "cancelled"};
-    if (!tell(d->dir, t, err) ||
-        !backup_suspects_put(d->catalog, "ORCL", suspects, 2, err) ||
+    if (!tell(d->dir, t, err) || !backup_suspects_put(d->catalog, "ORCL", suspects, 2, err) ||
         !backup_finish(d->catalog, t->job, t->token, &verdict, err))
         return false;
     t->finished = true;
@@ -174,8 +173,8 @@ static bool run(void *arg, const char *dir, struct err *err)
     AUTO(agent) struct agent a = {0};
     struct drive d = {.agent = &a, .dir = dir};
     (void)arg;
-    AUTO(engine) struct engine *engine =
-        agent_begin(&a, err) ? drive_open(dir, &a.options, err) : NULL;
+    AUTO(engine)
+    struct engine *engine = agent_begin(&a, err) ? drive_open(dir, &a.options, err) : NULL;
     if (!engine)
         return false;
     drive_call(engine, whole_run, &d);
@@ -190,9 +189,9 @@ static bool log_holds(struct catalog *c, const struct told *t, struct err *err)
 {
     size_t count;
     struct catalog_log_line *lines = catalog_log_read(c, t->job, 0, 1000, &count, err);
-    bool ok = lines && (count >= t->lines ||
-                        err_set(err, ERR_CORRUPT, "%zu lines kept of %llu acknowledged", count,
-                                (unsigned long long)t->lines));
+    bool ok = lines &&
+              (count >= t->lines || err_set(err, ERR_CORRUPT, "%zu lines kept of %llu acknowledged",
+                                            count, (unsigned long long)t->lines));
     for (size_t i = 0; ok && i < count; i++) {
         char text[40];
         IGNORE(!str_format(text, sizeof text, "line %zu", i));
@@ -265,9 +264,9 @@ static void check_on_lane(struct engine *engine, void *arg)
 {
     struct drive *d = arg;
     d->catalog = engine_catalog(engine);
-    d->ok = !d->told.job[0] || (ended_as_told(d->catalog, &d->told, &d->err) &&
-                                carries_on(d, &d->told, &d->err) &&
-                                ended_as_told(d->catalog, &d->told, &d->err));
+    d->ok = !d->told.job[0] ||
+            (ended_as_told(d->catalog, &d->told, &d->err) && carries_on(d, &d->told, &d->err) &&
+             ended_as_told(d->catalog, &d->told, &d->err));
     d->ok = d->ok && lease_ends(d, &d->err);
 }
 
