@@ -12,7 +12,7 @@ enum { DELIVER_CALL_MS = 10000 };
 static bool is_final(const struct err *err)
 {
     return err->code == ERR_FENCED || err->code == ERR_NOT_FOUND || err->code == ERR_LIMIT ||
-           err->code == ERR_INVALID || err->code == ERR_CORRUPT;
+           err->code == ERR_INVALID || err->code == ERR_CORRUPT || err->code == ERR_QUOTA;
 }
 
 static bool send_lines(struct shim *shim, struct spool *spool, const struct spool_batch *batch,

@@ -190,8 +190,8 @@ static bool send_batch(struct run *run, struct err *err)
     ProtobufCMessage *message =
         shim_call(run->shim, "Backups", "AppendLog", &request.base,
                   &evercopy__v1__append_log_reply__descriptor, LOG_CALL_MS, err);
-    if (!message && err->code == ERR_LIMIT)
-        spool_close(run->spool); /* the agent's own bound on a job's log */
+    if (!message && (err->code == ERR_LIMIT || err->code == ERR_QUOTA))
+        spool_close(run->spool); /* the agent's own bounds on a job's log */
     if (!message)
         return false;
     const Evercopy__V1__AppendLogReply *reply = (const void *)message;
