@@ -150,7 +150,9 @@ static bool add_record(struct spool *s, const char *line, size_t len)
     size_t room = sizeof record - (size_t)used - 1;
     len = len < room ? len : room;
     for (size_t i = 0; i < len; i++)
-        record[(size_t)used + i] = line[i] == '\n' ? ' ' : line[i];
+        record[(size_t)used + i] = line[i];
+    for (char *p = record + used; (p = memchr(p, '\n', len - (size_t)(p - record - used)));)
+        *p = ' ';
     record[(size_t)used + len] = '\n';
     size_t size = (size_t)used + len + 1;
     if (s->tail - s->body + size > s->max_bytes || !write_at_end(s, record, size, &err))
