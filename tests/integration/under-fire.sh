@@ -34,7 +34,7 @@ log_is_whole() {
     local job=$1 out=$work/$lane.log err=$work/$lane.log.err
     shim operator log "$job" || { saw "no log: $(cat "$err")"; return 1; }
     grep -o 'evercopy: .*' "$out" | cut -c11- | grep -vE 'the agent|^finding' >"$work/$lane.kept"
-    cut -c11- "$work/$lane.$db.bg.out" | grep -vE 'the agent|^finding|\[run ' >"$work/$lane.printed"
+    sed -E 's/^[0-9:]{8}Z?  //' "$work/$lane.$db.bg.out" | grep -vE 'the agent|^finding|\[run ' >"$work/$lane.printed"
     cmp -s "$work/$lane.kept" "$work/$lane.printed" || saw "log and output differ: $(diff "$work/$lane.kept" "$work/$lane.printed" | head -n 4 | tr '\n' '|')"
 }
 spool_is_empty() {
@@ -307,7 +307,7 @@ sandbox_processes() { # of the instance RX, and tools that work for it
 none_runs() { [ -z "$(sandbox_processes)" ]; }
 points() {
     if [ -n "${EVERCOPY_LONG:-}" ]; then
-        printf '%s\n' "^[0-9:]+ +clone '" 'recovering to SCN' "own headers" 'database open'
+        printf '%s\n' "^[0-9:]+Z? +clone '" 'recovering to SCN' "own headers" 'database open'
     else
         printf '%s\n' 'recovering to SCN'
     fi
