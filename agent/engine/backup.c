@@ -243,9 +243,13 @@ bool backup_hold(struct catalog *catalog, const struct world *world, const char 
                  uint64_t token, struct catalog_job *ret_job, struct err *err)
 {
     struct catalog_lease lease;
-    return catalog_job_get(catalog, job, ret_job, err) &&
-           catalog_lease_check(catalog, job, token, &lease, err) &&
-           catalog_lease_renew(catalog, job, token, world_config(world)->backuplease_s * 1000, err);
+    uint64_t whole_ms = world_config(world)->backuplease_s * 1000;
+    if (!catalog_job_get(catalog, job, ret_job, err) ||
+        !catalog_lease_check(catalog, job, token, &lease, err))
+        return false;
+    /* Signs of life come every few seconds: most of them need not touch the disk. */
+    return lease.left_ms > whole_ms / 8 * 7 ||
+           catalog_lease_renew(catalog, job, token, whole_ms, err);
 }
 
 bool backup_knows(struct catalog *catalog, const char *job, uint64_t token,

@@ -354,10 +354,10 @@ static bool start_extend(struct ask *ask, const struct config_served *db)
         (!repeated && (!ask_is_settled(ask, db->name) || !may_extend(ask, &clone))))
         return false;
     uint64_t until_us = clock_wall_us() + (uint64_t)request->lease_s * 1000000u;
-    clone.expires_us = until_us > clone.expires_us ? until_us : clone.expires_us;
+    until_us = until_us > clone.expires_us ? until_us : clone.expires_us;
     IGNORE(!str_copy(job.database, sizeof job.database, db->name));
     IGNORE(!str_copy(job.owner, sizeof job.owner, ask->peer.cn));
-    AUTO(json) json_t *args = clone_args(&clone, NULL, NULL, &ask->err);
+    AUTO(json) json_t *args = clone_extend_args(&clone, until_us, &ask->err);
     return args &&
            engine_job_start(ask_engine(ask), "clone-extend", &job, args, extended, ask, &ask->err);
 }

@@ -66,41 +66,6 @@ static bool check_database(struct run *run, struct err *err)
     return true;
 }
 
-/* Start time of a process in clock ticks since boot, so that a reused pid is not taken for it; 0
- * when there is no such process. */
-static uint64_t process_start_of(uint32_t pid)
-{
-    char text[1024];
-    char path[32];
-    struct err why = {0};
-    str_format(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
-    AUTO(fd) int fd = sys_open(path, 0, 0, &why);
-    ssize_t n = fd >= 0 ? sys_pread(fd, text, sizeof text - 1, 0, path, &why) : -1;
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    char *field = strrchr(text, ')');
-    for (int i = 0; field && i < 20; i++)
-        field = strchr(field + 1, ' ');
-    return field ? strtoull(field, NULL, 10) : 0;
-}
-
-/* Whose process ids these are: this boot of this kernel, and this space of processes. Hosts and
- * containers may share a name. "" when it cannot be told. */
-static void process_space(char ret[80])
-{
-    char boot[40] = "";
-    char space[32] = "";
-    struct err why = {0};
-    AUTO(fd) int fd = sys_open("/proc/sys/kernel/random/boot_id", 0, 0, &why);
-    ssize_t n = fd >= 0 ? sys_pread(fd, boot, sizeof boot - 1, 0, "boot id", &why) : -1;
-    boot[n > 36 ? 36 : 0] = '\0';
-    n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
-    space[n > 0 ? n : 0] = '\0';
-    if (!boot[0] || !space[0] || !str_format(ret, 80, "%s %s", boot, space))
-        ret[0] = '\0';
-}
-
 /* The run that holds the lease, when its process was on this host and is gone: a killed shim must
  * not bar the next run until its lease ends. "" otherwise. */
 static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
@@ -108,18 +73,18 @@ static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
     Evercopy__V1__GetLeaseRequest request = EVERCOPY__V1__GET_LEASE_REQUEST__INIT;
     request.db_unique_name = (char *)run->shim->db->name;
     AUTO(reply)
-    ProtobufCMessage *message =
-        shim_call(run->shim, "Backups", "GetLease", &request.base,
-                  &evercopy__v1__get_lease_reply__descriptor, SHIM_CALL_MS, err);
+    ProtobufCMessage *message = run_call_within(run, "Backups", "GetLease", &request.base,
+                                                &evercopy__v1__get_lease_reply__descriptor,
+                                                SHIM_CALL_MS, AGENT_BACK_MS, false, err);
     if (!message)
         return false;
     const Evercopy__V1__GetLeaseReply *lease = (const void *)message;
     char space[80];
-    process_space(space);
+    run_process_space(space);
     ret_job[0] = '\0';
     if (lease->held && str_equal(lease->host, run->before->shim_host) && lease->process_start &&
         space[0] && str_equal(lease->boot_id, space) &&
-        process_start_of(lease->pid) != lease->process_start)
+        run_process_start(lease->pid) != lease->process_start)
         str_copy(ret_job, 40, lease->job);
     return true;
 }
@@ -174,9 +139,9 @@ static bool begin(struct run *run, struct err *err)
     request.resetlogs_id = facts->resetlogs_id;
     request.host = (char *)facts->shim_host;
     request.pid = (uint32_t)getpid();
-    request.process_start = process_start_of((uint32_t)getpid());
+    request.process_start = run_process_start((uint32_t)getpid());
     request.dead_job = dead_job;
-    process_space(space);
+    run_process_space(space);
     request.boot_id = space;
     request.open_channels = (uint32_t)channels.count;
     request.channel_text = channel_text;
@@ -900,11 +865,13 @@ static ProtobufCMessage *finish(struct run *run, const struct err *failure, stru
     struct ending e;
     fill_ending(run, failure, &e);
     bool hurry = failure->code == ERR_CANCELLED || failure->code == ERR_UNAVAILABLE;
+    uint64_t wait_ms = run->shim->db->agentwait_s * 1000;
+    if (hurry && wait_ms > AGENT_BACK_MS)
+        wait_ms = AGENT_BACK_MS;
     run_flush(run);
-    ProtobufCMessage *reply =
-        run_call_within(run, "Backups", "FinishBackup", &e.request.base,
-                        &evercopy__v1__finish_backup_reply__descriptor, SHIM_CALL_MS,
-                        hurry ? AGENT_BACK_MS : run->shim->db->agentwait_s * 1000, hurry, err);
+    ProtobufCMessage *reply = run_call_within(run, "Backups", "FinishBackup", &e.request.base,
+                                              &evercopy__v1__finish_backup_reply__descriptor,
+                                              SHIM_CALL_MS, wait_ms, hurry, err);
     bool heard = reply || !err_is_transient(err->code);
     if (!heard) {
         struct err why = {0};

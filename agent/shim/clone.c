@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* "90m", "12h", "3d", or seconds. */
-static bool parse_lease(const char *text, uint32_t *ret_s, struct err *err)
+bool shim_duration(const char *text, uint32_t *ret_s, struct err *err)
 {
     char digits[16];
     uint64_t value;
@@ -68,7 +67,7 @@ int verb_clone_create(const struct shim_options *options, const char *db, const 
     request.purpose = (char *)(options->purpose ? options->purpose : "");
     AUTO(reply) ProtobufCMessage *reply = NULL;
     if (shim_open(&shim, options, db, &err) && shim_zone(&shim, &err) &&
-        parse_lease(options->lease, &request.lease_s, &err) && fill_target(&shim, &request, &err))
+        shim_duration(options->lease, &request.lease_s, &err) && fill_target(&shim, &request, &err))
         reply = shim_call(&shim, "Clones", "CreateClone", &request.base,
                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err);
     if (!reply || !print_clone(&shim, ((Evercopy__V1__CreateCloneReply *)reply)->clone, &err))
@@ -90,7 +89,7 @@ int verb_clone_extend(const struct shim_options *options, const char *db, const 
     if (!options->lease)
         err_set(&err, ERR_INVALID, "say for how long: --for 90m, 12h or 3d");
     else if (shim_open(&shim, options, db, &err) &&
-             parse_lease(options->lease, &request.lease_s, &err))
+             shim_duration(options->lease, &request.lease_s, &err))
         reply = shim_call(&shim, "Clones", "ExtendClone", &request.base,
                           &evercopy__v1__extend_clone_reply__descriptor, SHIM_CALL_MS, &err);
     if (!reply || !print_clone(&shim, ((Evercopy__V1__ExtendCloneReply *)reply)->clone, &err))

@@ -3,6 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/sys.h"
 #include "agent/shim/progress.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include <inttypes.h>
@@ -20,11 +21,13 @@ enum {
     FLUSH_MS = 2000,
     AGAIN_MS = 15000,
     LOG_CALL_MS = 5000,
-    PULSE_MS = 15000, /* renews the lease, and is how a silent run hears that it is to stop */
+    PULSE_MS = 5000, /* renews the lease, and is how a silent run hears that it is to stop */
     SAY_MAX = 1200,
     AWAY_FIRST_MS = 500, /* then doubled */
     AWAY_MOST_MS = 10000,
-    MINUTE_MS = 60000
+    MINUTE_MS = 60000,
+    STREAM_LINES = 2 * SPOOL_BATCH_LINES, /* from here on a stream is worth its while */
+    STREAM_MS = 5000
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -73,6 +76,39 @@ void run_done(struct run *run)
     spool_free(run->spool);
     own_free(run->batch);
     *run = (struct run){0};
+}
+
+/* ---- processes ---- */
+
+uint64_t run_process_start(uint32_t pid)
+{
+    char text[1024];
+    char path[32];
+    struct err why = {0};
+    str_format(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
+    AUTO(fd) int fd = sys_open(path, 0, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, text, sizeof text - 1, 0, path, &why) : -1;
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    char *field = strrchr(text, ')');
+    for (int i = 0; field && i < 20; i++)
+        field = strchr(field + 1, ' ');
+    return field ? strtoull(field, NULL, 10) : 0;
+}
+
+void run_process_space(char ret[80])
+{
+    char boot[40] = "";
+    char space[32] = "";
+    struct err why = {0};
+    AUTO(fd) int fd = sys_open("/proc/sys/kernel/random/boot_id", 0, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, boot, sizeof boot - 1, 0, "boot id", &why) : -1;
+    boot[n > 36 ? 36 : 0] = '\0';
+    n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    space[n > 0 ? n : 0] = '\0';
+    if (!boot[0] || !space[0] || !str_format(ret, 80, "%s %s", boot, space))
+        ret[0] = '\0';
 }
 
 /* ---- the log ---- */
@@ -124,14 +160,25 @@ void run_say(struct run *run, const char *fmt, ...)
     keep_line(run, line, strlen(line));
 }
 
-static bool send_batch(struct run *run, struct err *err)
+/* The next batch, as the wire wants it; owned. */
+static ProtobufCBinaryData *read_batch(struct run *run, struct err *err)
 {
     struct spool_batch *batch = run->batch;
     AUTO(mem) ProtobufCBinaryData *lines = own_alloc(sizeof *lines * SPOOL_BATCH_LINES, err);
     if (!lines || !spool_read(run->spool, batch, err))
-        return false;
+        return NULL;
     for (size_t i = 0; i < batch->count; i++)
         lines[i] = (ProtobufCBinaryData){batch->lines[i].len, (uint8_t *)batch->lines[i].text};
+    return TAKE(lines);
+}
+
+static bool send_batch(struct run *run, struct err *err)
+{
+    struct spool_batch *batch = run->batch;
+    spool_rewind(run->spool);
+    AUTO(mem) ProtobufCBinaryData *lines = read_batch(run, err);
+    if (!lines)
+        return false;
     Evercopy__V1__AppendLogRequest request = EVERCOPY__V1__APPEND_LOG_REQUEST__INIT;
     request.job = run->job;
     request.fencing_token = run->token;
@@ -143,13 +190,46 @@ static bool send_batch(struct run *run, struct err *err)
     ProtobufCMessage *message =
         shim_call(run->shim, "Backups", "AppendLog", &request.base,
                   &evercopy__v1__append_log_reply__descriptor, LOG_CALL_MS, err);
-    if (!message && err->code == ERR_LIMIT)
-        spool_close(run->spool); /* the agent's own bound on a job's log */
+    if (!message && (err->code == ERR_LIMIT || err->code == ERR_QUOTA))
+        spool_close(run->spool); /* the agent's own bounds on a job's log */
     if (!message)
         return false;
     const Evercopy__V1__AppendLogReply *reply = (const void *)message;
     spool_acked(run->spool, reply->next_line);
     run_note_cancel(run, reply->cancelled_by);
+    return true;
+}
+
+/* What has piled up goes as one stream: each message is kept before the next is taken, so nothing
+ * waits for an answer in between. The tool's pipe is not left alone for long. */
+static bool send_stream(struct run *run, struct err *err)
+{
+    uint64_t deadline = clock_mono_ms() + STREAM_MS;
+    AUTO(rpc_upload)
+    struct rpc_upload *upload =
+        rpc_client_upload(run->shim->client, "evercopy.v1.Backups", "UploadLog",
+                          &evercopy__v1__upload_log_reply__descriptor, err);
+    spool_rewind(run->spool);
+    while (upload && clock_mono_ms() < deadline) {
+        Evercopy__V1__UploadLogRequest request = EVERCOPY__V1__UPLOAD_LOG_REQUEST__INIT;
+        AUTO(mem) ProtobufCBinaryData *lines = read_batch(run, err);
+        if (!lines)
+            return false;
+        if (!run->batch->count)
+            break;
+        request.job = run->job;
+        request.fencing_token = run->token;
+        request.first_line = run->batch->first;
+        request.lines = lines;
+        request.n_lines = run->batch->count;
+        if (!rpc_upload_send(upload, &request.base, LOG_CALL_MS, err))
+            return false;
+    }
+    AUTO(reply)
+    ProtobufCMessage *message = upload ? rpc_upload_finish(upload, LOG_CALL_MS, err) : NULL;
+    if (!message)
+        return false;
+    spool_acked(run->spool, ((Evercopy__V1__UploadLogReply *)message)->next_line);
     return true;
 }
 
@@ -162,6 +242,10 @@ void run_flush(struct run *run)
     run->agent_gone = false;
     while (spool_waiting(run->spool) && !run->agent_gone) {
         uint64_t before = spool_waiting(run->spool);
+        if (before > STREAM_LINES && !run->ended && send_stream(run, &err) &&
+            spool_waiting(run->spool) < before)
+            continue;
+        err_clear(&err);
         run->agent_gone = !send_batch(run, &err) || spool_waiting(run->spool) == before;
     }
     run->sent_ms = clock_mono_ms();
@@ -260,6 +344,8 @@ static bool run_watch(void *arg)
             run->agent_gone = !send_batch(run, &err);
     }
     watch_silence(run);
+    if (run->while_on)
+        run->while_on(run->while_on_arg);
     uint64_t deadline = run->shim->db->rmandeadline_min * MINUTE_MS;
     run->hung |= deadline && run->heard_ms && clock_mono_ms() - run->heard_ms >= deadline;
     return run_waits(run) || run->hung;

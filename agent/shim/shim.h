@@ -50,6 +50,8 @@ bool shim_is_answering(struct shim *shim, struct err *err) MUST;
  * spool, each once. Called by the first call that was answered; trouble waits for the next time. */
 void shim_deliver(struct shim *shim);
 
+/* "90m", "12h", "3d", or seconds; NULL is 0. */
+bool shim_duration(const char *text, uint32_t *ret_s, struct err *err) MUST;
 /* A random idempotency key; ret holds 33. */
 void shim_key(char ret[33]);
 /* "2026-11-21 14:32:07 +01:00"; "-" for 0. */

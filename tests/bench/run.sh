@@ -136,6 +136,17 @@ else
     status=1
 fi
 
+# ---- a run's log: all but a million lines that waited, from the spool to the agent ----
+if [ "$(id -u)" != 0 ]; then
+    skip log_upload 'needs root' -
+elif figures=$(timeout 120 tests/bench/log-upload.sh "$build" 2>/dev/null) && grep -q log_upload_agent <<<"$figures"; then
+    row log_upload "$(sed -nE 's/^log_upload_lines_s //p' <<<"$figures") lines/s" - - - -
+    row log_upload_shim_rss "$(calc %.1f "$(sed -nE 's/^log_upload_shim_kib //p' <<<"$figures") / 1024") MiB" - - - '6 MiB'
+    row log_upload_agent_rss "$(calc %.1f "$(sed -nE 's/^log_upload_agent_kib ([0-9]+).*/\1/p' <<<"$figures") / 1024") MiB" - - - '12 MiB'
+else
+    skip log_upload "$(grep -m 1 SKIPPED <<<"$figures" || echo 'it failed')" -
+fi
+
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then
     skip demo 'needs root' '120 s'
