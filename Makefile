@@ -28,7 +28,8 @@ ALLCFLAGS = -std=gnu11 -D_GNU_SOURCE -fvisibility=hidden $(WARN) $(if $(WERROR),
 LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
-           agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink
+           agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
+           firmware-hooks
 SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
 PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto))
 PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(PROTO))
@@ -36,7 +37,7 @@ PB_H    := $(PB_C:.c=.h)
 TEMPLATES := $(sort $(wildcard agent/shim/templates/*.sql agent/shim/templates/*.rman))
 OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o
 LIB     := $(B)/libevercopy.a
-MAINS   := $(B)/evercopyd $(B)/evercopy
+MAINS   := $(B)/evercopyd $(B)/evercopy $(B)/evercopy-hook-host
 SIM     := $(B)/oracle-sim
 SIM_SRC := $(sort $(wildcard tests/oracle-sim/*.c))
 
@@ -88,6 +89,9 @@ $(LIB): $(OBJ)
 $(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
+$(B)/evercopy-hook-host: $(B)/firmware-hooks/host/host.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # ---- the simulator: test code, shares nothing with the rooms. Hundreds of its processes run in the

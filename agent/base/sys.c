@@ -218,6 +218,17 @@ bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *
            err_errno(err, errno, "look at '%s'", name);
 }
 
+bool sys_read_link_at(int dir, const char *name, char *ret, size_t size, struct err *err)
+{
+    ssize_t n = SYS_TRY(readlinkat(dir, name, ret, size));
+    if (n < 0)
+        return err_errno(err, errno, "read link '%s'", name);
+    if ((size_t)n >= size)
+        return err_set(err, ERR_LIMIT, "link '%s' is too long", name);
+    ret[n] = '\0';
+    return true;
+}
+
 bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err)
 {
     return SYS_TRY(fstat(fd, ret_stat)) == 0 || err_errno(err, errno, "look at '%s'", what);

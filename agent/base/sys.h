@@ -33,6 +33,8 @@ bool sys_mkdirs(const char *path, mode_t mode, struct err *err) MUST; /* existin
 bool sys_stat(const char *path, struct stat *ret_stat, struct err *err) MUST;
 bool sys_lstat(const char *path, struct stat *ret_stat, struct err *err) MUST;
 bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *err) MUST;
+/* The target's text, terminated; LIMIT when it does not fit. */
+bool sys_read_link_at(int dir, const char *name, char *ret, size_t size, struct err *err) MUST;
 bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err) MUST;
 bool sys_statvfs(const char *path, struct statvfs *ret_stat, struct err *err) MUST;
 bool sys_clone_file(int to, int from, const char *what, struct err *err) MUST; /* FICLONE */

@@ -176,6 +176,17 @@ static bool finish_agent(struct reading *reading, struct err *err)
     config->run = text_of(reading->agent, KEYS_AGENT, "run");
     config->loglevel = text_of(reading->agent, KEYS_AGENT, "loglevel");
     config->verify_full = str_equal_fold(text_of(reading->agent, KEYS_AGENT, "verify"), "full");
+    config->hooks = text_of(reading->agent, KEYS_AGENT, "hooks");
+    config->hooklib = text_of(reading->agent, KEYS_AGENT, "hooklib");
+    config->hookhost = text_of(reading->agent, KEYS_AGENT, "hookhost");
+    config->hookdeadline_s = keys_number(text_of(reading->agent, KEYS_AGENT, "hookdeadline"));
+    config->hookdelay_s = keys_number(text_of(reading->agent, KEYS_AGENT, "hookdelay"));
+    config->capacitylow = keys_number(text_of(reading->agent, KEYS_AGENT, "capacitylow"));
+    config->capacityok = keys_number(text_of(reading->agent, KEYS_AGENT, "capacityok"));
+    if (config->capacityok < config->capacitylow)
+        return err_set(err, ERR_CONFIG, "%s: capacityok (%llu) is below capacitylow (%llu)",
+                       config->file, (unsigned long long)config->capacityok,
+                       (unsigned long long)config->capacitylow);
     config->workers = keys_number(text_of(reading->agent, KEYS_AGENT, "workers"));
     config->calls_per_minute = keys_number(text_of(reading->agent, KEYS_AGENT, "callsperminute"));
     config->backuplease_s = keys_number(text_of(reading->agent, KEYS_AGENT, "backuplease"));

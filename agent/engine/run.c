@@ -12,6 +12,8 @@ void run_free(struct run *run)
         run->waiters = waiter->next;
         own_free(waiter);
     }
+    if (run->job.held)
+        run->job.held_free(run->job.held);
     json_decref(run->job.document);
     own_free(run->saved);
     own_free(run->pending);

@@ -13,6 +13,7 @@ struct world {
     _Atomic bool stopping, retrying;
     struct work retry;
     _Atomic uint32_t swept;
+    struct events *events;
 };
 
 static struct driver_option *options_of(const struct config_storage *storage, struct err *err)
@@ -138,6 +139,8 @@ void world_close(struct world *world)
 
 const struct config_agent *world_config(const struct world *world) { return world->config; }
 struct lane *world_readers(const struct world *world) { return world->readers; }
+void world_listen(struct world *world, struct events *events) { world->events = events; }
+struct events *world_events(const struct world *world) { return world->events; }
 uint32_t world_swept(const struct world *world) { return world->swept; }
 
 const struct config_served *world_database(const struct world *world, const char *name,

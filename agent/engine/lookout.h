@@ -1,0 +1,25 @@
+/* The lookout: sees what changed - jobs that ended, verdicts, room, clones past their time - and
+ * tells hooks and the service manager. Decides nothing. */
+#pragma once
+#include "agent/base/loop.h"
+#include "agent/engine/backup.h"
+#include "agent/engine/events.h"
+#include "agent/engine/job.h"
+
+struct lookout;
+struct lookout_options {
+    struct loop *loop;
+    struct engine *engine;
+    struct world *world; /* its events */
+    /* How a database stands, on the engine's lane. */
+    bool (*judge)(void *arg, const char *database, struct standing *ret, struct err *err);
+    void *arg;
+};
+/* All are borrowed. Begins with the job that ends first; on the loop. */
+struct lookout *lookout_new(const struct lookout_options *options, struct err *err) MUST;
+/* Boot is over: looks at databases and volumes from now on, every few seconds a part. */
+void lookout_start(struct lookout *lookout);
+void lookout_stop(struct lookout *lookout); /* on the loop; works under way end by themselves */
+/* After the engine was freed. NULL is fine. */
+void lookout_free(struct lookout *lookout);
+OWN_DEFINE(lookout, struct lookout, lookout_free);
