@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { AROUND_WORKERS = 4, STOP_MS = 5000, MS = 1000 };
+enum { AROUND_WORKERS = 4, STOP_MS = 3000, MS = 1000 };
 
 struct events {
     struct hooks_config config;

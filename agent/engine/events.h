@@ -8,7 +8,7 @@
 struct events;
 /* NULL without an error when no hooks are configured. */
 struct events *events_new(const struct config_agent *config, struct err *err) MUST;
-/* Hooks under way get five seconds more, what is queued then is dropped and told. Any thread. */
+/* Hooks under way get three seconds more, what is queued then is dropped and told. Any thread. */
 void events_stop(struct events *events);
 void events_free(struct events *events); /* stops and waits */
 OWN_DEFINE(events, struct events, events_free);

@@ -1,0 +1,241 @@
+/* Events: a bounded queue before hooks that may be slow, and a snapshot with hooks around it. */
+#include "agent/engine/acts.h"
+#include "agent/engine/events.h"
+#include "agent/engine/lookout.h"
+#include "drivers/registry.h"
+#include "tests/firmware-hooks/hook_dir.h"
+#include "tests/lib/memory_driver.h"
+
+#define STORE "events-tests"
+
+struct house {
+    struct hook_dir h;
+    struct config_agent *config;
+    struct world *world;
+    struct events *events;
+    struct engine *engine;
+};
+
+static void house_done(struct house *s)
+{
+    engine_free(s->engine);
+    events_free(s->events);
+    world_close(s->world);
+    config_agent_free(s->config);
+    memory_store_reset(STORE);
+    hook_dir_done(&s->h);
+}
+OWN_DEFINE_INPLACE(house, struct house, house_done);
+
+static void house_begin(struct house *s, const char *keys)
+{
+    static const struct job_kind *const kinds[] = {&job_kind_snapshot, &job_kind_clone,
+                                                   &job_kind_clone_drop, &job_kind_backup};
+    struct err err = {0};
+    hook_dir_begin(&s->h);
+    AUTO(mem)
+    char *text = own_printf(&err,
+                            "[agent]\nhooks = %s\n%s\n[storage m]\ndriver = memory\nstore = " STORE
+                            "\n[database ORCL]\nstorage = m\nvolume = v1\n",
+                            s->h.hooks, keys);
+    registry_add_for_tests(&driver_memory);
+    memory_store_reset(STORE);
+    s->config = config_agent_parse(text, strlen(text), "d.conf", &err);
+    cr_assert(s->config, "%s", err.text);
+    s->world = world_open(s->config, &err);
+    s->events = events_new(s->config, &err);
+    cr_assert(s->world && s->events, "%s", err.text);
+    world_listen(s->world, s->events);
+    struct engine_options options = {
+        .kinds = kinds, .kind_count = 4, .act_workers = 2, .world = s->world};
+    s->engine = drive_open(s->h.dir, &options, &err);
+    cr_assert(s->engine, "%s", err.text);
+    const struct config_served *db = &s->config->databases[0];
+    cr_assert(driver_volume_create(world_driver(s->world, db), db->volume, &err), "%s", err.text);
+}
+
+#define HOUSE(s, keys)                                                                             \
+    AUTO(house) struct house s = {0};                                                              \
+    house_begin(&s, keys)
+
+/* Until the file of the folder is there; at most ten seconds. */
+static bool appears(const struct house *s, const char *name)
+{
+    uint64_t until = clock_mono_ms() + 10000;
+    while (access(hook_path(&s->h, name), F_OK) != 0 && clock_mono_ms() < until)
+        usleep(2000);
+    return access(hook_path(&s->h, name), F_OK) == 0;
+}
+
+static bool emit(struct house *s, const char *event, const char *value)
+{
+    return events_emit(s->events, event, (const char *const[][2]){{"value", value}, {NULL, NULL}});
+}
+
+Test(events, nobody_listens_when_nothing_is_configured)
+{
+    struct err err = {0};
+    AUTO(config_agent) struct config_agent *config = config_agent_parse("", 0, "d.conf", &err);
+    cr_expect_null(events_new(config, &err));
+    cr_expect_eq(err.code, ERR_NONE);
+    cr_expect_not(events_emit(NULL, "job.end", (const char *const[][2]){{NULL, NULL}}));
+    cr_expect_null(events_ask(NULL, "snapshot.before", (const char *const[][2]){{NULL, NULL}}));
+    events_stop(NULL);
+    events_free(NULL);
+}
+
+Test(events, emitting_never_waits_and_the_queue_is_bounded_and_told)
+{
+    HOUSE(s, "");
+    hook_put(&s.h, "job.end/10-slow",
+             "cat > $D/event.$$; mv $D/event.$$ $D/first; "
+             "while [ ! -e $D/go ]; do sleep 0.02; done");
+    hook_put(&s.h, "clone.made/10-last", "cat > $D/part; mv $D/part $D/last");
+    cr_assert(emit(&s, "job.end", "one\ntwo"));
+    cr_assert(appears(&s, "first"));
+    uint64_t begun = clock_mono_ms();
+    size_t kept = 0;
+    for (int i = 0; i < 1000; i++)
+        kept += emit(&s, "retention.applied", "x");
+    cr_expect_lt(clock_mono_ms() - begun, 2000);
+    cr_expect_eq(kept, EVENTS_QUEUE_MAX);
+    struct events_counts c = events_counts(s.events);
+    cr_expect(c.dropped == 1000 - EVENTS_QUEUE_MAX && c.queued == EVENTS_QUEUE_MAX);
+    AUTO(mem) char *first = hook_text(hook_path(&s.h, "first"));
+    cr_expect(strstr(first, "version=1\nevent=job.end\nid=") && strstr(first, "\ntime_us=") &&
+                  strstr(first, "\nvalue=one\\x0atwo\n"),
+              "%s", first);
+    hook_put(&s.h, "retention.applied/10-told",
+             "grep -q ^dropped= > /dev/null && : > $D/told; exit 0");
+    struct err err = {0};
+    cr_assert(sys_write_file(hook_path(&s.h, "go"), "", 0, 0600, &err));
+    uint64_t until = clock_mono_ms() + 20000;
+    while (events_counts(s.events).queued && clock_mono_ms() < until)
+        usleep(2000);
+    cr_assert(emit(&s, "clone.made", "y"));
+    cr_assert(appears(&s, "last"));
+    cr_expect(appears(&s, "told"), "the next hook hears how many were dropped");
+    cr_expect(hook_logged(&s.h, "the queue of hooks is full"));
+    cr_expect(hook_logged(&s.h, "events were dropped before this one count=744"));
+}
+
+Test(events, large_ones_are_bounded_by_bytes)
+{
+    HOUSE(s, "");
+    static char large[INPUT_VALUE_MAX + 1];
+    memset(large, 'x', sizeof large - 1);
+    hook_put(&s.h, "job.end/10-slow", "echo > $D/first; while [ ! -e $D/go ]; do sleep 0.02; done");
+    cr_assert(emit(&s, "job.end", "first"));
+    cr_assert(appears(&s, "first"));
+    size_t kept = 0;
+    for (int i = 0; i < 400; i++)
+        kept += events_emit(
+            s.events, "clone.made",
+            (const char *const[][2]){{"a", large}, {"b", large}, {"c", large}, {NULL, NULL}});
+    cr_expect(kept > 50 && kept * sizeof large * 3 <= EVENTS_BYTES_MAX, "%zu", kept);
+    cr_expect_not(events_emit(s.events, "clone.made",
+                              (const char *const[][2]){{"a", large},
+                                                       {"b", large},
+                                                       {"c", large},
+                                                       {"d", large},
+                                                       {"e", large},
+                                                       {"f", large},
+                                                       {"g", large},
+                                                       {"h", large},
+                                                       {"i", large},
+                                                       {NULL, NULL}}),
+                  "one event alone may have 32 KiB");
+    struct err err = {0};
+    cr_assert(sys_write_file(hook_path(&s.h, "go"), "", 0, 0600, &err));
+}
+
+Test(events, stopping_waits_a_moment_for_hooks_and_drops_the_rest)
+{
+    uint64_t begun;
+    {
+        HOUSE(s, "");
+        hook_put(&s.h, "job.end/10-hangs", "echo > $D/first; exec sleep 1000");
+        cr_assert(emit(&s, "job.end", "x") && emit(&s, "job.end", "y"));
+        cr_assert(appears(&s, "first"));
+        begun = clock_mono_ms();
+        events_free(TAKE(s.events));
+        cr_expect(hook_logged(&s.h, "hook was ended: the agent stops"));
+        cr_expect(hook_logged(&s.h, "event dropped, hooks do not see it: the agent stops"));
+    }
+    cr_expect_lt(clock_mono_ms() - begun, 12000);
+}
+
+/* ---- around a snapshot ---- */
+
+static struct drive_job *snapshot(struct house *s, const char *name, struct catalog_job *row)
+{
+    struct err err = {0};
+    *row = (struct catalog_job){.database = "ORCL", .owner = "test"};
+    AUTO(json) json_t *args = snapshot_args("ORCL", name, "manual", "", 77, &err);
+    struct drive_job *job = drive_start(s->engine, "snapshot", row, args, &err);
+    cr_assert(job, "%s", err.text);
+    return job;
+}
+
+static size_t snapshots(struct house *s)
+{
+    struct err err = {0};
+    size_t count;
+    const struct config_served *db = &s->config->databases[0];
+    AUTO(mem)
+    struct driver_snapshot_info *list =
+        driver_snapshot_list(world_driver(s->world, db), db->volume, &count, &err);
+    cr_assert(list, "%s", err.text);
+    return count;
+}
+
+Test(events, a_snapshot_waits_for_its_hooks_and_they_hear_when_it_is_taken)
+{
+    HOUSE(s, "");
+    struct catalog_job row;
+    struct err err = {0};
+    hook_put(
+        &s.h, "snapshot.before/10-freeze",
+        "echo > $D/frozen; while [ ! -e $D/go ]; do sleep 0.02; done; echo before >> $D/order");
+    hook_put(&s.h, "snapshot.after/10-thaw",
+             "grep -E '^(result|snapshot)=' >> $D/order; echo > $D/thawed");
+    struct drive_job *job = snapshot(&s, "ORCL-1-manual", &row);
+    cr_assert(appears(&s, "frozen"));
+    cr_expect_eq(snapshots(&s), 0, "it waits");
+    cr_assert(sys_write_file(hook_path(&s.h, "go"), "", 0, 0600, &err));
+    cr_assert(drive_wait(job, &row, &err), "%s", err.text);
+    cr_assert(appears(&s, "thawed"));
+    AUTO(mem) char *order = hook_text(hook_path(&s.h, "order"));
+    cr_expect_str_eq(order, "before\nsnapshot=ORCL-1-manual\nresult=taken\n");
+    cr_expect_eq(snapshots(&s), 1);
+}
+
+Test(events, a_hook_that_hangs_delays_a_snapshot_no_longer_than_it_may)
+{
+    HOUSE(s, "hookdelay = 1");
+    struct catalog_job row;
+    struct err err = {0};
+    hook_put(&s.h, "snapshot.before/10-hangs", "trap '' INT; while :; do sleep 1; done");
+    uint64_t begun = clock_mono_ms();
+    cr_assert(drive_wait(snapshot(&s, "ORCL-1-manual", &row), &row, &err), "%s", err.text);
+    cr_expect_lt(clock_mono_ms() - begun, 10000);
+    cr_expect_eq(snapshots(&s), 1);
+    cr_expect(hook_logged(&s.h, "was ended at its deadline"));
+}
+
+Test(events, hooks_of_a_snapshot_that_fails_hear_of_it_too)
+{
+    HOUSE(s, "");
+    struct catalog_job row;
+    struct err err = {0};
+    hook_put(&s.h, "snapshot.before/10-freeze", "exit 0");
+    hook_put(&s.h, "snapshot.after/10-thaw", "cat > $D/part; mv $D/part $D/thawed");
+    driver_fault(2, ERR_IO, false); /* the listing, then the snapshot itself */
+    bool ok = drive_wait(snapshot(&s, "ORCL-1-manual", &row), &row, &err);
+    driver_fault(0, ERR_NONE, false);
+    cr_assert_not(ok);
+    cr_assert(appears(&s, "thawed"), "%s", err.text);
+    AUTO(mem) char *thawed = hook_text(hook_path(&s.h, "thawed"));
+    cr_expect(strstr(thawed, "result=failed\n"), "%s", thawed);
+    cr_expect_eq(snapshots(&s), 0);
+}
