@@ -136,6 +136,13 @@ cover: deps
 install: all
 	install -D -m 0755 $(B)/evercopyd $(DESTDIR)$(PREFIX)/sbin/evercopyd
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
+	install -D -m 0755 $(B)/evercopy-hook-host $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-hook-host
+	install -D -m 0644 firmware-hooks/evercopy_hooks.h $(DESTDIR)$(PREFIX)/include/evercopy_hooks.h
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/evercopy/hooks
+	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' firmware-hooks/systemd/evercopyd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/evercopyd.service
+	install -D -m 0644 firmware-hooks/systemd/evercopy.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/evercopy.conf
+	install -D -m 0644 firmware-hooks/systemd/evercopy.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/evercopy.conf
+	install -m 0755 firmware-hooks/examples/* $(DESTDIR)$(PREFIX)/share/evercopy/hooks/
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/templates $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1
 	install -m 0644 $(TEMPLATES) $(DESTDIR)$(PREFIX)/share/evercopy/templates/
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/proto/json

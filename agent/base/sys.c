@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdatomic.h>
@@ -265,6 +266,14 @@ bool sys_set_time(int fd, const struct timespec *time, const char *what, struct 
 {
     struct timespec both[2] = {*time, *time};
     return SYS_TRY(futimens(fd, both)) == 0 || err_errno(err, errno, "set time of '%s'", what);
+}
+
+bool sys_has_capability(int capability)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+    return syscall(SYS_capget, &header, sets) == 0 &&
+           (sets[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability));
 }
 
 bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err)
