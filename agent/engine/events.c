@@ -164,8 +164,8 @@ static struct event *event_new(struct events *events, const char *name,
 /* Takes the event over. */
 static bool enqueue(struct events *events, struct event *event)
 {
-    size_t queued = ++events->queued;
-    size_t bytes = events->bytes += event->size;
+    size_t queued = atomic_fetch_add(&events->queued, 1) + 1;
+    size_t bytes = atomic_fetch_add(&events->bytes, event->size) + event->size;
     const char *why = is_over(events)             ? "the agent stops"
                       : queued > EVENTS_QUEUE_MAX ? "the queue of hooks is full"
                       : bytes > EVENTS_BYTES_MAX  ? "the queue of hooks is full (bytes)"
