@@ -66,6 +66,7 @@ struct engine *engine_new(const struct engine_options *options, struct err *err)
 void engine_free(struct engine *engine);
 OWN_DEFINE(engine, struct engine, engine_free);
 struct lane *engine_lane(struct engine *engine);
+void *engine_world(struct engine *engine); /* of its options */
 
 /* The functions below: on the engine's lane only (asserted). */
 struct catalog *engine_catalog(struct engine *engine);

@@ -58,11 +58,11 @@ static const char *number(uint64_t value, char text[NUMBER_MAX])
 }
 
 /* The note's text in ret; "" when there is none. */
-static bool note_read(struct lookout *w, const char *database, const char *key, char *ret,
+static bool note_read(struct catalog *c, const char *database, const char *key, char *ret,
                       size_t size, struct err *err)
 {
     struct err why = {0};
-    AUTO(mem) char *text = catalog_note_get(catalog(w), database, key, &why);
+    AUTO(mem) char *text = catalog_note_get(c, database, key, &why);
     IGNORE(!str_copy(ret, size, text ? text : ""));
     if (text || why.code == ERR_NOT_FOUND)
         return true;
@@ -109,7 +109,7 @@ static bool tell_verdict(struct lookout *w, const char *database, const struct s
 {
     char old[16];
     const char *now = verdict_text(s->verdict);
-    if (!note_read(w, database, NOTE_VERDICT, old, sizeof old, err))
+    if (!note_read(catalog(w), database, NOTE_VERDICT, old, sizeof old, err))
         return false;
     if (str_equal(old, now))
         return true;
@@ -242,10 +242,10 @@ static void on_end(void *arg, const char *id)
 
 /* ---- clones past their time ---- */
 
-static void tell_expired(struct lookout *w, const struct catalog_clone *clone)
+static void tell_expired(struct events *events, const struct catalog_clone *clone)
 {
     char expires[NUMBER_MAX];
-    events_emit(w->events, "clone.expired",
+    events_emit(events, "clone.expired",
                 (const char *const[][2]){{"db", clone->database},
                                          {"clone", clone->name},
                                          {"owner", clone->owner},
@@ -256,28 +256,28 @@ static void tell_expired(struct lookout *w, const struct catalog_clone *clone)
 }
 
 /* The note holds the latest expiry that was told: each clone once, also over a restart. */
-static bool check_clones(struct lookout *w, struct err *err)
+bool lookout_expired(struct catalog *c, struct events *events, const struct catalog_clone *clones,
+                     size_t count, struct err *err)
 {
     char text[NUMBER_MAX];
     uint64_t told = 0;
-    uint64_t newest;
     uint64_t now = clock_wall_us();
-    size_t count;
-    if (!note_read(w, "", NOTE_EXPIRED, text, sizeof text, err))
+    if (!events)
+        return true;
+    if (!note_read(c, "", NOTE_EXPIRED, text, sizeof text, err))
         return false;
     IGNORE(!str_to_u64(text, UINT64_MAX, &told)); /* none yet: 0 */
-    AUTO(mem) struct catalog_clone *clones = catalog_clone_list(catalog(w), "", &count, err);
-    newest = told;
-    for (size_t i = 0; clones && i < count; i++)
+    uint64_t newest = told;
+    for (size_t i = 0; i < count; i++)
         if (clones[i].expires_us > newest && clones[i].expires_us <= now)
             newest = clones[i].expires_us;
-    if (!clones || newest == told)
-        return clones != NULL;
-    if (!catalog_note_put(catalog(w), "", NOTE_EXPIRED, number(newest, text), err))
+    if (newest == told)
+        return true;
+    if (!catalog_note_put(c, "", NOTE_EXPIRED, number(newest, text), err))
         return false;
     for (size_t i = 0; i < count; i++)
         if (clones[i].expires_us > told && clones[i].expires_us <= newest)
-            tell_expired(w, &clones[i]);
+            tell_expired(events, &clones[i]);
     return true;
 }
 
@@ -314,7 +314,7 @@ static bool judge_room(struct lookout *w, size_t i, struct err *err)
     char available[NUMBER_MAX];
     char threshold[NUMBER_MAX];
     double percent = 100.0 * (double)seen->available / (double)seen->capacity;
-    if (!note_read(w, db->name, NOTE_CAPACITY, level, sizeof level, err))
+    if (!note_read(catalog(w), db->name, NOTE_CAPACITY, level, sizeof level, err))
         return false;
     bool was_low = str_equal(level, "low");
     bool is_low = percent < (double)(was_low ? w->config->capacityok : w->config->capacitylow);
@@ -367,15 +367,12 @@ static struct lookout *of_tick(struct work *work)
 static void run_tick(struct work *work)
 {
     struct lookout *w = of_tick(work);
-    struct err err = {0};
     w->due = w->ticks ? (w->due ? w->due : 1) : w->config->database_count;
     if (!w->looking) {
         w->looking = true;
         w->look = (struct work){.run = run_look};
         lane_submit(engine_lane(w->o.engine), &w->look);
     }
-    if (!check_clones(w, &err))
-        log_warning("cannot tell hooks of clones past their time: %s", err.text);
     if (w->ticks++ % MEASURE_TICKS == 0)
         begin_measure(w);
 }

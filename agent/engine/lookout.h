@@ -23,3 +23,8 @@ void lookout_stop(struct lookout *lookout); /* on the loop; works under way end 
 /* After the engine was freed. NULL is fine. */
 void lookout_free(struct lookout *lookout);
 OWN_DEFINE(lookout, struct lookout, lookout_free);
+
+/* Tells hooks, once each, which of the clones have outlived their time; also over restarts. On the
+ * engine's lane. */
+bool lookout_expired(struct catalog *catalog, struct events *events,
+                     const struct catalog_clone *clones, size_t count, struct err *err) MUST;

@@ -1,6 +1,7 @@
 /* Events: a bounded queue before hooks that may be slow, and a snapshot with hooks around it. */
 #include "agent/engine/acts.h"
 #include "agent/engine/events.h"
+#include "agent/engine/expiry.h"
 #include "agent/engine/lookout.h"
 #include "drivers/registry.h"
 #include "tests/firmware-hooks/hook_dir.h"
@@ -238,4 +239,52 @@ Test(events, hooks_of_a_snapshot_that_fails_hear_of_it_too)
     AUTO(mem) char *thawed = hook_text(hook_path(&s.h, "thawed"));
     cr_expect(strstr(thawed, "result=failed\n"), "%s", thawed);
     cr_expect_eq(snapshots(&s), 0);
+}
+
+/* ---- clones past their time ---- */
+
+struct expiring {
+    struct expiry *expiry;
+    bool put;
+};
+
+static void put_clone(struct catalog *c, const char *name, uint64_t expires_us)
+{
+    struct err err = {0};
+    struct catalog_clone clone = {
+        .database = "ORCL", .owner = "eve", .created_us = 1, .expires_us = expires_us};
+    IGNORE(!str_copy(clone.name, sizeof clone.name, name));
+    cr_assert(catalog_clone_put(c, &clone, &err), "%s", err.text);
+}
+
+static void tick(struct engine *engine, void *arg)
+{
+    struct expiring *e = arg;
+    struct err err = {0};
+    uint64_t now = clock_wall_us();
+    if (e->put) {
+        put_clone(engine_catalog(engine), "old", now - 3);
+        put_clone(engine_catalog(engine), "older", now - 4);
+        put_clone(engine_catalog(engine), "fresh", now + 3600000000u);
+        put_clone(engine_catalog(engine), "endless", 0);
+    }
+    cr_assert(expiry_tick(e->expiry, &err), "%s", err.text);
+}
+
+Test(events, a_clone_past_its_time_is_told_once)
+{
+    HOUSE(s, "");
+    struct err err = {0};
+    struct expiring e = {expiry_new(s.engine, &err), true};
+    hook_put(&s.h, "clone.expired/10-a", "grep -E '^clone=' >> $D/expired");
+    hook_put(&s.h, "retention.applied/10-last", ": > $D/last");
+    drive_call(s.engine, tick, &e);
+    e.put = false;
+    drive_call(s.engine, tick, &e);
+    cr_assert(emit(&s, "retention.applied", "x"));
+    cr_assert(appears(&s, "last"));
+    AUTO(mem) char *expired = hook_text(hook_path(&s.h, "expired"));
+    cr_expect(str_equal(expired, "clone=old\nclone=older\n"), "%s", expired);
+    engine_free(TAKE(s.engine));
+    expiry_free(e.expiry);
 }
