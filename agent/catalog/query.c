@@ -252,7 +252,7 @@ static void tell_ends(struct catalog *c)
 {
     size_t count = c->ended_count;
     c->ended_count = 0;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; c->on_end && i < count; i++)
         c->on_end(c->on_end_arg, c->ended[i]);
 }
 

@@ -77,16 +77,23 @@ static bool is_over(void *arg)
     return events->stop_ms && clock_mono_ms() >= events->stop_ms;
 }
 
-static void tell_dropped(struct event *event)
+/* A hook was called with that count: it is told. */
+static void dropped_told(struct event *event, uint64_t untold)
 {
-    uint64_t untold = atomic_exchange(&event->events->untold, 0);
+    if (!untold)
+        return;
+    event->events->untold -= untold;
+    log_warning("events were dropped before this one count=%" PRIu64 " event=%s", untold,
+                event->what->name);
+}
+
+static void put_dropped(struct str *input, uint64_t untold)
+{
     char text[24];
     if (!untold)
         return;
-    log_warning("events were dropped before this one count=%" PRIu64 " event=%s", untold,
-                event->what->name);
     IGNORE(!str_format(text, sizeof text, "%" PRIu64, untold));
-    input_put(&event->input, "dropped", text);
+    input_put(input, "dropped", text);
 }
 
 /* On a lane of the hooks. */
@@ -101,7 +108,8 @@ static void deliver(struct work *work)
         drop(events, event->what->name, "the agent stops");
         return;
     }
-    tell_dropped(event);
+    uint64_t untold = events->untold;
+    put_dropped(&event->input, untold);
     struct hooks_call call = {.config = &events->config,
                               .event = event->what,
                               .until_ms = event->until_ms,
@@ -115,6 +123,8 @@ static void deliver(struct work *work)
     call.input_len = event->input.len;
     struct hooks_result result;
     hooks_run(&call, &result);
+    if (result.called)
+        dropped_told(event, untold);
     events->delivered++;
     events->failed += result.failed + result.refused;
     if (event->what->may_delay && (result.delayed || result.skipped))
