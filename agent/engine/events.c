@@ -80,9 +80,9 @@ static bool is_over(void *arg)
 /* A hook was called with that count: it is told. */
 static void dropped_told(struct event *event, uint64_t untold)
 {
-    if (!untold)
-        return;
-    event->events->untold -= untold;
+    uint64_t expected = untold;
+    if (!untold || !atomic_compare_exchange_strong(&event->events->untold, &expected, 0))
+        return; /* more were dropped meanwhile: the next hook hears of them all */
     log_warning("events were dropped before this one count=%" PRIu64 " event=%s", untold,
                 event->what->name);
 }
