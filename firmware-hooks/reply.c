@@ -16,7 +16,7 @@ static bool take_message(struct reply *reply, const char *value, size_t len)
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)value[i];
         bool plain = c >= 0x20 && c != 0x7f && (c < 0x80 || text);
-        *to++ = plain ? value[i] : '?';
+        *to++ = (char)(plain ? c : '?');
     }
     *to = '\0';
     return true;

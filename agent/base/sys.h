@@ -43,7 +43,8 @@ bool sys_fchmod(int fd, mode_t mode, const char *what, struct err *err) MUST;
 bool sys_fchown(int fd, uid_t uid, gid_t gid, const char *what, struct err *err) MUST;
 /* Sets both times to the given one. */
 bool sys_set_time(int fd, const struct timespec *time, const char *what, struct err *err) MUST;
-/* Whether this thread holds a capability (CAP_CHOWN...) now: root may lack it, others may have it. */
+/* Whether this thread holds a capability (CAP_CHOWN...) now: root may lack it, others may have it.
+ */
 bool sys_has_capability(int capability);
 /* Takes the exclusive lock of an open file or directory (flock), or says that somebody has it. */
 bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err) MUST;

@@ -1,5 +1,6 @@
-/* Runs a program under an allow list of system calls, as the unit's SystemCallFilter does; any other
- * call ends it with SIGSYS and a line that names its number. confine NUMBER... -- PROGRAM ARG... */
+/* Runs a program under an allow list of system calls, as the unit's SystemCallFilter does; any
+ * other call ends it with SIGSYS and a line that names its number. confine NUMBER... -- PROGRAM
+ * ARG... */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/audit.h>
@@ -19,8 +20,8 @@ int main(int argc, char **argv)
     static struct sock_filter code[CALLS_MAX * 2 + 4];
     unsigned short n = 0;
     int i = 1;
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                             offsetof(struct seccomp_data, nr));
+    code[n++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
     for (; i < argc && i < CALLS_MAX && strcmp(argv[i], "--") != 0; i++) {
         code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
                                                  (unsigned)strtoul(argv[i], NULL, 10), 0, 1);
