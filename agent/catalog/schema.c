@@ -108,7 +108,31 @@ static const char *const version_1[] = {
     NULL,
 };
 
-static const char *const *const migrations[] = {version_1};
+static const char *const version_2[] = {
+    "CREATE TABLE hold ("
+    "  database TEXT NOT NULL,"
+    "  snapshot TEXT NOT NULL,"
+    "  id TEXT NOT NULL,"
+    "  owner TEXT NOT NULL,"
+    "  reason TEXT NOT NULL,"
+    "  made_us INTEGER NOT NULL,"
+    "  until_us INTEGER NOT NULL,"
+    "  PRIMARY KEY (database, snapshot, id)"
+    ") WITHOUT ROWID",
+
+    "CREATE TABLE snapshot_lock ("
+    "  database TEXT NOT NULL,"
+    "  snapshot TEXT NOT NULL,"
+    "  by_storage INTEGER NOT NULL,"
+    "  left_ms INTEGER NOT NULL,"
+    "  boot_id TEXT NOT NULL,"
+    "  boot_ms INTEGER NOT NULL,"
+    "  PRIMARY KEY (database, snapshot)"
+    ") WITHOUT ROWID",
+    NULL,
+};
+
+static const char *const *const migrations[] = {version_1, version_2};
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
 
 static void read_number(struct query *q, void *row) { *(uint64_t *)row = query_get_u64(q); }

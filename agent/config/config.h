@@ -65,10 +65,18 @@ struct config_storage {
     size_t option_count;
     unsigned line;
 };
+enum config_tier { TIER_HOURLY, TIER_DAILY, TIER_WEEKLY, TIER_MONTHLY, TIER_YEARLY, TIER_COUNT };
+struct config_retention { /* 0: that rule keeps nothing */
+    bool automatic;
+    uint64_t window_days, expiration_days, expiration_months;
+    uint64_t keep[TIER_COUNT], keep_proven;
+    uint64_t log_days;
+};
 struct config_served { /* a database as the agent sees it */
     const char *name, *storage, *volume, *zone;
     uint32_t dbid; /* 0: not pinned */
     unsigned line;
+    struct config_retention retention; /* its own keys over those of [agent] */
 };
 
 /* evercopyd.conf */
