@@ -300,7 +300,8 @@ void run_begin_step(struct run *run)
         run->begun = catalog_step_begin(run->engine->catalog, row->id, run_step_name(run), &err);
         IGNORE(str_copy(row->step, sizeof row->step, run_step_name(run))); /* a name of ours */
     }
-    if (run->begun)
+    if (run->begun && (!run->kind->look ||
+                       run->kind->look(&run->job, run->engine->catalog, &err)))
         submit_act(run);
     else
         step_failed(run, &err);

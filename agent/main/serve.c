@@ -6,6 +6,7 @@
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "agent/engine/acts.h"
+#include "agent/engine/keep.h"
 #include "agent/rpc/server.h"
 #include "agent/service/service.h"
 #include <signal.h>
@@ -30,7 +31,8 @@ struct serve {
 };
 
 static const struct job_kind *const kinds[] = {&job_kind_backup, &job_kind_snapshot,
-                                               &job_kind_clone, &job_kind_clone_drop};
+                                               &job_kind_clone, &job_kind_clone_drop,
+                                               &job_kind_mark, &job_kind_retention};
 
 static void drained(void *arg)
 {

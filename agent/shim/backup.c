@@ -1,4 +1,5 @@
 /* evercopy backup: one run, phase by phase, as the scheduler starts it. */
+#include "agent/shim/prune.h"
 #include "agent/shim/run.h"
 
 #include "agent/base/clock.h"
@@ -786,6 +787,7 @@ static const struct {
     {"controlfile", phase_controlfile},
     {"preview", phase_preview},
     {"pieces", phase_pieces},
+    {"prune", prune_logs},
     {"post", phase_post},
 };
 

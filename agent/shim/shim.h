@@ -16,6 +16,8 @@ struct shim_options {
     const char *oratab; /* NULL: /etc/oratab */
     bool json, quiet, apply, allow_full, strict, follow, keep, validate_all;
     const char *to, *scn, *snapshot, *dest, *sid, *name, *purpose, *lease, *file, *limit;
+    const char *reason, *until, *lasting, *hold; /* of holds and locks; lasting: --for */
+    bool clock_is_right;
 };
 
 struct shim {
@@ -65,6 +67,13 @@ int verb_log(const struct shim_options *options, const char *job);
 int verb_clones(const struct shim_options *options, const char *db);
 int verb_clone_create(const struct shim_options *options, const char *db, const char *name);
 int verb_clone_drop(const struct shim_options *options, const char *db, const char *name);
+int verb_retention(const struct shim_options *options, const char *db);
+int verb_snapshot_create(const struct shim_options *options, const char *db);
+int verb_snapshot_delete(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_hold(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_release(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_lock(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_verify(const struct shim_options *options, const char *db, const char *name);
 int verb_restore(const struct shim_options *options, const char *db);
 int verb_identify(const struct shim_options *options, const char *const *files, size_t count);
 int verb_validate_file(const struct shim_options *options, const char *file);
