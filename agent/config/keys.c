@@ -148,7 +148,7 @@ static const struct keys_key agent_keys[] = {
     {"keepproven", KEYS_SERVED, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "3", 1, 100000, NULL,
      "days with a proven point that always stay, whatever their age"},
     {"logretention", KEYS_SERVED, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "31", 0, YEARS, NULL,
-     "days archived logs stay in the live area once snapshots hold them"},
+     "days archived logs stay in the live area; 0: until two proven snapshots hold them"},
 };
 const struct keys_table keys_agent = {agent_keys, sizeof agent_keys / sizeof *agent_keys};
 

@@ -35,10 +35,6 @@ struct job_kind {
     const char *name;
     const struct job_step *steps;
     size_t step_count;
-    /* On the engine's lane, right before each act of a step, each try and after a restart: what the
-     * act cannot see for itself; it may write into the document. An error fails the step. May be
-     * NULL. */
-    bool (*look)(struct job *job, struct catalog *catalog, struct err *err);
     /* On the acts lane, when a step failed for good or a job is swept: removes what was half made,
      * also when steps had ended well before. May be NULL. Idempotent. When it fails for good the
      * job stays running in the catalog, and the next boot undoes it again. */
@@ -51,6 +47,10 @@ struct job_kind {
     bool (*resume)(const struct job *job);
     /* Driven from outside (a backup run): the machine only keeps the row; boot leaves it open. */
     bool external;
+    /* On the engine's lane, right before each act of a step, each try and after a restart: what the
+     * act cannot see for itself; it may write into the document. An error fails the step. May be
+     * NULL. */
+    bool (*look)(struct job *job, struct catalog *catalog, struct err *err);
 };
 
 struct engine;

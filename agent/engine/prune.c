@@ -53,7 +53,7 @@ static bool is_old(const struct keep *keep, const struct manifest_entry *log, ui
 {
     uint64_t at_us = plan_time_of(keep->outlook->plan, log->log.next_scn);
     at_us = log->mtime_us > at_us ? log->mtime_us : at_us;
-    return days && at_us + days * DAY_US <= now_us;
+    return at_us + days * DAY_US <= now_us;
 }
 
 bool prune_choose(const struct keep *keep, const struct manifest *live, uint64_t days,
