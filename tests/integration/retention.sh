@@ -71,10 +71,10 @@ a_plan_that_changed_is_not_applied() {
 a_clone_keeps_its_snapshot() {
     third=$(names RET "not d2['keep']")
     third=${third%% *}
-    shim operator clone create RET drill --snapshot "$third" && preview RET || return 1
-    [[ $(reasons_of RET "$third") == *"clone 'drill' is made of it"* ]] || { saw "$(reasons_of RET "$third")"; return 1; }
+    shim operator clone create RET probe --snapshot "$third" && preview RET || return 1
+    [[ $(reasons_of RET "$third") == *"clone 'probe' is made of it"* ]] || { saw "$(reasons_of RET "$third")"; return 1; }
     shim operator snapshot delete RET "$third"
-    exits 160 && says "$err" "clone 'drill' is made of it"
+    exits 160 && says "$err" "clone 'probe' is made of it"
 }
 apply_deletes_exactly_what_was_shown() {
     going=$(names RET "not d2['keep']") staying=$(names RET "d2['keep']")
@@ -98,7 +98,7 @@ a_released_hold_lets_go_and_a_restart_forgets_nothing() {
     hold=$(ask "$out" "[h['id'] for s in d['snapshots'] for h in s['holds']][0]")
     shim operator snapshot release RET "$first" --hold "$hold" && says "$out" '1 others hold it' &&
         shim operator snapshot release RET "$first" && says "$out" '0 others' &&
-        shim operator clone drop RET drill && shim operator retention RET --apply || return 1
+        shim operator clone drop RET probe && shim operator retention RET --apply || return 1
     [[ " $(listed RET) " != *" $first "* && " $(listed RET) " != *" $third "* ]] || { saw "they stay"; return 1; }
     [[ " $(listed RET) " == *" $second "* ]] || saw "the locked one is gone"
 }
