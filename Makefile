@@ -44,6 +44,7 @@ TESTLIB_SRC := $(sort $(wildcard tests/lib/*.c))
 TEST_SRC := $(sort $(wildcard tests/*/test_*.c))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 BENCH_BIN := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/bench/*.c)))
+STRESS_BIN := $(patsubst %.c,build/san-thread/%,$(sort $(wildcard tests/stress/*.c)))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: all demo test lint bench fuzz stress cover install clean help deps deps-build sim tests-built test-long
@@ -56,11 +57,11 @@ help:
 	@printf '%s\n' 'make           build evercopyd and evercopy' \
 	  'make demo      run the main job and show it (needs root or sudo: it mounts a scratch XFS)' \
 	  'make test      all tests, with address and undefined-behaviour sanitizers' \
-	  'make test-long the same with more rounds' \
+	  'make test-long stress, then the same with more rounds' \
 	  'make lint      warnings, rooms, format, clang-tidy, cppcheck' \
 	  'make bench     figures, a row each' \
 	  'make fuzz      each fuzz target for 20 seconds' \
-	  'make stress    lanes and loop under the thread sanitizer' \
+	  'make stress    lanes, loop and the whole agent under the thread sanitizer' \
 	  'make cover     line coverage, a map' \
 	  'make install   PREFIX=/usr DESTDIR=' \
 	  'options        V=1 shows commands, SAN=address,undefined chooses a flavour'
@@ -84,7 +85,7 @@ $(B)/%.o: %.c | $(PB_H)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
 $(LIB): $(OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
-$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/args.o $(LIB)
+$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -101,13 +102,15 @@ $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
 
 # ---- tests ----
 $(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
-	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) $(if $(findstring /test_,$@),-lcriterion)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(if $(findstring /test_,$@),-lcriterion)
+$(B)/tests/stress/stress_agent: $(B)/agent/main/serve.o
 tests-built: $(TEST_BIN) $(MAINS) $(SIM) $(SIM)-checked
 test: deps
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
 	$(Q)tests/run.sh build/san-address-undefined
 test-long: deps
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
+	$(Q)$(MAKE) --no-print-directory stress
 	$(Q)EVERCOPY_LONG=1 tests/run.sh build/san-address-undefined
 demo: deps-build
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM)
@@ -118,8 +121,8 @@ bench: deps
 lint: deps
 	$(Q)tests/lint/run.sh
 stress: deps
-	$(Q)$(MAKE) --no-print-directory SAN=thread build/san-thread/tests/stress/stress_lanes
-	$(Q)build/san-thread/tests/stress/stress_lanes
+	$(Q)$(MAKE) --no-print-directory SAN=thread $(STRESS_BIN)
+	$(Q)set -e; for test in $(STRESS_BIN); do TSAN_OPTIONS="halt_on_error=1 second_deadlock_stack=1" $$test; done
 fuzz: deps
 	$(Q)tests/fuzz/run.sh
 cover: deps

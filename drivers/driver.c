@@ -12,7 +12,8 @@ enum { NOTE_MAX = 64 << 10 };
 
 struct driver_ref {
     const struct driver *table;
-    struct driver_instance *instance;
+    _Atomic(struct driver_instance *) instance; /* NULL: the storage is away */
+    char away[300];
 };
 
 /* One call on its way through. */
@@ -40,6 +41,11 @@ long driver_fault(long nth, enum err_code code, bool after)
 static bool injected(struct err *err)
 {
     return err_set(err, (enum err_code)fault_code, "fault set by a test");
+}
+
+static bool is_here(const struct driver_ref *d, struct err *err)
+{
+    return d->instance || err_set(err, ERR_UNAVAILABLE, "the storage is away: %s", d->away);
 }
 
 /* False: a test wants this call to fail before it reaches the driver. */
@@ -87,7 +93,7 @@ static bool begin(struct call *call, struct driver_ref *d, const char *volume, b
     *call = (struct call){.d = d, .volume = volume};
     if (!present)
         err_set(err, ERR_UNSUPPORTED, "this storage cannot do that");
-    else if (name_ok("volume", volume, err) && let_through(call, err))
+    else if (name_ok("volume", volume, err) && is_here(d, err) && let_through(call, err))
         return true;
     return in_context(call, err);
 }
@@ -121,6 +127,37 @@ struct driver_ref *driver_open(const char *driver_name, const struct driver_opti
         d->instance = table->open(options, count, err);
     return finish(&call, d->instance, err) ? TAKE(d) : NULL;
 }
+
+struct driver_ref *driver_open_later(const char *driver_name, const char *why, struct err *err)
+{
+    const struct driver *table = registry_find(driver_name, err);
+    AUTO(driver) struct driver_ref *d = table ? own_alloc(sizeof *d, err) : NULL;
+    if (!d)
+        return NULL;
+    d->table = table;
+    IGNORE(!str_copy(d->away, sizeof d->away, why)); /* cut is fine */
+    return TAKE(d);
+}
+
+bool driver_open_again(struct driver_ref *d, const struct driver_option *options, size_t count,
+                       uint32_t *ret_swept, struct err *err)
+{
+    struct call call = {.d = d};
+    uint32_t swept = 0;
+    struct driver_instance *instance =
+        let_through(&call, err) ? d->table->open(options, count, err) : NULL;
+    bool ok = instance && d->table->sweep(instance, &swept, err);
+    if (!finish(&call, ok, err)) {
+        if (instance)
+            d->table->close(instance);
+        return false;
+    }
+    *ret_swept = swept;
+    d->instance = instance; /* from now on everybody sees it */
+    return true;
+}
+
+bool driver_is_away(const struct driver_ref *d) { return !d->instance; }
 
 uint32_t driver_abilities(const struct driver_ref *d) { return d->table->can; }
 
@@ -229,7 +266,7 @@ bool driver_sweep(struct driver_ref *d, uint32_t *ret_swept, struct err *err)
 {
     struct call call = {.d = d};
     uint32_t swept = 0;
-    bool ok = let_through(&call, err) && d->table->sweep(d->instance, &swept, err);
+    bool ok = is_here(d, err) && let_through(&call, err) && d->table->sweep(d->instance, &swept, err);
     if (!finish(&call, ok, err))
         return false;
     if (ret_swept)
@@ -415,7 +452,7 @@ bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool 
 {
     struct call call = {.d = d};
     bool done = !*handle->text; /* finished within the call */
-    bool ok = let_through(&call, err);
+    bool ok = is_here(d, err) && let_through(&call, err);
     if (ok && !done)
         ok = d->table->poll ? d->table->poll(d->instance, handle, &done, err)
                             : err_set(err, ERR_INVALID, "this storage gave no such handle");

@@ -140,6 +140,14 @@ struct driver_ref;
 /* Opens by registry name; unknown names say the nearest known one. */
 struct driver_ref *driver_open(const char *driver_name, const struct driver_option *options,
                                size_t count, struct err *err) MUST;
+/* For a storage that cannot be opened now: every call but these answers UNAVAILABLE with the reason,
+ * until driver_open_again succeeds, from whatever thread; then it is as any other. */
+struct driver_ref *driver_open_later(const char *driver_name, const char *why, struct err *err)
+    MUST;
+/* Opens and sweeps. One thread at a time. */
+bool driver_open_again(struct driver_ref *d, const struct driver_option *options, size_t count,
+                       uint32_t *ret_swept, struct err *err) MUST;
+bool driver_is_away(const struct driver_ref *d);
 void driver_close(struct driver_ref *d); /* NULL is fine */
 OWN_DEFINE(driver, struct driver_ref, driver_close);
 

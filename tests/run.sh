@@ -18,7 +18,7 @@ export TMPDIR="$out/tmp" EVERCOPY_BUILD="$PWD/$flavour"
 mkdir "$TMPDIR"
 
 run_one() {
-    local test=$1 name log code=0 limit=420
+    local test=$1 name log code=0 limit=420 begun=$SECONDS
     [ -z "${EVERCOPY_LONG:-}" ] || limit=3000
     name=${test#*/tests/}
     name=${name#tests/}
@@ -29,6 +29,7 @@ run_one() {
     *) timeout "$limit" "$test" --color=never >"$log" 2>&1 || code=$? ;;
     esac
     echo "$code $name" >"$log.code"
+    echo "$((SECONDS - begun)) $name" >"$log.seconds"
 }
 export -f run_one
 
@@ -80,6 +81,7 @@ if [ -z "$part" ]; then
         sed 's/^/    /' <<<"$features"
     fi
 fi
+echo "slowest: $(cat "$out"/logs/*.seconds | sort -rn | head -n 6 | sed 's/ / s /' | paste -sd, | sed 's/,/, /g')"
 if [ "$skipped" = 0 ]; then
     echo "$passed passed, $failed failed"
 else

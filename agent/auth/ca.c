@@ -1,11 +1,13 @@
 /* The agent's own certificate authority. */
 #include "agent/auth/ca.h"
 
+#include "agent/auth/deny.h"
+#include "agent/auth/issued.h"
 #include "agent/auth/roles.h"
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
-#include "agent/net/x509.h"
+#include "agent/net/bundle.h"
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
@@ -117,23 +119,35 @@ static bool issue_server(const struct ca_request *request, const struct x509_pai
     return x509_issue(&what, issuer, ret, err);
 }
 
-static bool issue_client(const struct ca_request *request, const struct x509_pair *issuer,
-                         struct x509_pair *ret, struct err *err)
-{
+/* What a client's certificate says; the texts last as long as `texts`. */
+struct client_texts {
     char texts[DATABASES_MAX + 1][URI_MAX];
     const char *uris[DATABASES_MAX + 1];
-    str_format(texts[0], URI_MAX, "evercopy:role/%s", request->role);
+};
+
+static struct x509_request describe_client(const struct ca_request *request,
+                                           struct client_texts *texts)
+{
+    str_format(texts->texts[0], URI_MAX, "evercopy:role/%s", request->role);
     for (size_t i = 0; i < request->database_count; i++)
-        str_format(texts[i + 1], URI_MAX, "evercopy:db/%s", request->databases[i]);
+        str_format(texts->texts[i + 1], URI_MAX, "evercopy:db/%s", request->databases[i]);
     for (size_t i = 0; i <= request->database_count; i++)
-        uris[i] = texts[i];
+        texts->uris[i] = texts->texts[i];
     struct x509_request what = {
         .common_name = request->name,
         .use = X509_CLIENT,
-        .uris = uris,
+        .uris = texts->uris,
         .uri_count = request->database_count + 1,
     };
     set_validity(&what, request->days);
+    return what;
+}
+
+static bool issue_client(const struct ca_request *request, const struct x509_pair *issuer,
+                         struct x509_pair *ret, struct err *err)
+{
+    struct client_texts texts;
+    struct x509_request what = describe_client(request, &texts);
     return x509_issue(&what, issuer, ret, err);
 }
 
@@ -205,6 +219,24 @@ static bool check_absent(const struct bundle_file *files, size_t count, struct e
     return true;
 }
 
+static int days_of(const struct ca_request *request)
+{
+    return request->days ? request->days : CA_DAYS_DEFAULT;
+}
+
+/* The register first: a certificate that exists can always be named. */
+static bool register_and_write(const char *pki, const char *cert, int days,
+                               struct bundle_file *files, size_t count, struct err *err)
+{
+    struct err none = {0};
+    if (!deny_begin(pki, err) || !issued_add(pki, cert, days, "", err))
+        return false;
+    if (bundle_write(files, count, err))
+        return true;
+    IGNORE(!issued_remove(pki, cert, &none)); /* a line too much harms nobody */
+    return false;
+}
+
 bool ca_init(const char *dir, const struct ca_request *server, struct err *err)
 {
     struct bundle_file files[4] = {{.mode = 0600}, {.mode = 0600}, {.mode = 0644}, {.mode = 0644}};
@@ -224,7 +256,8 @@ bool ca_init(const char *dir, const struct ca_request *server, struct err *err)
     files[1].text = own.key;
     files[2].text = own.cert;
     files[3].text = authority.cert;
-    return bundle_write(files, 4, err) || err_wrap(err, "make certificate authority");
+    return register_and_write(dir, own.cert, days_of(server), files, 4, err) ||
+           err_wrap(err, "make certificate authority");
 }
 
 static bool load_authority(const char *dir, struct x509_pair *ret, struct err *err)
@@ -285,5 +318,84 @@ bool ca_enroll(const char *dir, const struct ca_request *request, const char *ou
     files[0].text = there ? NULL : authority.cert;
     files[1].text = own.key;
     files[2].text = own.cert;
-    return bundle_write(files, 3, err) || err_wrap(err, "enroll '%s'", request->name);
+    return register_and_write(dir, own.cert, days_of(request), files, 3, err) ||
+           err_wrap(err, "enroll '%s'", request->name);
+}
+
+bool ca_renew(const char *dir, const struct rpc_peer *peer, const char *csr, char **ret_cert,
+              struct err *err)
+{
+    struct client_texts texts;
+    AUTO(x509_pair) struct x509_pair authority = {0};
+    struct ca_request request = {
+        .name = peer->cn,
+        .role = peer->role,
+        .databases = (const char *const *)peer->databases,
+        .database_count = peer->database_count,
+        .days = issued_days(dir, peer->serial),
+    };
+    if (!check_client(&request, err) || !load_authority(dir, &authority, err))
+        return false;
+    struct x509_request what = describe_client(&request, &texts);
+    AUTO(mem) char *cert = NULL;
+    if (!x509_certify(&what, csr, &authority, &cert, err) || !deny_begin(dir, err) ||
+        !issued_add(dir, cert, days_of(&request), peer->serial, err))
+        return err_wrap(err, "renew '%s'", peer->cn);
+    *ret_cert = TAKE(cert);
+    return true;
+}
+
+static bool read_cert(const char *dir, const char *name, struct bundle_file *ret_file,
+                      struct x509_facts *ret, struct err *err)
+{
+    size_t len;
+    if (!bundle_name(ret_file, dir, name, ".crt", err))
+        return false;
+    AUTO(mem) char *cert = sys_read_file(ret_file->path, CERT_FILE_MAX, &len, err);
+    return cert && x509_read(cert, ret, err);
+}
+
+bool ca_renew_server(const char *dir, const struct ca_request *server, struct err *err)
+{
+    struct bundle_file cert;
+    struct bundle_file key;
+    const char *names[CA_SERVER_NAMES_MAX];
+    struct ca_request request = *server;
+    AUTO(x509_facts) struct x509_facts present = {0};
+    AUTO(x509_pair) struct x509_pair authority = {0};
+    AUTO(x509_pair) struct x509_pair own = {0};
+    if (!bundle_name(&key, dir, "server", ".key", err) ||
+        !bundle_name(&cert, dir, "server", ".crt", err) ||
+        !bundle_settle(cert.path, key.path, err) || !read_cert(dir, "server", &cert, &present, err))
+        return err_wrap(err, "renew the agent's certificate");
+    for (size_t i = 0; i < present.name_count; i++)
+        names[i] = present.names[i];
+    if (!request.server_name_count) {
+        request.server_names = names;
+        request.server_name_count = present.name_count;
+    }
+    if (!request.days)
+        request.days = issued_days(dir, present.peer.serial);
+    return (check_server(&request, err) && load_authority(dir, &authority, err) &&
+            issue_server(&request, &authority, &own, err) && deny_begin(dir, err) &&
+            issued_add(dir, own.cert, days_of(&request), present.peer.serial, err) &&
+            bundle_stage(cert.path, key.path, own.cert, own.key, err) &&
+            bundle_swap(cert.path, key.path, err)) ||
+           err_wrap(err, "renew the agent's certificate");
+}
+
+bool ca_left(const char *dir, uint64_t *ret_authority_us, uint64_t *ret_server_us, struct err *err)
+{
+    uint64_t now = clock_wall_us();
+    struct bundle_file file;
+    AUTO(x509_facts) struct x509_facts authority = {0};
+    AUTO(x509_facts) struct x509_facts server = {0};
+    if (!read_cert(dir, "ca", &file, &authority, err) ||
+        !read_cert(dir, "server", &file, &server, err))
+        return false;
+    uint64_t end = authority.peer.not_after_us;
+    *ret_authority_us = end > now ? end - now : 0;
+    end = server.peer.not_after_us;
+    *ret_server_us = end > now ? end - now : 0;
+    return true;
 }

@@ -1,7 +1,6 @@
 /* The agent's own certificate authority: init, enroll. Files are PEM, keys 0600. */
 #pragma once
-#include "agent/base/own.h"
-#include <stdint.h>
+#include "agent/rpc/rpc.h"
 
 enum { CA_DAYS_DEFAULT = 825, CA_SERVER_NAMES_MAX = 16 };
 
@@ -22,3 +21,13 @@ bool ca_init(const char *dir, const struct ca_request *server, struct err *err) 
  */
 bool ca_enroll(const char *dir, const struct ca_request *request, const char *out_dir,
                struct err *err) MUST;
+/* A new certificate for a peer's own new key (a PKCS#10 request, PEM): the same name, role and
+ * databases whatever the request says, for as long as the present one was issued. */
+bool ca_renew(const char *dir, const struct rpc_peer *peer, const char *csr, char **ret_cert,
+              struct err *err) MUST;
+/* The agent's own: a new key and certificate in place of the present ones, of the same names unless
+ * others are given; the present ones stay as server.crt.old and server.key.old. */
+bool ca_renew_server(const char *dir, const struct ca_request *server, struct err *err) MUST;
+/* Microseconds until the authority's and the agent's own certificate end; 0 for one that has. */
+bool ca_left(const char *dir, uint64_t *ret_authority_us, uint64_t *ret_server_us, struct err *err)
+    MUST;

@@ -23,6 +23,7 @@
     X(PRECONDITION, "precondition failed", 9, 160, false)                                          \
     X(FENCED, "lease lost", 10, 161, false)                                                        \
     X(LIMIT, "limit exceeded", 8, 160, false)                                                      \
+    X(QUOTA, "quota exceeded", 8, 160, false)                                                      \
     X(NO_SPACE, "no space left", 8, 161, false)                                                    \
     X(NO_MEMORY, "out of memory", 8, 161, true)                                                    \
     X(TIMEOUT, "deadline exceeded", 4, 161, true)                                                  \

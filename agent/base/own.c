@@ -1,6 +1,7 @@
 /* Ownership: the one door to the heap, with a fault that tests can set. */
 #include "agent/base/own.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -71,6 +72,8 @@ char *own_printf(struct err *err, const char *fmt, ...)
     va_end(args);
     return text;
 }
+
+void own_trim(void) { malloc_trim(0); }
 
 void own_free(void *p) { free(p); }
 

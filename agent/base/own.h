@@ -32,6 +32,8 @@ char *own_strdup(const char *text, struct err *err) MUST;
 char *own_strndup(const char *text, size_t len, struct err *err) MUST;
 char *own_printf(struct err *err, const char *fmt, ...) PRINTF(2, 3) MUST;
 void own_free(void *p);
+/* Gives what was freed back to the system, after much of it was; costs milliseconds. */
+void own_trim(void);
 
 /* Makes room for one more element in *items (capacity doubles). False with NO_MEMORY. */
 bool own_grow(void **items, size_t *capacity, size_t count, size_t item_size, struct err *err) MUST;

@@ -133,6 +133,16 @@ bool sys_fsync(int fd, const char *what, struct err *err)
     return SYS_TRY(fsync(fd)) == 0 || err_errno(err, errno, "sync '%s'", what);
 }
 
+bool sys_fdatasync(int fd, const char *what, struct err *err)
+{
+    return SYS_TRY(fdatasync(fd)) == 0 || err_errno(err, errno, "sync '%s'", what);
+}
+
+bool sys_truncate(int fd, uint64_t size, const char *what, struct err *err)
+{
+    return SYS_TRY(ftruncate(fd, (off_t)size)) == 0 || err_errno(err, errno, "cut '%s'", what);
+}
+
 bool sys_fsync_dir(const char *path, struct err *err)
 {
     AUTO(fd) int fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0, err);
@@ -253,6 +263,11 @@ bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err)
         return err_errno(err, errno, "lock '%s'", what);
     *ret_locked = rc == 0;
     return true;
+}
+
+bool sys_lock(int fd, const char *what, struct err *err)
+{
+    return SYS_TRY(flock(fd, LOCK_EX)) == 0 || err_errno(err, errno, "lock '%s'", what);
 }
 
 void sys_unlock(int fd) { IGNORE(flock(fd, LOCK_UN)); /* fails only for what was never locked */ }

@@ -19,6 +19,8 @@ bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const ch
                 struct err *err) MUST;
 bool sys_write(int fd, const void *from, size_t size, const char *what, struct err *err) MUST;
 bool sys_fsync(int fd, const char *what, struct err *err) MUST;
+bool sys_fdatasync(int fd, const char *what, struct err *err) MUST;
+bool sys_truncate(int fd, uint64_t size, const char *what, struct err *err) MUST;
 bool sys_fsync_dir(const char *path, struct err *err) MUST;
 bool sys_rename(const char *from, const char *to, struct err *err) MUST;
 /* Fails with EXISTS instead of replacing. */
@@ -41,6 +43,8 @@ bool sys_fchown(int fd, uid_t uid, gid_t gid, const char *what, struct err *err)
 bool sys_set_time(int fd, const struct timespec *time, const char *what, struct err *err) MUST;
 /* Takes the exclusive lock of an open file or directory (flock), or says that somebody has it. */
 bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err) MUST;
+/* Waits for it. */
+bool sys_lock(int fd, const char *what, struct err *err) MUST;
 void sys_unlock(int fd); /* at once, also where a fork still holds a copy of fd */
 /* Removes a directory with all in it, never following links; missing is fine. */
 bool sys_remove_tree(const char *path, struct err *err) MUST;

@@ -53,8 +53,8 @@ static bool read_header(const uint8_t *p, size_t len, unsigned time_bytes, struc
 {
     if (len < HEADER_BYTES || memcmp(p, "TZif", 4) != 0)
         return false;
-    *ret = (struct block){be32(p + 20), be32(p + 24), be32(p + 28),
-                          be32(p + 32), be32(p + 36), be32(p + 40), 0};
+    *ret = (struct block){
+        be32(p + 20), be32(p + 24), be32(p + 28), be32(p + 32), be32(p + 36), be32(p + 40), 0};
     if (ret->times > TRANSITIONS_MAX || ret->types > TYPES_MAX || ret->types == 0 ||
         ret->chars > FILE_MAX || ret->leap > TRANSITIONS_MAX || ret->isut > TYPES_MAX ||
         ret->isstd > TYPES_MAX)
@@ -241,6 +241,10 @@ struct zone *zone_load(const char *name, struct err *err)
     }
     IGNORE(!str_format(path, sizeof path, "/usr/share/zoneinfo/%.80s", name));
     AUTO(mem) char *bytes = name_fits(name) ? sys_read_file(path, FILE_MAX, &len, &why) : NULL;
+    if (why.code == ERR_NO_MEMORY) {
+        *err = why;
+        return NULL;
+    }
     if (!bytes) {
         err_set(err, ERR_CONFIG, "there is no time zone '%.60s' in /usr/share/zoneinfo%s%s", name,
                 why.text[0] ? ": " : "", why.text);

@@ -51,6 +51,7 @@ struct catalog_job {
     char cause[512];
     char next[256];
     uint64_t started_us, ended_us;
+    char cancelled_by[160]; /* asked to stop, by whom; "" when nobody did */
 };
 /* A job id nobody has used. */
 void catalog_job_id(const char *kind, char ret[40]);
@@ -70,10 +71,18 @@ bool catalog_step_end(struct catalog *c, const char *id, const char *step, bool 
                       const char *text, const char *document, struct err *err) MUST;
 bool catalog_job_finish(struct catalog *c, const char *id, enum job_state state, int verdict,
                         const char *cause, const char *next, struct err *err) MUST;
+/* Notes that a running job is to stop; the first word stays. NOT_FOUND when it does not run. */
+bool catalog_job_cancel(struct catalog *c, const char *id, const char *who, struct err *err) MUST;
+/* The key may be used again, for a new job. */
+bool catalog_job_drop_key(struct catalog *c, const char *id, struct err *err) MUST;
 /* Newest first; database "" for all; state -1 for all; limit 0: 50. own_free. */
 struct catalog_job *catalog_job_list(struct catalog *c, const char *database, const char *kind,
                                      int state, size_t limit, size_t *ret_count, struct err *err)
     MUST;
+
+/* How many jobs of that kind began since, and when the oldest of them did (0: none). */
+bool catalog_job_usage(struct catalog *c, const char *database, const char *kind, uint64_t since_us,
+                       uint64_t *ret_count, uint64_t *ret_oldest_us, struct err *err) MUST;
 
 struct catalog_journal_row {
     uint64_t at_us;
@@ -97,6 +106,15 @@ struct catalog_log_line {
 };
 struct catalog_log_line *catalog_log_read(struct catalog *c, const char *id, uint64_t first_line,
                                           size_t limit, size_t *ret_count, struct err *err) MUST;
+struct catalog_log_usage {
+    uint64_t lines, bytes, oldest_us; /* 0: none */
+};
+/* Of one job. */
+bool catalog_log_usage_job(struct catalog *c, const char *job, struct catalog_log_usage *ret,
+                           struct err *err) MUST;
+/* Of all lines of a database's jobs that arrived since. Reads each of them. */
+bool catalog_log_usage_since(struct catalog *c, const char *database, uint64_t since_us,
+                             struct catalog_log_usage *ret, struct err *err) MUST;
 void catalog_log_free(struct catalog_log_line *lines, size_t count);
 
 /* ---- leases: one holder per (database, kind); tokens only grow ---- */
@@ -110,6 +128,7 @@ struct catalog_lease {
     uint64_t token;
     uint64_t taken_us;
     uint64_t left_ms; /* what is left of it: its clock stands still while the agent is down */
+    char boot_id[80]; /* which boot and process space of the host pid belongs to; "" unknown */
 };
 /* Gives the lease a token above every earlier one of this database and kind. BUSY with the holder
  * in ret_holder when it is held (left_ms > 0). */
@@ -127,6 +146,9 @@ struct catalog_lease *catalog_lease_tick(struct catalog *c, uint64_t elapsed_ms,
                                          struct err *err) MUST;
 bool catalog_lease_find(struct catalog *c, const char *database, const char *kind,
                         struct catalog_lease *ret, struct err *err) MUST; /* NOT_FOUND */
+/* The last one given, also when nobody holds it any more (left_ms 0); NOT_FOUND: never given. */
+bool catalog_lease_last(struct catalog *c, const char *database, const char *kind,
+                        struct catalog_lease *ret, struct err *err) MUST;
 
 /* ---- snapshots and clones ---- */
 struct catalog_snapshot {

@@ -88,7 +88,8 @@ bool catalog_lock_delete(struct catalog *c, const char *database, const char *sn
                          struct err *err)
 {
     AUTO(query)
-    struct query q = query_start(c, "DELETE FROM snapshot_lock WHERE database = ? AND snapshot = ?");
+    struct query q =
+        query_start(c, "DELETE FROM snapshot_lock WHERE database = ? AND snapshot = ?");
     query_text(&q, database);
     query_text(&q, snapshot);
     return write_query(&q, err) || err_wrap(err, "forget the lock of '%s'", snapshot);

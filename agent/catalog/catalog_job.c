@@ -36,7 +36,7 @@ void catalog_job_id(const char *kind, char ret[40])
 
 #define JOB_COLUMNS                                                                                \
     "id, kind, parent, database, owner, key, state, step, verdict, cause, next, started_us, "      \
-    "ended_us"
+    "ended_us, cancelled_by"
 
 static void read_job(struct query *q, void *row)
 {
@@ -56,6 +56,7 @@ static void read_job(struct query *q, void *row)
     query_get_text(q, job->next, sizeof job->next);
     job->started_us = query_get_u64(q);
     job->ended_us = query_get_u64(q);
+    query_get_text(q, job->cancelled_by, sizeof job->cancelled_by);
 }
 
 bool catalog_job_add(struct catalog *c, const struct catalog_job *job, const char *args,
@@ -182,6 +183,27 @@ bool catalog_job_finish(struct catalog *c, const char *id, enum job_state state,
            err_wrap(err, "finish job '%s'", id);
 }
 
+bool catalog_job_cancel(struct catalog *c, const char *id, const char *who, struct err *err)
+{
+    AUTO(write) struct write_span w = {0};
+    AUTO(query)
+    struct query q = query_start(c, "UPDATE job SET cancelled_by = CASE cancelled_by WHEN ''"
+                                    " THEN ? ELSE cancelled_by END"
+                                    " WHERE id = ? AND state = 'running'");
+    query_text(&q, who);
+    query_text(&q, id);
+    return (write_begin(&w, c, err) && query_run_one(&q, "no such job runs", err) &&
+            write_commit(&w, err)) ||
+           err_wrap(err, "cancel job '%s'", id);
+}
+
+bool catalog_job_drop_key(struct catalog *c, const char *id, struct err *err)
+{
+    AUTO(query) struct query q = query_start(c, "UPDATE job SET key = '' WHERE id = ?");
+    query_text(&q, id);
+    return write_query(&q, err) || err_wrap(err, "drop the key of job '%s'", id);
+}
+
 struct catalog_job *catalog_job_list(struct catalog *c, const char *database, const char *kind,
                                      int state, size_t limit, size_t *ret_count, struct err *err)
 {
@@ -216,4 +238,32 @@ struct catalog_journal_row *catalog_journal_list(struct catalog *c, const char *
         c, "SELECT at_us, step, is_end, ok, text FROM journal WHERE job = ? ORDER BY seq");
     query_text(&q, id);
     return query_all(&q, read_journal, sizeof(struct catalog_journal_row), ret_count, err);
+}
+
+struct job_usage {
+    uint64_t count, oldest_us;
+};
+
+static void read_usage(struct query *q, void *row)
+{
+    struct job_usage *usage = row;
+    usage->count = query_get_u64(q);
+    usage->oldest_us = query_get_u64(q);
+}
+
+bool catalog_job_usage(struct catalog *c, const char *database, const char *kind, uint64_t since_us,
+                       uint64_t *ret_count, uint64_t *ret_oldest_us, struct err *err)
+{
+    struct job_usage usage;
+    AUTO(query)
+    struct query q = query_start(c, "SELECT count(*), coalesce(min(started_us), 0) FROM job"
+                                    " WHERE database = ? AND kind = ? AND started_us > ?");
+    query_text(&q, database);
+    query_text(&q, kind);
+    query_u64(&q, since_us);
+    if (!query_one(&q, read_usage, &usage, err))
+        return err_wrap(err, "count jobs");
+    *ret_count = usage.count;
+    *ret_oldest_us = usage.oldest_us;
+    return true;
 }

@@ -4,7 +4,8 @@
 #include "agent/base/clock.h"
 #include "agent/catalog/catalog_int.h"
 
-#define LEASE_COLUMNS "database, kind, job, host, pid, process_start, token, taken_us, left_ms"
+#define LEASE_COLUMNS                                                                              \
+    "database, kind, job, host, pid, process_start, token, taken_us, left_ms, boot_id"
 
 static void read_lease(struct query *q, void *row)
 {
@@ -18,6 +19,7 @@ static void read_lease(struct query *q, void *row)
     lease->token = query_get_u64(q);
     lease->taken_us = query_get_u64(q);
     lease->left_ms = query_get_u64(q);
+    query_get_text(q, lease->boot_id, sizeof lease->boot_id);
 }
 
 static bool find_any(struct catalog *c, const char *database, const char *kind,
@@ -43,11 +45,18 @@ bool catalog_lease_find(struct catalog *c, const char *database, const char *kin
     return true;
 }
 
+bool catalog_lease_last(struct catalog *c, const char *database, const char *kind,
+                        struct catalog_lease *ret, struct err *err)
+{
+    return find_any(c, database, kind, ret, err) ||
+           err_wrap(err, "lease '%s' of '%s'", kind, database);
+}
+
 static bool put(struct catalog *c, const struct catalog_lease *lease, struct err *err)
 {
     AUTO(query)
     struct query q = query_start(c, "INSERT OR REPLACE INTO lease (" LEASE_COLUMNS ")"
-                                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     query_text(&q, lease->database);
     query_text(&q, lease->kind);
     query_text(&q, lease->job);
@@ -57,6 +66,7 @@ static bool put(struct catalog *c, const struct catalog_lease *lease, struct err
     query_u64(&q, lease->token);
     query_u64(&q, lease->taken_us);
     query_u64(&q, lease->left_ms);
+    query_text(&q, lease->boot_id);
     return query_run(&q, err);
 }
 

@@ -136,3 +136,34 @@ void catalog_log_free(struct catalog_log_line *lines, size_t count)
         own_free(lines[i].text);
     own_free(lines);
 }
+
+#define USAGE                                                                                      \
+    "SELECT count(*), coalesce(sum(length(text)), 0), coalesce(min(at_us), 0) FROM job_log"
+
+static void read_usage(struct query *q, void *row)
+{
+    struct catalog_log_usage *usage = row;
+    usage->lines = query_get_u64(q);
+    usage->bytes = query_get_u64(q);
+    usage->oldest_us = query_get_u64(q);
+}
+
+bool catalog_log_usage_job(struct catalog *c, const char *job, struct catalog_log_usage *ret,
+                           struct err *err)
+{
+    AUTO(query) struct query q = query_start(c, USAGE " WHERE job = ?");
+    query_text(&q, job);
+    return query_one(&q, read_usage, ret, err) || err_wrap(err, "measure a job's log");
+}
+
+bool catalog_log_usage_since(struct catalog *c, const char *database, uint64_t since_us,
+                             struct catalog_log_usage *ret, struct err *err)
+{
+    AUTO(query)
+    struct query q = query_start(c, USAGE " WHERE at_us > ? AND job IN (SELECT id FROM job WHERE"
+                                          " database = ? AND (ended_us = 0 OR ended_us > ?))");
+    query_u64(&q, since_us);
+    query_text(&q, database);
+    query_u64(&q, since_us);
+    return query_one(&q, read_usage, ret, err) || err_wrap(err, "measure the logs of a day");
+}

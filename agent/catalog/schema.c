@@ -132,7 +132,14 @@ static const char *const version_2[] = {
     NULL,
 };
 
-static const char *const *const migrations[] = {version_1, version_2};
+/* Who asked a job to stop; and which boot of a host a lease's process ids belong to. */
+static const char *const version_3[] = {
+    "ALTER TABLE job ADD COLUMN cancelled_by TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE lease ADD COLUMN boot_id TEXT NOT NULL DEFAULT ''",
+    NULL,
+};
+
+static const char *const *const migrations[] = {version_1, version_2, version_3};
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
 
 static void read_number(struct query *q, void *row) { *(uint64_t *)row = query_get_u64(q); }

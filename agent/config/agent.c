@@ -138,6 +138,25 @@ static const char *text_of(const struct entry *entries, unsigned section, const 
     return entries[index].text ? entries[index].text : keys_agent.keys[index].fallback;
 }
 
+/* The database's own, else the agent's for all databases. */
+static const char *quota_text(const struct reading *reading, const struct entry *entries,
+                              const char *key)
+{
+    int index = keys_find(&keys_agent, KEYS_SERVED, key);
+    return entries[index].text ? entries[index].text : text_of(reading->agent, KEYS_AGENT, key);
+}
+
+static void finish_quota(const struct reading *reading, const struct entry *entries,
+                         struct config_quota *ret)
+{
+    ret->runs_per_day = keys_number(quota_text(reading, entries, "runsperday"));
+    ret->snapshots_per_day = keys_number(quota_text(reading, entries, "snapshotsperday"));
+    ret->log_lines_per_run = keys_number(quota_text(reading, entries, "loglinesperrun"));
+    ret->log_lines_per_day = keys_number(quota_text(reading, entries, "loglinesperday"));
+    ret->log_bytes_per_run = keys_size(quota_text(reading, entries, "logbytesperrun"));
+    ret->log_bytes_per_day = keys_size(quota_text(reading, entries, "logbytesperday"));
+}
+
 static bool set_address(struct reading *reading, const char *key, struct config_address *address,
                         struct err *err)
 {
@@ -159,6 +178,7 @@ static bool finish_agent(struct reading *reading, struct err *err)
     config->loglevel = text_of(reading->agent, KEYS_AGENT, "loglevel");
     config->verify_full = str_equal_fold(text_of(reading->agent, KEYS_AGENT, "verify"), "full");
     config->workers = keys_number(text_of(reading->agent, KEYS_AGENT, "workers"));
+    config->calls_per_minute = keys_number(text_of(reading->agent, KEYS_AGENT, "callsperminute"));
     config->backuplease_s = keys_number(text_of(reading->agent, KEYS_AGENT, "backuplease"));
     return set_address(reading, "listen", &config->listen, err) &&
            set_address(reading, "status", &config->status, err);
@@ -218,9 +238,16 @@ static bool check_zone(const struct reading *reading, const struct config_served
                        struct err *err)
 {
     AUTO(zone) struct zone *zone = zone_load(database->zone, err);
-    return zone ||
-           err_wrap(err, "%s:%u: [database %s]", reading->config.file, database->line,
-                    database->name);
+    return zone || err_wrap(err, "%s:%u: [database %s]", reading->config.file, database->line,
+                            database->name);
+}
+
+/* The database's own, else what [agent] says for all. */
+static uint64_t hours_of(const struct reading *reading, const struct entry *entries,
+                         const char *key)
+{
+    const struct entry *own = &entries[keys_find(&keys_agent, KEYS_SERVED, key)];
+    return keys_number(own->text ? own->text : text_of(reading->agent, KEYS_AGENT, key));
 }
 
 static bool finish_database(struct reading *reading, size_t index, struct err *err)
@@ -232,6 +259,11 @@ static bool finish_database(struct reading *reading, size_t index, struct err *e
     database->zone = policy_text(reading, entries, "zone");
     finish_retention(reading, entries, &database->retention);
     database->dbid = (uint32_t)keys_number(text_of(entries, KEYS_SERVED, "dbid"));
+    finish_quota(reading, entries, &database->quota);
+    database->overduewarning_h = hours_of(reading, entries, "overduewarning");
+    database->overduefailed_h = hours_of(reading, entries, "overduefailed");
+    if (database->overduefailed_h < database->overduewarning_h)
+        database->overduefailed_h = database->overduewarning_h;
     if (!*database->volume)
         database->volume = database->name;
     if (!*database->storage)
@@ -295,6 +327,122 @@ void config_agent_free(struct config_agent *config)
     own_free(reading->served);
     keys_texts_done(&reading->texts);
     own_free(reading);
+}
+
+/* ---- another reading in place of the one in force ---- */
+
+void config_changes_done(struct config_changes *changes)
+{
+    str_done(&changes->changed);
+    str_done(&changes->kept);
+}
+
+/* What a running agent cannot change: by key, as text. */
+static bool keep_text(struct reading *next, const char **to, const char *now, const char *key,
+                      struct config_changes *ret, struct err *err)
+{
+    if (str_equal(*to, now))
+        return true;
+    str_printf(&ret->kept, "%s stays '%s' until the next start (now '%s' in the file)\n", key, now,
+               *to);
+    *to = keep(next, now, err);
+    return *to != NULL;
+}
+
+static bool keep_address(struct reading *next, struct config_address *to,
+                         const struct config_address *now, const char *key,
+                         struct config_changes *ret, struct err *err)
+{
+    if (to->port != now->port) {
+        str_printf(&ret->kept, "%s stays at port %u until the next start (now %u in the file)\n",
+                   key, now->port, to->port);
+        to->port = now->port;
+    }
+    return keep_text(next, &to->host, now->host, key, ret, err);
+}
+
+static void tell_number(struct config_changes *ret, const char *key, uint64_t now, uint64_t next)
+{
+    if (now != next)
+        str_printf(&ret->changed, "%s %llu, was %llu\n", key, (unsigned long long)next,
+                   (unsigned long long)now);
+}
+
+static bool is_same_storage(const struct config_storage *a, const struct config_storage *b)
+{
+    bool same = str_equal(a->driver, b->driver) && a->option_count == b->option_count;
+    for (size_t i = 0; same && i < a->option_count; i++)
+        same = str_equal(a->options[i].key, b->options[i].key) &&
+               str_equal(a->options[i].value, b->options[i].value);
+    return same;
+}
+
+static void compare_storages(const struct config_agent *next, const struct config_agent *now,
+                             struct config_changes *ret)
+{
+    for (size_t i = 0; i < next->storage_count; i++) {
+        const struct config_storage *storage = &next->storages[i];
+        const struct config_storage *before = NULL;
+        for (size_t k = 0; k < now->storage_count; k++)
+            if (str_equal(now->storages[k].name, storage->name))
+                before = &now->storages[k];
+        if (!before)
+            str_printf(&ret->changed, "[storage %s] is new\n", storage->name);
+        else if (!is_same_storage(storage, before))
+            str_printf(&ret->kept, "[storage %s] stays as it is until the next start\n",
+                       storage->name);
+    }
+}
+
+static void compare_databases(const struct config_agent *next, const struct config_agent *now,
+                              struct config_changes *ret)
+{
+    for (size_t i = 0; i < next->database_count; i++) {
+        const struct config_served *db = &next->databases[i];
+        const struct config_served *before = NULL;
+        for (size_t k = 0; k < now->database_count; k++)
+            if (str_equal(now->databases[k].name, db->name))
+                before = &now->databases[k];
+        if (!before)
+            str_printf(&ret->changed, "[database %s] is new\n", db->name);
+        else if (!str_equal(db->storage, before->storage) ||
+                 !str_equal(db->volume, before->volume) || !str_equal(db->zone, before->zone) ||
+                 db->dbid != before->dbid ||
+                 memcmp(&db->quota, &before->quota, sizeof db->quota) != 0)
+            str_printf(&ret->changed, "[database %s] has changed\n", db->name);
+    }
+    for (size_t k = 0; k < now->database_count; k++) {
+        bool there = false;
+        for (size_t i = 0; i < next->database_count; i++)
+            there |= str_equal(now->databases[k].name, next->databases[i].name);
+        if (!there)
+            str_printf(&ret->changed, "[database %s] is gone\n", now->databases[k].name);
+    }
+}
+
+bool config_agent_succeed(struct config_agent *next, const struct config_agent *now,
+                          struct config_changes *ret, struct err *err)
+{
+    struct reading *reading = (struct reading *)next;
+    if (!keep_address(reading, &next->listen, &now->listen, "listen", ret, err) ||
+        !keep_address(reading, &next->status, &now->status, "status", ret, err) ||
+        !keep_text(reading, &next->state, now->state, "state", ret, err) ||
+        !keep_text(reading, &next->pki, now->pki, "pki", ret, err) ||
+        !keep_text(reading, &next->run, now->run, "run", ret, err))
+        return false;
+    if (next->workers != now->workers)
+        str_printf(&ret->kept, "workers stays %llu until the next start\n",
+                   (unsigned long long)now->workers);
+    next->workers = now->workers;
+    if (!str_equal(next->loglevel, now->loglevel))
+        str_printf(&ret->changed, "loglevel %s, was %s\n", next->loglevel, now->loglevel);
+    tell_number(ret, "verify full", now->verify_full, next->verify_full);
+    tell_number(ret, "backuplease", now->backuplease_s, next->backuplease_s);
+    tell_number(ret, "callsperminute", now->calls_per_minute, next->calls_per_minute);
+    compare_storages(next, now, ret);
+    compare_databases(next, now, ret);
+    return (!ret->changed.failed && !ret->kept.failed) ||
+           err_set(err, ERR_NO_MEMORY, "compare configurations");
 }
 
 char *config_agent_keys(struct err *err) { return keys_describe(&keys_agent, err); }

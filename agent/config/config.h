@@ -1,6 +1,6 @@
 /* Configuration: text to immutable structs; every key is known, every error has its line. */
 #pragma once
-#include "agent/base/own.h"
+#include "agent/base/str.h"
 #include <stdint.h>
 
 /* Texts in these structs are never NULL ("" when not set) and live as long as their config. */
@@ -15,6 +15,7 @@ struct config_database {
     const char *name; /* the section; "" for config_shim_generic */
     struct config_address agent;
     const char *ca, *cert, *key; /* PEM files */
+    const char *ticketfile;      /* "" for the default place */
     const char *area;            /* backupdest, with the database's name below it when shared */
     const char *oraclehome, *sid, *osuser, *tnsadmin;
     const char *tag;         /* upper case, at most 30 bytes */
@@ -22,7 +23,9 @@ struct config_database {
     const char *templates;   /* folder of overriding templates */
     const char *zone;        /* overrides what the host says */
     const char *primarytns, *catalog;
+    const char *spool; /* folder */
     uint64_t parallel, logwait_s, maxlockwait_min, recoverywindow_days;
+    uint64_t agentwait_s, spoolmax_mib, rmansilent_min, rmandeadline_min;
     uint32_t dbid; /* 0: not pinned */
     bool logs_push, allowfull, strict, hasdataguard, dosnapshot, gimanaged;
     /* Where restores and restore tests put their instance. */
@@ -72,9 +75,16 @@ struct config_retention { /* 0: that rule keeps nothing */
     uint64_t keep[TIER_COUNT], keep_proven;
     uint64_t log_days;
 };
+/* What a database host may add to one database; 0: no bound. */
+struct config_quota {
+    uint64_t runs_per_day, snapshots_per_day;
+    uint64_t log_lines_per_run, log_lines_per_day, log_bytes_per_run, log_bytes_per_day;
+};
 struct config_served { /* a database as the agent sees it */
     const char *name, *storage, *volume, *zone;
     uint32_t dbid; /* 0: not pinned */
+    struct config_quota quota;
+    uint64_t overduewarning_h, overduefailed_h;
     unsigned line;
     struct config_retention retention; /* its own keys over those of [agent] */
 };
@@ -86,7 +96,7 @@ struct config_agent {
     const char *state, *pki, *run;
     bool verify_full;
     const char *loglevel; /* error, warning, info, debug */
-    uint64_t workers, backuplease_s;
+    uint64_t workers, backuplease_s, calls_per_minute;
     const struct config_storage *storages;
     const struct config_served *databases; /* each names a storage that exists */
     size_t storage_count, database_count;
@@ -96,6 +106,17 @@ struct config_agent *config_agent_parse(const char *text, size_t len, const char
                                         struct err *err) MUST;
 void config_agent_free(struct config_agent *config);
 OWN_DEFINE(config_agent, struct config_agent, config_agent_free);
+
+/* What differs between two readings of a file, one line each, for people. */
+struct config_changes {
+    struct str changed, kept;
+};
+void config_changes_done(struct config_changes *changes);
+OWN_DEFINE_INPLACE(config_changes, struct config_changes, config_changes_done);
+/* Readies `next` to take the place of `now` in a running agent: what cannot change while it runs
+ * gets now's value and is told in kept, by key; the rest in changed. */
+bool config_agent_succeed(struct config_agent *next, const struct config_agent *now,
+                          struct config_changes *ret, struct err *err) MUST;
 
 /* All keys with section, default, bounds and help, for check-config and the manual; owned. */
 char *config_shim_keys(struct err *err) MUST;

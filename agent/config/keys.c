@@ -5,6 +5,7 @@
 #include "agent/base/str.h"
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -21,6 +22,8 @@ static const struct keys_key shim_keys[] = {
     {"ca", G, G | D, KEYS_PATH, "", 0, 0, NULL, "CA certificate, when not in certdir"},
     {"cert", G, G | D, KEYS_PATH, "", 0, 0, NULL, "our certificate, when not in certdir"},
     {"key", G, G | D, KEYS_PATH, "", 0, 0, NULL, "its key, when not in certdir"},
+    {"ticketfile", G, G | D, KEYS_PATH, "", 0, 0, NULL,
+     "where the TLS session with the agent is kept; else /var/lib/evercopy/shim/NAME.ticket"},
     {"backupdest", G, G | D, KEYS_PATH, "", 0, 0, NULL, "where the area is mounted"},
     {"backupdestshared", G, G | D, KEYS_FLAG, "true", 0, 0, NULL,
      "the area is a folder with the database's name below backupdest"},
@@ -33,6 +36,15 @@ static const struct keys_key shim_keys[] = {
     {"logs", G, G | D, KEYS_CHOICE, "pull", 0, 0, "pull|push",
      "RMAN copies the logs into the area, or the database writes them there"},
     {"logwait", G, G | D, KEYS_NUMBER, "300", 1, 86400, NULL, "seconds to wait for a switched log"},
+    {"agentwait", G, G | D, KEYS_NUMBER, "900", 1, 86400, NULL,
+     "seconds a run that has begun waits for an agent that is away"},
+    {"spool", G, G | D, KEYS_PATH, "/var/lib/evercopy/spool", 0, 0, NULL,
+     "folder for what the agent was not told yet"},
+    {"spoolmax", G, G | D, KEYS_NUMBER, "64", 1, 65536, NULL, "MiB of log that may wait there"},
+    {"rmansilent", G, G | D, KEYS_NUMBER, "180", 0, 100000, NULL,
+     "minutes without a line from RMAN that are told as an alarm; 0: never"},
+    {"rmandeadline", G, G | D, KEYS_NUMBER, "0", 0, 100000, NULL,
+     "minutes without a line after which RMAN is stopped; 0: never"},
     {"templates", G, G | D, KEYS_PATH, "/etc/evercopy/templates", 0, 0, NULL,
      "folder of templates that override the built-in ones"},
     {"allowfull", G, G | D, KEYS_FLAG, "false", 0, 0, NULL,
@@ -119,6 +131,24 @@ static const struct keys_key agent_keys[] = {
      "threads that read and verify"},
     {"backuplease", KEYS_AGENT, KEYS_AGENT, KEYS_NUMBER, "3600", 60, 604800, NULL,
      "seconds a silent backup keeps its lease"},
+    {"callsperminute", KEYS_AGENT, KEYS_AGENT, KEYS_NUMBER, "6000", 0, 1000000, NULL,
+     "of one database host; 0: no bound"},
+    {"runsperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "300", 0, 1000000, NULL,
+     "a database host may begin, per database; 0: no bound"},
+    {"snapshotsperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "600", 0, 1000000, NULL,
+     "a database host may take, per database; 0: no bound"},
+    {"loglinesperrun", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "1000000", 0, 1000000,
+     NULL, "of the log a database host sends; 0: no bound but a million"},
+    {"loglinesperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "4000000", 0, 1000000000,
+     NULL, "all runs of a database together; 0: no bound"},
+    {"logbytesperrun", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_SIZE, "256M", 0, 0, NULL,
+     "of the log a database host sends; none: no bound"},
+    {"logbytesperday", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_SIZE, "1G", 0, 0, NULL,
+     "all runs of a database together; none: no bound"},
+    {"overduewarning", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "36", 1, 100000, NULL,
+     "hours without a good run that are a warning"},
+    {"overduefailed", KEYS_AGENT, KEYS_AGENT | KEYS_SERVED, KEYS_NUMBER, "48", 1, 100000, NULL,
+     "hours without a good run that are a failure"},
     {"driver", KEYS_STORAGE, KEYS_STORAGE, KEYS_NAME, "", 0, 64, NULL,
      "reflink, btrfs, vault...; its other keys are the driver's"},
     {"storage", KEYS_SERVED, KEYS_SERVED, KEYS_NAME, "", 0, 64, NULL, "name of a [storage NAME]"},
@@ -356,6 +386,15 @@ bool keys_check(const struct keys_key *key, const char *value, struct err *err)
 bool keys_flag(const char *value)
 {
     return (*value && strchr("tTyY1", *value)) || str_equal_fold(value, "on");
+}
+
+uint64_t keys_size(const char *value)
+{
+    static const char units[] = "kmg";
+    size_t digits = strspn(value, "0123456789");
+    uint64_t number = digits ? strtoull(value, NULL, 10) : 0; /* checked: at most nine digits */
+    const char *unit = value[digits] ? strchr(units, value[digits] | 0x20) : NULL;
+    return unit ? number << (10 * (unit - units + 1)) : number;
 }
 
 uint64_t keys_number(const char *value)

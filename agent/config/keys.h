@@ -42,7 +42,7 @@ struct keys_key {
     const char *help;
 };
 
-enum { KEYS_MAX = 80 }; /* in a table */
+enum { KEYS_MAX = 96 }; /* in a table */
 struct keys_table {
     const struct keys_key *keys;
     size_t count;
@@ -64,6 +64,7 @@ bool keys_check(const struct keys_key *key, const char *value, struct err *err) 
 /* Readings of checked values. */
 bool keys_flag(const char *value);
 uint64_t keys_number(const char *value);
+uint64_t keys_size(const char *value); /* bytes; none: 0 */
 /* host points into memory of the caller: at least strlen(value) + 1 bytes. */
 struct config_address keys_address(const char *value, uint64_t default_port, char *host);
 /* The table as text for people; owned. */

@@ -186,6 +186,7 @@ static bool set_agent(struct config_shim *config, struct resolved *resolved, str
 static void set_texts(struct resolved *resolved)
 {
     struct config_database *database = &resolved->database;
+    database->ticketfile = text_of(resolved, "ticketfile");
     database->oraclehome = text_of(resolved, "oraclehome");
     database->sid = text_of(resolved, "sid");
     if (!*database->sid)
@@ -197,6 +198,7 @@ static void set_texts(struct resolved *resolved)
     database->sectionsize = size_of(resolved, "sectionsize");
     database->templates = text_of(resolved, "templates");
     database->zone = text_of(resolved, "zone");
+    database->spool = text_of(resolved, "spool");
     database->primarytns = text_of(resolved, "primarytns");
     database->catalog = text_of(resolved, "catalog");
     database->sandbox_destination = text_of(resolved, "autorestoredestination");
@@ -213,6 +215,10 @@ static void set_numbers(struct resolved *resolved)
     struct config_database *database = &resolved->database;
     database->parallel = keys_number(text_of(resolved, "parallel"));
     database->logwait_s = keys_number(text_of(resolved, "logwait"));
+    database->agentwait_s = keys_number(text_of(resolved, "agentwait"));
+    database->spoolmax_mib = keys_number(text_of(resolved, "spoolmax"));
+    database->rmansilent_min = keys_number(text_of(resolved, "rmansilent"));
+    database->rmandeadline_min = keys_number(text_of(resolved, "rmandeadline"));
     database->maxlockwait_min = keys_number(text_of(resolved, "maxlockwait"));
     database->recoverywindow_days = keys_number(text_of(resolved, "recoverywindow"));
     database->dbid = (uint32_t)keys_number(text_of(resolved, "dbid"));

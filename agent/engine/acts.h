@@ -8,9 +8,14 @@
 extern const struct job_kind job_kind_snapshot;
 extern const struct job_kind job_kind_clone;
 extern const struct job_kind job_kind_clone_drop;
+extern const struct job_kind job_kind_clone_extend; /* args: clone_args with the new end */
 extern const struct job_kind job_kind_backup;
 
 enum { CLONE_NAME_MAX = 63 };
+
+/* The database of the job's document. A job of before the agent's start waits for a storage that is
+ * away without end: neither its work nor its undo can be done without. */
+const struct config_served *job_database(struct job *job, struct err *err) MUST;
 
 /* "<db>-<YYYYMMDD>T<HHMMSS>Z-<kind>" of now. */
 void snapshot_name(const char *database, const char *kind, char ret[DRIVER_NAME_MAX]);

@@ -16,6 +16,9 @@ enum {
     VERDICT_WIRE_UNKNOWN = 4
 };
 
+/* Journal rows beside the phases: the shim's word came after the run was given up. */
+#define LATE_STEP "late-word"
+
 const struct job_kind job_kind_backup = {.name = "backup", .external = true};
 
 static bool check_identity(struct catalog *catalog, const struct config_served *config,
@@ -162,8 +165,8 @@ static bool end_lost(struct catalog *catalog, const struct catalog_lease *lease,
                               "look at that host; the next run heals a half-done merge", err);
 }
 
-/* The holder's run has ended or never began (a crash came between two writes), or the shim on that
- * very host saw that its process is gone: then the lease is free. */
+/* The holder's run has ended or never began (a crash came between two writes), or a shim that sees
+ * the very same processes saw that the holder's is gone: then the lease is free. */
 static bool take_lease(struct catalog *catalog, const struct backup_begin *request,
                        struct catalog_lease *lease, struct catalog_lease *ret_holder,
                        struct err *err)
@@ -177,8 +180,9 @@ static bool take_lease(struct catalog *catalog, const struct backup_begin *reque
         return false;
     why = (struct err){0};
     bool known = catalog_job_get(catalog, ret_holder->job, &job, &why);
-    bool gone =
-        str_equal(request->dead_job, ret_holder->job) && str_equal(request->host, ret_holder->host);
+    bool gone = str_equal(request->dead_job, ret_holder->job) &&
+                str_equal(request->host, ret_holder->host) && request->boot_id &&
+                request->boot_id[0] && str_equal(request->boot_id, ret_holder->boot_id);
     if (known ? job.state == JOB_RUNNING &&
                     !(gone && end_lost(catalog, ret_holder, "is gone without a word", &why))
               : why.code != ERR_NOT_FOUND)
@@ -217,6 +221,7 @@ bool backup_begin(struct catalog *catalog, const struct world *world,
     IGNORE(!str_copy(lease.kind, sizeof lease.kind, "backup"));
     IGNORE(!str_copy(lease.job, sizeof lease.job, job.id));
     IGNORE(!str_copy(lease.host, sizeof lease.host, request->host));
+    IGNORE(request->boot_id && !str_copy(lease.boot_id, sizeof lease.boot_id, request->boot_id));
     struct err why = {0};
     if (!take_lease(catalog, request, &lease, &holder, &why)) {
         if (why.code == ERR_BUSY)
@@ -241,6 +246,60 @@ bool backup_hold(struct catalog *catalog, const struct world *world, const char 
     return catalog_job_get(catalog, job, ret_job, err) &&
            catalog_lease_check(catalog, job, token, &lease, err) &&
            catalog_lease_renew(catalog, job, token, world_config(world)->backuplease_s * 1000, err);
+}
+
+bool backup_knows(struct catalog *catalog, const char *job, uint64_t token,
+                  struct catalog_job *ret_job, struct err *err)
+{
+    struct catalog_lease last;
+    if (!catalog_job_get(catalog, job, ret_job, err) ||
+        !catalog_lease_last(catalog, ret_job->database, "backup", &last, err))
+        return false;
+    return (str_equal(last.job, job) && last.token == token) ||
+           err_set(err, ERR_FENCED, "run '%s' was followed by '%s'", job, last.job);
+}
+
+/* A line of the agent's own in a log that a shim writes would take a number of the shim's: it goes
+ * to the journal. */
+static bool note_in_journal(struct catalog *catalog, const struct catalog_job *job,
+                            const char *step, const char *text, struct err *err)
+{
+    return catalog_step_end(catalog, job->id, step, false, text, NULL, err);
+}
+
+bool backup_alarm(struct catalog *catalog, const struct catalog_job *job, const char *text,
+                  struct err *err)
+{
+    log_warning("backup run alarm db=%s job=%s: %s", job->database, job->id, text);
+    return note_in_journal(catalog, job, "alarm", text, err);
+}
+
+static bool heard_before(struct catalog *catalog, const char *job, bool *ret_heard, struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_journal_row *rows = catalog_journal_list(catalog, job, &count, err);
+    *ret_heard = false;
+    for (size_t i = 0; rows && i < count; i++)
+        *ret_heard |= str_equal(rows[i].step, LATE_STEP);
+    return rows != NULL;
+}
+
+bool backup_late_word(struct catalog *catalog, const struct catalog_job *job, const char *text,
+                      const uint32_t *suspects, size_t count, struct err *err)
+{
+    bool heard;
+    if (!heard_before(catalog, job->id, &heard, err) || heard)
+        return heard;
+    if (!catalog_group_begin(catalog, err))
+        return false;
+    if (backup_suspects_put(catalog, job->database, suspects, count, err) &&
+        note_in_journal(catalog, job, LATE_STEP, text, err)) {
+        log_warning("late word of a run db=%s job=%s: %s", job->database, job->id, text);
+        return catalog_group_end(catalog, err);
+    }
+    catalog_group_drop(catalog);
+    return false;
 }
 
 bool backup_phase(struct catalog *catalog, const char *job, const char *phase, int verdict,

@@ -5,6 +5,7 @@
 struct backup_begin {
     const char *database, *db_name, *host, *owner, *key, *channel_text;
     const char *dead_job; /* run whose process the shim, on the same host, saw to be gone; "" */
+    const char *boot_id;  /* which boot and process space pid belongs to; NULL or "" unknown */
     uint32_t dbid, resetlogs_id, pid, open_channels;
     uint64_t process_start;
 };
@@ -21,6 +22,17 @@ bool backup_begin(struct catalog *catalog, const struct world *world,
 /* Checks the token and renews the lease; ret_job is the run. FENCED when it was lost. */
 bool backup_hold(struct catalog *catalog, const struct world *world, const char *job,
                  uint64_t token, struct catalog_job *ret_job, struct err *err) MUST;
+/* The token was the last one given for that run's database: whoever has it may still tell what it
+ * had not told. Renews nothing, and the run may have ended. FENCED when another run has come. */
+bool backup_knows(struct catalog *catalog, const char *job, uint64_t token,
+                  struct catalog_job *ret_job, struct err *err) MUST;
+/* The verdict of a run that was ended for its silence, told by the next shim: a line in its log,
+ * once; its suspects are right again. The end itself does not change. */
+bool backup_late_word(struct catalog *catalog, const struct catalog_job *job, const char *text,
+                      const uint32_t *suspects, size_t count, struct err *err) MUST;
+/* A line in the run's log and the agent's own: something is odd. */
+bool backup_alarm(struct catalog *catalog, const struct catalog_job *job, const char *text,
+                  struct err *err) MUST;
 bool backup_phase(struct catalog *catalog, const char *job, const char *phase, int verdict,
                   const char *text, struct err *err) MUST;
 

@@ -76,9 +76,9 @@ json_t *clone_drop_args(const char *database, const char *name, struct err *err)
     return TAKE(args);
 }
 
-static const struct config_served *served(const struct job *job, struct err *err)
+static const struct config_served *served(struct job *job, struct err *err)
 {
-    return world_database(job->world, json_text(job->document, "database"), err);
+    return job_database(job, err);
 }
 
 /* Borrowed from the document; NULL with *ret_count 0 for a whole snapshot. */
@@ -236,6 +236,23 @@ const struct job_kind job_kind_clone = {
     .step_count = sizeof clone_steps / sizeof *clone_steps,
     .undo = undo,
     .commit = commit,
+};
+
+/* A clone that went meanwhile must not come back as a row. */
+static bool commit_extend(struct job *job, struct catalog *catalog, struct err *err)
+{
+    struct catalog_clone row;
+    return catalog_clone_get(catalog, json_text(job->document, "database"),
+                             json_text(job->document, "name"), &row, err) &&
+           commit(job, catalog, err);
+}
+
+static const struct job_step extend_steps[] = {{"label", label}};
+const struct job_kind job_kind_clone_extend = {
+    .name = "clone-extend",
+    .steps = extend_steps,
+    .step_count = 1,
+    .commit = commit_extend,
 };
 
 static const struct job_step drop_steps[] = {{"drop", drop}};

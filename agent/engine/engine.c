@@ -26,6 +26,31 @@ size_t engine_running(struct engine *engine)
     return count;
 }
 
+const struct catalog_job *engine_recovering(struct engine *engine, const char *database)
+{
+    assert(lane_is_current(engine->lane));
+    for (const struct run *run = engine->runs; run; run = run->next)
+        if (run->boot && strcmp(run->job.row.database, database) == 0)
+            return &run->job.row;
+    return NULL;
+}
+
+bool engine_cancel(struct engine *engine, const char *id, const char *who, struct err *err)
+{
+    assert(lane_is_current(engine->lane));
+    if (!catalog_job_cancel(engine->catalog, id, who, err))
+        return false;
+    for (struct run *run = engine->runs; run; run = run->next) {
+        struct catalog_job *row = &run->job.row;
+        bool child = strcmp(row->parent, id) == 0;
+        if (child && !catalog_job_cancel(engine->catalog, row->id, who, err))
+            return false;
+        if ((child || strcmp(row->id, id) == 0) && !row->cancelled_by[0])
+            IGNORE(str_copy(row->cancelled_by, sizeof row->cancelled_by, who)); /* same size */
+    }
+    return true;
+}
+
 const struct job_kind *engine_find_kind(const struct engine *engine, const char *name)
 {
     for (size_t i = 0; i < engine->kind_count; i++)

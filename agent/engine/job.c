@@ -15,6 +15,7 @@ enum {
     TRIES_MAX = 5,
     RETRY_FIRST_MS = 200, /* then doubled: 6.2 s in all */
     AGAIN_DEFAULT_MS = 1000,
+    REST_PIECE_MS = 1000,
     VERDICT_OK = 1, /* the wire's numbers */
     VERDICT_FAILED = 3,
 };
@@ -127,6 +128,9 @@ static bool write_undone(struct run *run, struct err *err)
 {
     struct catalog *c = run->engine->catalog;
     const struct catalog_job *row = &run->job.row;
+    /* Nothing was done, and it may go better the next time: the same request may try anew. */
+    if (row->key[0] && err_is_transient(run->why.code) && !catalog_job_drop_key(c, row->id, err))
+        return false;
     return (!run->undoing || catalog_step_end(c, row->id, JOB_UNDO_STEP, true, "", NULL, err)) &&
            catalog_job_finish(c, row->id, run->undone_state, VERDICT_FAILED, row->cause, row->next,
                               err) &&
@@ -153,6 +157,7 @@ static void act(struct work *work)
     if (run->skipped)
         return;
     run->job.again_ms = 0;
+    run->job.patient = false;
     if (run->undoing)
         run->verdict = run->kind->undo(&run->job, &work->err) ? STEP_DONE : STEP_FAILED;
     else
@@ -170,30 +175,47 @@ static void submit_act(struct run *run)
     lane_submit(run->engine->acts, &run->work);
 }
 
+static void rest_on(struct run *run);
+
+/* Rests are slept in pieces, so that a job that is to stop hears of it. */
 static void wake(struct work *work)
 {
     struct run *run = run_of(work);
-    if (run->undoing)
+    bool stops = run->job.row.cancelled_by[0] && !run->undoing;
+    if (clock_mono_ms() < run->rest_until_ms && !stops)
+        rest_on(run);
+    else if (run->undoing)
         submit_act(run);
     else
         run_begin_step(run);
 }
 
-static void rest(struct run *run, uint64_t ms)
+static void rest_on(struct run *run)
 {
     if (run->engine->stopping)
         return;
+    uint64_t piece_end = clock_mono_ms() + REST_PIECE_MS;
     run->work = (struct work){.run = wake};
-    run->alarm.due_ms = clock_mono_ms() + ms;
+    run->alarm.due_ms = run->rest_until_ms < piece_end ? run->rest_until_ms : piece_end;
     alarm_set(run->engine->alarms, &run->alarm);
+}
+
+static void rest(struct run *run, uint64_t ms)
+{
+    run->rest_until_ms = clock_mono_ms() + ms;
+    rest_on(run);
 }
 
 /* True when the error is worth another try and one was arranged. */
 static bool try_again(struct run *run, const struct err *why)
 {
     struct err err = {0};
-    if (!err_is_transient(why->code) || run->tries >= TRIES_MAX)
+    if (!err_is_transient(why->code) || (run->tries >= TRIES_MAX && !run->job.patient))
         return false;
+    if (run->job.patient && run->tries) { /* said once */
+        rest(run, run->job.again_ms ? run->job.again_ms : AGAIN_DEFAULT_MS);
+        return true;
+    }
     uint64_t ms = run->job.again_ms ? run->job.again_ms : (uint64_t)RETRY_FIRST_MS << run->tries;
     run->tries++;
     if (!run_tell(run, &err, "step '%s': %s; trying again (%d of %d)", run_step_name(run),
@@ -257,11 +279,24 @@ static void fail(struct run *run, const struct err *why)
         strand(run, &err);
 }
 
+/* Asked to stop: between two steps, and instead of another try. */
+static bool is_cancelled(struct run *run)
+{
+    struct err err = {0};
+    if (!run->job.row.cancelled_by[0] || run->undoing || run->kind->winds_down)
+        return false;
+    err_set(&err, ERR_CANCELLED, "cancelled by %s", run->job.row.cancelled_by);
+    fail(run, &err);
+    return true;
+}
+
 static void step_failed(struct run *run, const struct err *why)
 {
     struct err err = {0};
     if (!restore_document(run, &err))
         strand(run, &err);
+    else if (err_is_transient(why->code) && is_cancelled(run))
+        return;
     else if (!try_again(run, why))
         fail(run, why);
 }
@@ -295,13 +330,14 @@ void run_begin_step(struct run *run)
         step_done(run);
         return;
     }
+    if (is_cancelled(run))
+        return;
     struct catalog_job *row = &run->job.row;
     if (!run->begun) {
         run->begun = catalog_step_begin(run->engine->catalog, row->id, run_step_name(run), &err);
         IGNORE(str_copy(row->step, sizeof row->step, run_step_name(run))); /* a name of ours */
     }
-    if (run->begun && (!run->kind->look ||
-                       run->kind->look(&run->job, run->engine->catalog, &err)))
+    if (run->begun && (!run->kind->look || run->kind->look(&run->job, run->engine->catalog, &err)))
         submit_act(run);
     else
         step_failed(run, &err);

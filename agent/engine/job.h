@@ -19,6 +19,7 @@ struct job {
     struct catalog_job row; /* the last step may set verdict, cause, next for the end (else: ok) */
     json_t *document;  /* args at first; each step may add; journaled with each outcome, and put
                           back as it was before a step that failed */
+    bool patient;      /* false before each act; with a transient error: tries without end */
     uint64_t again_ms; /* 0 before each act; with a transient error: when to try again */
     void *world;       /* what the job's kind needs: storages, configuration (read-only) */
     bool resumed;      /* begun before the agent's last start */
@@ -51,6 +52,9 @@ struct job_kind {
      * act cannot see for itself; it may write into the document. An error fails the step. May be
      * NULL. */
     bool (*look)(struct job *job, struct catalog *catalog, struct err *err);
+    /* When it is cancelled, look sees row.cancelled_by and the steps end by themselves: what was
+     * done cannot be undone, and must be settled. */
+    bool winds_down;
 };
 
 struct engine;
@@ -88,3 +92,10 @@ bool engine_job_start(struct engine *engine, const char *kind, const struct cata
                                    const struct err *err),
                       void *arg, struct err *err) MUST;
 size_t engine_running(struct engine *engine);
+/* A running job stops at its next step and is undone; one that comes to its end before is done. The
+ * catalog has it when this returns. Of an external kind only the row says so: whoever drives it
+ * asks. Jobs whose parent it is are cancelled too. NOT_FOUND when it does not run. */
+bool engine_cancel(struct engine *engine, const char *id, const char *who, struct err *err) MUST;
+/* A job of before the agent's start that is not settled yet and belongs to this database; NULL when
+ * there is none. */
+const struct catalog_job *engine_recovering(struct engine *engine, const char *database);

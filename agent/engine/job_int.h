@@ -39,6 +39,7 @@ struct run {
     bool skipped; /* the engine stopped before it could act */
     enum step_verdict verdict;
     int tries;
+    uint64_t rest_until_ms;      /* by clock_mono_ms */
     enum job_state undone_state; /* what it is once undone, and why */
     struct err why;
     struct waiter *waiters;

@@ -59,8 +59,8 @@ static bool load(struct keep *keep, struct catalog *catalog, const struct world 
                  const struct config_served *db, struct err *err)
 {
     keep->outlook = outlook_load(catalog, world, db, NULL, err);
-    keep->holds = keep->outlook ? catalog_hold_list(catalog, db->name, &keep->hold_count, err)
-                                : NULL;
+    keep->holds =
+        keep->outlook ? catalog_hold_list(catalog, db->name, &keep->hold_count, err) : NULL;
     keep->locks = keep->holds ? catalog_lock_list(catalog, db->name, &keep->lock_count, err) : NULL;
     keep->clones =
         keep->locks ? catalog_clone_list(catalog, db->name, &keep->clone_count, err) : NULL;
@@ -120,8 +120,7 @@ json_t *keep_apply_args(const struct keep *keep, const char *database, struct er
     json_t *list;
     AUTO(json) json_t *args = args_of(database, retention_id(keep->decision), &list, err);
     for (size_t i = 0; args && i < keep->outlook->snapshot_count; i++)
-        if (!retention_keeps(keep->decision, i) &&
-            !add_going(list, &keep->outlook->rows[i], err))
+        if (!retention_keeps(keep->decision, i) && !add_going(list, &keep->outlook->rows[i], err))
             return NULL;
     return TAKE(args);
 }
@@ -210,6 +209,11 @@ static bool look(struct job *job, struct catalog *catalog, struct err *err)
         return false;
     if (!str_equal(job->row.step, "delete") || json_text(job->document, "stopped")[0])
         return true;
+    if (job->row.cancelled_by[0]) {
+        IGNORE(!str_format(why.text, sizeof why.text, "cancelled by %.160s",
+                           job->row.cancelled_by)); /* fits */
+        return stop(job, why.text, err);
+    }
     for (size_t i = 0; i < sizeof others / sizeof *others && !wait; i++)
         if (!runs_any(catalog, db->name, others[i], &other, &wait, err))
             return false;
@@ -251,8 +255,7 @@ static bool storage_allows(struct job *job, const struct config_served *db,
         *err = why;
         return false;
     }
-    return marks_allow_delete(note, &now, err) ||
-           err_wrap(err, "snapshot '%s'", info->name);
+    return marks_allow_delete(note, &now, err) || err_wrap(err, "snapshot '%s'", info->name);
 }
 
 static enum step_verdict again(struct job *job, uint64_t ms)
@@ -376,4 +379,5 @@ const struct job_kind job_kind_retention = {
     .step_count = sizeof steps / sizeof *steps,
     .look = look,
     .commit = commit,
+    .winds_down = true,
 };

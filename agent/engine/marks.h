@@ -2,9 +2,9 @@
  *
  * The note is one JSON object: what label() wrote (database, kind, run, dbid, mid_merge), beside it
  *   "holds": [{"id", "owner", "reason", "made_us", "until_us"}]       until_us 0: until released
- *   "lock":  {"left_ms", "boot_id", "boot_ms", "by_storage"}          as of that boot's running time
- * A lock counts the time the box was up; one that is read again after a catalog was thrown away is
- * as long as when it was made, or longer: never shorter. */
+ *   "lock":  {"left_ms", "boot_id", "boot_ms", "by_storage"}          as of that boot's running
+ * time A lock counts the time the box was up; one that is read again after a catalog was thrown
+ * away is as long as when it was made, or longer: never shorter. */
 #pragma once
 #include "agent/engine/guard.h"
 #include "agent/engine/job.h"

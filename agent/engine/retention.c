@@ -170,14 +170,13 @@ static int64_t bucket_of(const struct worth *w, enum config_tier tier)
     }
 }
 
-
 static void bucket_text(const struct worth *w, enum config_tier tier, char ret[48])
 {
     const struct zone_civil *c = &w->at;
     switch (tier) {
     case TIER_HOURLY:
-        IGNORE(!str_format(ret, 48, "hour %04d-%02d-%02d %02dh", c->year, c->month, c->day,
-                           c->hour));
+        IGNORE(
+            !str_format(ret, 48, "hour %04d-%02d-%02d %02dh", c->year, c->month, c->day, c->hour));
         break;
     case TIER_DAILY:
         IGNORE(!str_format(ret, 48, "day %04d-%02d-%02d", c->year, c->month, c->day));
@@ -223,8 +222,8 @@ static bool keep_buckets(struct retention *r, enum config_tier tier, uint64_t n,
 {
     char bucket[48];
     for (size_t end = r->in.count, from; end && n; end = from) {
-        for (from = end - 1; from && bucket_of(&r->worth[from - 1], tier) ==
-                                         bucket_of(&r->worth[end - 1], tier);)
+        for (from = end - 1;
+             from && bucket_of(&r->worth[from - 1], tier) == bucket_of(&r->worth[end - 1], tier);)
             from--;
         size_t i = first_of(r, from, end, fits);
         size_t unknown = i == SIZE_MAX ? first_unknown(r, from, end) : SIZE_MAX;
@@ -270,15 +269,13 @@ static bool keep_month_ends(struct retention *r, struct err *err)
 {
     struct worth now;
     zone_civil(r->in.zone, r->in.now_us, &now.at);
-    int64_t oldest =
-        bucket_of(&now, TIER_MONTHLY) - (int64_t)r->in.policy->expiration_months;
+    int64_t oldest = bucket_of(&now, TIER_MONTHLY) - (int64_t)r->in.policy->expiration_months;
     for (size_t i = 0; r->in.policy->expiration_months && i < r->in.count; i++)
         if (is_proven(&r->worth[i]) && bucket_of(&r->worth[i], TIER_MONTHLY) >= oldest &&
             is_month_end(r, i) &&
             !add_reason(r, i, RETENTION_MONTH_END, err,
                         "the last proven of month %04d-%02d, kept %" PRIu64 " months",
-                        r->worth[i].at.year, r->worth[i].at.month,
-                        r->in.policy->expiration_months))
+                        r->worth[i].at.year, r->worth[i].at.month, r->in.policy->expiration_months))
             return false;
     return true;
 }
@@ -375,10 +372,9 @@ static bool keep_held(struct retention *r, size_t i, struct err *err)
             return false;
     if (!s->lock_left_ms)
         return true;
-    return add_reason(r, i, RETENTION_LOCK, err,
-                      "locked by %s for another %" PRIu64 " h of running time",
-                      s->lock_by_storage ? "the storage" : "the agent",
-                      (s->lock_left_ms + 3599999) / 3600000);
+    return add_reason(
+        r, i, RETENTION_LOCK, err, "locked by %s for another %" PRIu64 " h of running time",
+        s->lock_by_storage ? "the storage" : "the agent", (s->lock_left_ms + 3599999) / 3600000);
 }
 
 static bool keep_marked(struct retention *r, struct err *err)
@@ -443,8 +439,7 @@ static struct scn window_start(const struct retention *r)
 static bool demand_window(struct retention *r, struct err *err)
 {
     r->window_from = SCN_NONE;
-    if (!r->in.policy->window_days ||
-        r->in.policy->window_days > r->in.now_us / DAY_US)
+    if (!r->in.policy->window_days || r->in.policy->window_days > r->in.now_us / DAY_US)
         return true;
     r->window_from = window_start(r);
     AUTO(mem) struct scn *ends = own_alloc(sizeof *ends * (2 * r->in.count + 1), err);
@@ -465,8 +460,8 @@ static bool demand_window(struct retention *r, struct err *err)
         struct demand *d = add_demand(r, ends[i], SIZE_MAX, err);
         if (!d)
             return false;
-        IGNORE(!str_format(d->what, sizeof d->what, "the recovery window at SCN %" PRIu64,
-                           ends[i].n));
+        IGNORE(
+            !str_format(d->what, sizeof d->what, "the recovery window at SCN %" PRIu64, ends[i].n));
     }
     return true;
 }
@@ -572,10 +567,9 @@ static bool explain_need(struct retention *r, size_t i, const struct demand *d,
     if (!trial_make(r, &with, err))
         return false;
     size_t base = plan_choose_base(with.plan, d->target, REACH_PROTECTED);
-    const struct manifest_entry *log =
-        base == SIZE_MAX || with.of[base] == i
-            ? NULL
-            : sole_log(r, i, &with.plan->bases[base], d->target);
+    const struct manifest_entry *log = base == SIZE_MAX || with.of[base] == i
+                                           ? NULL
+                                           : sole_log(r, i, &with.plan->bases[base], d->target);
     *ret_rule = RETENTION_SHEET;
     if (base != SIZE_MAX && with.of[base] == i) {
         *ret_rule = RETENTION_BASE;
@@ -688,11 +682,9 @@ static uint64_t mix_number(uint64_t hash, uint64_t number)
 
 static uint64_t mix_policy(uint64_t hash, const struct config_retention *p)
 {
-    const uint64_t numbers[] = {p->window_days,          p->expiration_days,
-                                p->expiration_months,    p->keep_proven,
-                                p->keep[TIER_HOURLY],    p->keep[TIER_DAILY],
-                                p->keep[TIER_WEEKLY],    p->keep[TIER_MONTHLY],
-                                p->keep[TIER_YEARLY]};
+    const uint64_t numbers[] = {p->window_days,       p->expiration_days,    p->expiration_months,
+                                p->keep_proven,       p->keep[TIER_HOURLY],  p->keep[TIER_DAILY],
+                                p->keep[TIER_WEEKLY], p->keep[TIER_MONTHLY], p->keep[TIER_YEARLY]};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         hash = mix_number(hash, numbers[i]);
     return hash;
@@ -736,9 +728,8 @@ struct retention *retention_make(const struct retention_input *input, struct err
     r->in = *input;
     r->worth = own_alloc(sizeof *r->worth * (input->count + 1), err);
     r->alive = own_alloc(sizeof *r->alive * (input->count + 1), err);
-    r->plan = r->worth && r->alive
-                  ? plan_new(input->sources, input->count, input->can_compose, err)
-                  : NULL;
+    r->plan = r->worth && r->alive ? plan_new(input->sources, input->count, input->can_compose, err)
+                                   : NULL;
     return r->plan && decide(r, err) ? TAKE(r) : NULL;
 }
 

@@ -28,12 +28,26 @@ json_t *snapshot_args(const char *database, const char *name, const char *kind, 
     return TAKE(args);
 }
 
-static const struct config_served *served(const struct job *job, struct err *err)
+enum { AWAY_AGAIN_MS = 5000 };
+
+const struct config_served *job_database(struct job *job, struct err *err)
 {
-    return world_database(job->world, json_text(job->document, "database"), err);
+    const struct config_served *db =
+        world_database(job->world, json_text(job->document, "database"), err);
+    if (!db || !job->resumed || !world_is_away(job->world, db))
+        return db;
+    job->patient = true;
+    job->again_ms = AWAY_AGAIN_MS;
+    err_set(err, ERR_UNAVAILABLE, "storage '%s' is away, the job waits for it", db->storage);
+    return NULL;
 }
 
-static bool find_created(const struct job *job, const struct config_served *db,
+static const struct config_served *served(struct job *job, struct err *err)
+{
+    return job_database(job, err);
+}
+
+static bool find_created(struct job *job, const struct config_served *db,
                          struct catalog_snapshot *row, struct err *err)
 {
     size_t count;

@@ -6,7 +6,8 @@
 #include "drivers/driver.h"
 
 struct world;
-/* Opens every storage and sweeps what interrupted calls left there. config is borrowed. */
+/* Opens every storage and sweeps what interrupted calls left there. One that cannot be reached now
+ * does not bar the others: its databases say so. A wrong configuration does. config is borrowed. */
 struct world *world_open(const struct config_agent *config, struct err *err) MUST;
 void world_close(struct world *world);
 OWN_DEFINE(world, struct world, world_close);
@@ -17,6 +18,9 @@ const struct config_served *world_database(const struct world *world, const char
                                            struct err *err) MUST;
 /* The storage that serves a database; never NULL for a configured one. */
 struct driver_ref *world_driver(const struct world *world, const struct config_served *db);
+bool world_is_away(const struct world *world, const struct config_served *db);
+/* Tries to open the storages that are away, on the readers' lane, one round at a time. */
+void world_retry(struct world *world);
 bool world_can_compose(const struct world *world, const struct config_served *db);
 /* Where reading of areas for answers happens, beside the jobs' own lane. */
 /* Ends the readers; surveys under way are cancelled. Before the engine, where they come home, is

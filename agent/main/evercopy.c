@@ -23,9 +23,13 @@ static const char usage[] =
     "  evercopy clone create DB [NAME] --snapshot S | --to TIME | --scn N [--lease 12h] [--purpose "
     "T]\n"
     "  evercopy clone drop DB NAME\n"
+    "  evercopy clone extend DB NAME --for 12h    its lease ends then, from now\n"
     "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--keep]\n"
     "  evercopy jobs [DB] [--limit N]\n"
     "  evercopy log JOB [--follow]\n"
+    "  evercopy renew                             a new certificate for this host; backup does it "
+    "too\n"
+    "  evercopy cancel JOB                        it stops at its next step, in order\n"
     "  evercopy identify FILE...                  what a file is; no agent needed\n"
     "  evercopy validate --file FILE              every block or record; no agent needed\n"
     "\n"
@@ -51,7 +55,9 @@ static int run_window(const struct call *c) { return verb_window(&c->options, wo
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
 static int run_log(const struct call *c) { return verb_log(&c->options, word(c, 1)); }
+static int run_cancel(const struct call *c) { return verb_cancel(&c->options, word(c, 1)); }
 static int run_clones(const struct call *c) { return verb_clones(&c->options, word(c, 1)); }
+static int run_renew(const struct call *c) { return verb_renew(&c->options, word(c, 1)); }
 static int run_restore(const struct call *c) { return verb_restore(&c->options, word(c, 1)); }
 
 static int run_identify(const struct call *c)
@@ -72,7 +78,10 @@ static int run_clone(const struct call *c)
         return verb_clone_create(&c->options, word(c, 2), word(c, 3));
     if (what && word(c, 2) && word(c, 3) && str_equal(what, "drop"))
         return verb_clone_drop(&c->options, word(c, 2), word(c, 3));
-    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop DB NAME");
+    if (what && word(c, 2) && word(c, 3) && str_equal(what, "extend"))
+        return verb_clone_extend(&c->options, word(c, 2), word(c, 3));
+    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop|extend DB "
+                     "NAME");
 }
 
 static const struct {
@@ -93,7 +102,8 @@ static int run_snapshot(const struct call *c)
          i++)
         if (str_equal(what, snapshot_verbs[i].name))
             return snapshot_verbs[i].run(&c->options, word(c, 2), word(c, 3));
-    return bad_usage("usage: evercopy snapshot create DB | delete|hold|release|lock|verify DB NAME");
+    return bad_usage(
+        "usage: evercopy snapshot create DB | delete|hold|release|lock|verify DB NAME");
 }
 
 static int run_retention(const struct call *c) { return verb_retention(&c->options, word(c, 1)); }
@@ -117,11 +127,13 @@ static const struct {
     {"jobs", run_jobs, 1, 2},
     {"snapshots", run_snapshots, 2, 2},
     {"log", run_log, 2, 2},
+    {"cancel", run_cancel, 2, 2},
     {"clones", run_clones, 1, 2},
     {"clone", run_clone, 1, 4},
     {"snapshot", run_snapshot, 1, 4},
     {"retention", run_retention, 2, 2},
     {"restore", run_restore, 2, 2},
+    {"renew", run_renew, 1, 2},
     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };
@@ -157,18 +169,30 @@ int main(int argc, char **argv)
     struct shim_options *o = &call.options;
     bool help = false;
     const struct args_option options[] = {
-        {.name = "--config", .text = &o->config}, {.name = "--agent", .text = &o->agent},
-        {.name = "--oratab", .text = &o->oratab}, {.name = "--to", .text = &o->to},
-        {.name = "--scn", .text = &o->scn},       {.name = "--snapshot", .text = &o->snapshot},
-        {.name = "--dest", .text = &o->dest},     {.name = "--sid", .text = &o->sid},
-        {.name = "--name", .text = &o->name},     {.name = "--purpose", .text = &o->purpose},
-        {.name = "--lease", .text = &o->lease},   {.name = "--file", .text = &o->file},
-        {.name = "--limit", .text = &o->limit},   {.name = "--json", .flag = &o->json},
-        {.name = "--quiet", .flag = &o->quiet},   {.name = "--apply", .flag = &o->apply},
-        {.name = "--strict", .flag = &o->strict}, {.name = "--follow", .flag = &o->follow},
-        {.name = "--keep", .flag = &o->keep},     {.name = "--allow-full", .flag = &o->allow_full},
-        {.name = "--reason", .text = &o->reason}, {.name = "--until", .text = &o->until},
-        {.name = "--for", .text = &o->lasting},   {.name = "--hold", .text = &o->hold},
+        {.name = "--config", .text = &o->config},
+        {.name = "--agent", .text = &o->agent},
+        {.name = "--oratab", .text = &o->oratab},
+        {.name = "--to", .text = &o->to},
+        {.name = "--scn", .text = &o->scn},
+        {.name = "--snapshot", .text = &o->snapshot},
+        {.name = "--dest", .text = &o->dest},
+        {.name = "--sid", .text = &o->sid},
+        {.name = "--name", .text = &o->name},
+        {.name = "--purpose", .text = &o->purpose},
+        {.name = "--lease", .text = &o->lease},
+        {.name = "--file", .text = &o->file},
+        {.name = "--for", .text = &o->lease},
+        {.name = "--limit", .text = &o->limit},
+        {.name = "--json", .flag = &o->json},
+        {.name = "--quiet", .flag = &o->quiet},
+        {.name = "--apply", .flag = &o->apply},
+        {.name = "--strict", .flag = &o->strict},
+        {.name = "--follow", .flag = &o->follow},
+        {.name = "--keep", .flag = &o->keep},
+        {.name = "--allow-full", .flag = &o->allow_full},
+        {.name = "--reason", .text = &o->reason},
+        {.name = "--until", .text = &o->until},
+        {.name = "--hold", .text = &o->hold},
         {.name = "--clock-is-right", .flag = &o->clock_is_right},
         {.name = "--help", .flag = &help},
     };

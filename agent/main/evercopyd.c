@@ -1,9 +1,9 @@
 /* evercopyd: reads arguments, builds the object graph, runs. */
-#include "agent/auth/ca.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "agent/main/args.h"
+#include "agent/main/authority.h"
 #include "agent/main/serve.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,23 +22,42 @@ static const char usage[] =
     "person;\n"
     "                                             roles: dbhost, restore, operator, monitor, "
     "admin\n"
+    "  evercopyd renew-server [--name HOST]... [--days N]\n"
+    "                                             a new key and certificate for the agent itself\n"
+    "  evercopyd deny NAME|SERIAL|FINGERPRINT --reason TEXT\n"
+    "                                             these certificates count no more, from the next "
+    "call\n"
+    "  evercopyd deny --list | --empty            who is denied; an empty list where none is\n"
+    "  evercopyd allow NAME|SERIAL|FINGERPRINT    off the list again\n"
+    "  evercopyd audit verify [--file FILE]       is the audit as it was written? exit code 1: no\n"
+    "  evercopyd audit show [--db DB] [--since YYYY-MM-DD[THH:MM]]\n"
     "  evercopyd serve [--port-file FILE]         run (in the foreground)\n"
     "  evercopyd check-config                     read the configuration, say what is wrong\n"
     "  evercopyd keys                             list every configuration key\n"
     "\n"
     "  --config FILE   configuration, default /etc/evercopy/evercopyd.conf\n"
-    "  --pki DIR       keys and certificates, default from the configuration\n";
+    "  --pki DIR       keys and certificates, default from the configuration; without one, the\n"
+    "                  audit of these commands lies there too\n"
+    "  --json\n";
 
 struct options {
-    const char *config, *pki, *role, *out, *days, *port_file;
+    const char *config, *pki, *role, *out, *days, *port_file, *reason, *file, *since;
     const char *names[LIST_MAX], *dbs[LIST_MAX];
     size_t name_count, db_count;
-    bool help;
+    bool help, json, list, empty;
+    bool bare; /* no configuration was read */
 };
 
 static const char *pki_dir(const struct options *o, const struct config_agent *config)
 {
     return o->pki ? o->pki : config->pki;
+}
+
+static struct authority authority_of(const struct options *o, const struct config_agent *config)
+{
+    return (struct authority){.pki = pki_dir(o, config),
+                              .state = o->bare && o->pki ? o->pki : config->state,
+                              .json = o->json};
 }
 
 static bool days_of(const struct options *o, int *ret, struct err *err)
@@ -61,7 +80,8 @@ static bool run_init(const struct options *o, const struct args *args,
         return err_set(err, ERR_IO, "cannot tell this host's name; hint: use --name");
     server.server_names = o->name_count ? o->names : fallback;
     server.server_name_count = o->name_count ? o->name_count : 4;
-    if (!days_of(o, &server.days, err) || !ca_init(pki_dir(o, config), &server, err))
+    struct authority a = authority_of(o, config);
+    if (!days_of(o, &server.days, err) || !authority_init(&a, &server, err))
         return false;
     printf("certificate authority and agent certificate are in %s\n", pki_dir(o, config));
     return true;
@@ -79,11 +99,60 @@ static bool run_enroll(const struct options *o, const struct args *args,
         .database_count = o->db_count,
     };
     const char *out = o->out ? o->out : ".";
-    if (!days_of(o, &request.days, err) || !ca_enroll(pki_dir(o, config), &request, out, err))
+    struct authority a = authority_of(o, config);
+    if (!days_of(o, &request.days, err) || !authority_enroll(&a, &request, out, err))
         return false;
     printf("bundle for '%s' (role %s) is in %s: %s.crt %s.key ca.crt\n", request.name, o->role, out,
            request.name, request.name);
     return true;
+}
+
+static bool run_renew_server(const struct options *o, const struct args *args,
+                             const struct config_agent *config, struct err *err)
+{
+    struct authority a = authority_of(o, config);
+    struct ca_request server = {.name = "evercopyd",
+                                .role = "",
+                                .server_names = o->names,
+                                .server_name_count = o->name_count};
+    (void)args;
+    return days_of(o, &server.days, err) && authority_renew_server(&a, &server, err);
+}
+
+static bool run_deny(const struct options *o, const struct args *args,
+                     const struct config_agent *config, struct err *err)
+{
+    struct authority a = authority_of(o, config);
+    if (o->list && args->word_count == 1)
+        return authority_list(&a, err);
+    if (o->empty && args->word_count == 1)
+        return authority_begin_list(&a, err);
+    if (args->word_count != 2 || !o->reason || !o->reason[0])
+        return err_set(err, ERR_INVALID,
+                       "usage: evercopyd deny NAME|SERIAL|FINGERPRINT --reason TEXT, or --list");
+    return authority_deny(&a, args->words[1], o->reason, err);
+}
+
+static bool run_allow(const struct options *o, const struct args *args,
+                      const struct config_agent *config, struct err *err)
+{
+    struct authority a = authority_of(o, config);
+    if (args->word_count != 2)
+        return err_set(err, ERR_INVALID, "usage: evercopyd allow NAME|SERIAL|FINGERPRINT");
+    return authority_allow(&a, args->words[1], err);
+}
+
+static bool run_audit(const struct options *o, const struct args *args,
+                      const struct config_agent *config, struct err *err)
+{
+    struct authority a = authority_of(o, config);
+    bool sound = true;
+    if (args->word_count == 2 && str_equal(args->words[1], "show"))
+        return authority_show(&a, o->db_count ? o->dbs[0] : NULL, o->since, err);
+    if (args->word_count != 2 || !str_equal(args->words[1], "verify"))
+        return err_set(err, ERR_INVALID, "usage: evercopyd audit verify [--file FILE] | show");
+    return authority_verify(&a, o->file, &sound, err) &&
+           (sound || err_set(err, ERR_CORRUPT, "the audit is not as it was written"));
 }
 
 static bool run_serve(const struct options *o, const struct args *args,
@@ -117,6 +186,10 @@ static const struct {
 } verbs[] = {
     {"init", run_init, false},
     {"enroll", run_enroll, false},
+    {"renew-server", run_renew_server, false},
+    {"deny", run_deny, false},
+    {"allow", run_allow, false},
+    {"audit", run_audit, false},
     {"serve", run_serve, true},
     {"check-config", run_check, true},
 };
@@ -127,9 +200,9 @@ static bool print_keys(struct err *err)
     return text && fputs(text, stdout) >= 0;
 }
 
-static bool run(const struct options *o, const struct args *args, struct err *err)
+static bool run(struct options *o, const struct args *args, struct err *err)
 {
-    const char *names[8];
+    const char *names[sizeof verbs / sizeof *verbs];
     size_t count = sizeof verbs / sizeof *verbs;
     if (str_equal(args->words[0], "keys"))
         return print_keys(err);
@@ -140,8 +213,8 @@ static bool run(const struct options *o, const struct args *args, struct err *er
         const char *path = o->config ? o->config : "/etc/evercopy/evercopyd.conf";
         AUTO(config_agent) struct config_agent *config = NULL;
         /* init and enroll come before there is a configuration: its defaults do then. */
-        bool bare = !verbs[i].needs_config && !o->config && access(path, F_OK) != 0;
-        config = bare ? config_agent_parse("", 0, path, err) : config_agent_load(path, err);
+        o->bare = !verbs[i].needs_config && !o->config && access(path, F_OK) != 0;
+        config = o->bare ? config_agent_parse("", 0, path, err) : config_agent_load(path, err);
         if (!config)
             return false;
         return verbs[i].run(o, args, config, err);
@@ -163,6 +236,12 @@ int main(int argc, char **argv)
         {.name = "--port-file", .text = &o.port_file},
         {.name = "--name", .list = o.names, .list_count = &o.name_count, .list_max = LIST_MAX},
         {.name = "--db", .list = o.dbs, .list_count = &o.db_count, .list_max = LIST_MAX},
+        {.name = "--reason", .text = &o.reason},
+        {.name = "--file", .text = &o.file},
+        {.name = "--since", .text = &o.since},
+        {.name = "--list", .flag = &o.list},
+        {.name = "--empty", .flag = &o.empty},
+        {.name = "--json", .flag = &o.json},
         {.name = "--help", .flag = &o.help},
     };
     struct args args;

@@ -22,17 +22,17 @@ struct serve {
     struct world *world;
     struct engine *engine;
     struct lane *handshakes;
+    struct gate *gate;
     struct service *service;
     struct rpc_server *server;
     struct signal_watch *term, *interrupt;
-    struct work boot, boot_home;
-    struct err err;
+    struct work boot;
     bool stopping;
 };
 
-static const struct job_kind *const kinds[] = {&job_kind_backup, &job_kind_snapshot,
-                                               &job_kind_clone, &job_kind_clone_drop,
-                                               &job_kind_mark, &job_kind_retention};
+static const struct job_kind *const kinds[] = {
+    &job_kind_backup,       &job_kind_snapshot, &job_kind_clone,    &job_kind_clone_drop,
+    &job_kind_clone_extend, &job_kind_mark,     &job_kind_retention};
 
 static void drained(void *arg)
 {
@@ -62,6 +62,14 @@ static bool write_port(const struct serve *s, struct err *err)
     return sys_write_file(s->port_file, text, strlen(text), 0644, err);
 }
 
+/* Somebody was denied, or let in again. */
+static void deny_list_changed(void *arg)
+{
+    struct serve *s = arg;
+    if (s->server)
+        rpc_server_recheck(s->server);
+}
+
 static bool listen_for_calls(struct serve *s, struct err *err)
 {
     char ca[PATH_BYTES];
@@ -79,6 +87,7 @@ static bool listen_for_calls(struct serve *s, struct err *err)
         .cert_file = cert,
         .key_file = key,
         .authorize = service_authorize,
+        .admit_peer = service_admit,
         .arg = s->service,
         .handshakes = s->handshakes,
     };
@@ -86,31 +95,19 @@ static bool listen_for_calls(struct serve *s, struct err *err)
     s->server = rpc_server_new(s->loop, &options, err);
     if (!s->server || !write_port(s, err))
         return false;
+    gate_on_change(s->gate, deny_list_changed, s);
     log_info("ready port=%u databases=%zu", rpc_server_port(s->server), s->config->database_count);
     return true;
 }
 
-/* Home on the loop: what was left is finished or swept, now calls may come. */
-static void on_booted(struct work *work)
-{
-    struct serve *s = (struct serve *)((char *)work - offsetof(struct serve, boot_home));
-    if (s->stopping)
-        return;
-    if (s->err.code != ERR_NONE || !listen_for_calls(s, &s->err))
-        loop_stop(s->loop);
-}
-
 static void boot_done(void *arg, size_t finished, size_t swept, const struct err *err)
 {
-    struct serve *s = arg;
+    const struct serve *s = arg;
     if (err && err->code != ERR_NONE) /* one job that cannot be swept must not bar every restore */
         log_error("a job of before could be neither finished nor swept: %s", err->text);
     if (finished || swept || world_swept(s->world))
         log_warning("recovered after an interruption finished=%zu swept=%zu storage_swept=%u",
                     finished, swept, world_swept(s->world));
-    struct post *home = loop_post(s->loop);
-    s->boot_home = (struct work){.done = on_booted, .home = home};
-    home->submit(home, &s->boot_home);
 }
 
 static void run_boot(struct work *work)
@@ -146,7 +143,9 @@ static bool set_up(struct serve *s, struct err *err)
         return false;
     s->loop = loop_new(err);
     s->handshakes = s->loop ? lane_new("handshake", HANDSHAKE_WORKERS, err) : NULL;
-    s->service = s->handshakes ? service_new(s->loop, s->engine, s->world, err) : NULL;
+    struct gate_options gate = {.pki = s->config->pki, .state = s->config->state};
+    s->gate = s->handshakes ? gate_new(s->loop, &gate, err) : NULL;
+    s->service = s->gate ? service_new(s->loop, s->engine, s->world, s->gate, err) : NULL;
     if (!s->service)
         return false;
     s->term = signal_watch_new(s->loop, SIGTERM, on_signal, s, err);
@@ -158,15 +157,18 @@ static bool set_up(struct serve *s, struct err *err)
 static void tear_down(struct serve *s)
 {
     if (s->server)
-        rpc_server_free(s->server);
+        rpc_server_free(TAKE(s->server));
     if (s->service)
         service_stop(s->service);
+    if (s->gate)
+        gate_stop(s->gate);
     if (s->world)
         world_stop(s->world);
     engine_free(s->engine);
     lane_free(s->handshakes);
     world_close(s->world);
     service_free(s->service);
+    gate_free(s->gate);
     signal_watch_free(s->term);
     signal_watch_free(s->interrupt);
     loop_free(s->loop);
@@ -179,13 +181,13 @@ bool serve_run(const struct config_agent *config, const char *port_file, struct 
     bool ok = set_up(&s, err);
     if (ok) {
         s.boot = (struct work){.run = run_boot};
+        /* First on the lane, so that a call already finds listed what is recovered; reads are
+         * answered beside it, a database's changes when its own jobs are settled. */
         lane_submit(engine_lane(s.engine), &s.boot);
-        loop_run(s.loop);
-        if (s.err.code != ERR_NONE) {
-            *err = s.err;
-            ok = false;
-        }
+        ok = listen_for_calls(&s, err);
     }
+    if (ok)
+        loop_run(s.loop);
     tear_down(&s);
     if (ok)
         log_info("stopped");

@@ -1,8 +1,20 @@
-/* What the files of this room share about mbedTLS. */
-#include "agent/net/crypto_int.h"
+/* What the files of this room share about mbedTLS, and the hash it lends. */
+#include "agent/net/crypto.h"
 
 #include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include "agent/net/crypto_int.h"
+#include <assert.h>
 #include <mbedtls/error.h>
+#include <mbedtls/sha256.h>
+
+void crypto_sha256_hex(const void *bytes, size_t len, char ret[CRYPTO_SHA256_HEX])
+{
+    uint8_t hash[CRYPTO_SHA256_BYTES];
+    int rc = mbedtls_sha256_ret(bytes, len, hash, 0);
+    assert(rc == 0); /* in software it cannot fail */
+    str_hex(hash, sizeof hash, ret);
+}
 
 int crypto_random(void *unused, unsigned char *bytes, size_t len)
 {

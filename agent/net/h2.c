@@ -1,8 +1,10 @@
 /* One HTTP/2 connection over TLS, server or client, over nghttp2. */
 #include "agent/net/h2.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/loop.h"
 #include "agent/base/str.h"
+#include "agent/net/guard.h"
 #include <assert.h>
 #include <nghttp2/nghttp2.h>
 #include <string.h>
@@ -14,8 +16,10 @@ enum {
     READS_PER_TURN = 32,   /* then the next connection has its turn */
     STREAM_WINDOW = 1 << 20,
     CONNECTION_WINDOW = 4 << 20,
-    RESET_BURST = 1000, /* streams reset by the peer before it is sent away */
-    RESET_PER_SECOND = 33,
+    CLOGGED = 256,     /* frames waiting for a full socket: no more is read */
+    STALL_MS = 120000, /* in which STALL_BYTES of what waits must have gone */
+    STALL_BYTES = 64 << 10,
+    FAREWELL_MAX = 256,
     HEADERS_PER_MESSAGE = 32,
     HEADER_OVERHEAD = 32, /* RFC 9113 section 6.5.2 counts so */
 };
@@ -46,14 +50,29 @@ struct h2 {
     TAILQ_HEAD(h2_streams, h2_stream) streams;
     uint8_t *record; /* on demand: frames on their way into TLS */
     size_t record_head, record_len;
-    uint64_t received;
+    uint64_t received, begun;
     bool going, eof, room_due;
+    struct guard guard; /* a server's */
+    const char *calm;   /* why the peer must go */
+    struct h2_budget *budget;
+    size_t queued;               /* of all streams */
+    uint64_t taken;              /* bytes of bodies that left their queues */
+    uint64_t stall_ms, stall_at; /* since when something waits, and taken at that time */
+    char farewell[FAREWELL_MAX];
 };
+
+static void count_queued(struct h2 *h2, size_t more, size_t less)
+{
+    h2->queued = h2->queued + more - less;
+    if (h2->budget)
+        h2->budget->queued = h2->budget->queued + more - less;
+}
 
 static void stream_free(struct h2_stream *stream)
 {
     if (!stream)
         return;
+    count_queued(stream->h2, 0, stream->out.len);
     for (size_t i = 0; i < stream->trailer_count; i++) {
         own_free((char *)stream->trailers[i].name);
         own_free((char *)stream->trailers[i].value);
@@ -71,6 +90,7 @@ static struct h2_stream *stream_new(struct h2 *h2, int32_t id, struct err *err)
         return NULL;
     stream->h2 = h2;
     stream->id = id;
+    h2->begun++;
     TAILQ_INSERT_TAIL(&h2->streams, stream, link);
     return stream;
 }
@@ -146,6 +166,10 @@ static ssize_t on_body(nghttp2_session *session, int32_t id, uint8_t *to, size_t
     if (!stream->out.len && !stream->finished)
         return NGHTTP2_ERR_DEFERRED;
     size_t n = queue_take(&stream->out, to, size);
+    count_queued(stream->h2, 0, n);
+    stream->h2->taken += n;
+    if (n)
+        guard_sent(&stream->h2->guard);
     if (stream->was_full && stream->out.len < H2_QUEUE_HIGH) {
         stream->was_full = false;
         stream->room_due = true;
@@ -173,10 +197,12 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_stream *stream = stream_new(h2, frame->hd.stream_id, &err);
     if (!stream)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    if (!h2->handler->begin(h2->arg, stream)) {
+    if (h2->calm || !h2->handler->begin(h2->arg, stream)) {
         TAILQ_REMOVE(&h2->streams, stream, link);
         stream_free(stream);
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        /* REFUSED tells a client that it may ask again: nothing was begun. */
+        return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                         NGHTTP2_REFUSED_STREAM);
     }
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, stream);
     return 0;
@@ -198,11 +224,36 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
+static void hear_farewell(struct h2 *h2, const nghttp2_goaway *goaway)
+{
+    h2->going = true;
+    size_t len = goaway->opaque_data_len;
+    if (len >= sizeof h2->farewell)
+        len = 0; /* more than a sentence */
+    for (size_t i = 0; i < len; i++)
+        if (goaway->opaque_data[i] < ' ' || goaway->opaque_data[i] > '~')
+            len = 0;
+    if (len)
+        memcpy(h2->farewell, goaway->opaque_data, len);
+    h2->farewell[len] = '\0';
+}
+
+/* Also those resets that a peer provokes by breaking rules on a stream of its own. */
+static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+    (void)session;
+    struct h2 *h2 = arg;
+    if (frame->hd.type == NGHTTP2_RST_STREAM && h2->side == TLS_SERVER &&
+        frame->rst_stream.error_code != NGHTTP2_NO_ERROR && !h2->calm)
+        h2->calm = guard_reset(&h2->guard, clock_mono_ms());
+    return 0;
+}
+
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct h2 *h2 = arg;
     if (frame->hd.type == NGHTTP2_GOAWAY)
-        h2->going = true;
+        hear_farewell(h2, &frame->goaway);
     struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
     if (!stream)
         return 0;
@@ -245,8 +296,8 @@ static int make_session(struct h2 *h2, nghttp2_session_callbacks *callbacks, ngh
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
     nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST, RESET_PER_SECOND);
     return h2->side == TLS_SERVER
                ? nghttp2_session_server_new2(&h2->session, callbacks, h2, option)
                : nghttp2_session_client_new2(&h2->session, callbacks, h2, option);
@@ -289,6 +340,7 @@ struct h2 *h2_new(enum tls_side side, struct tls *tls, const struct h2_handler *
     h2->side = side;
     h2->handler = handler;
     h2->arg = arg;
+    guard_init(&h2->guard, clock_mono_ms());
     int rc = open_session(h2);
     if (rc != 0) {
         err_set(err, ERR_NO_MEMORY, "open HTTP/2 session: %s", nghttp2_strerror(rc));
@@ -314,8 +366,13 @@ void h2_free(struct h2 *h2)
 static bool feed(struct h2 *h2, const uint8_t *bytes, size_t len, struct err *err)
 {
     h2->received += len;
+    if (h2->side == TLS_SERVER && !h2->calm)
+        h2->calm = guard_bytes(&h2->guard, bytes, len, clock_mono_ms());
     ssize_t rc = nghttp2_session_mem_recv(h2->session, bytes, len);
-    return rc >= 0 || err_set(err, ERR_UNAVAILABLE, "HTTP/2: %s", nghttp2_strerror((int)rc));
+    if (rc == NGHTTP2_ERR_FLOODED || rc == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
+        h2->calm = nghttp2_strerror((int)rc);
+    return rc >= 0 || h2->calm ||
+           err_set(err, ERR_UNAVAILABLE, "HTTP/2: %s", nghttp2_strerror((int)rc));
 }
 
 /* True with *ret_again when bytes may be left inside TLS, where poll cannot see them. */
@@ -333,6 +390,8 @@ static bool read_all(struct h2 *h2, bool *ret_again, struct err *err)
             return true;
         if (!feed(h2, bytes, len, err))
             return false;
+        if (h2->calm)
+            return true;
     }
     *ret_again = true;
     return true;
@@ -400,16 +459,34 @@ static void tell_room(struct h2 *h2)
     }
 }
 
+static bool is_clogged(const struct h2 *h2)
+{
+    return h2->record_len && nghttp2_session_get_outbound_queue_size(h2->session) > CLOGGED;
+}
+
+static int send_away(struct h2 *h2, struct err *err)
+{
+    h2_farewell(h2, H2_ENHANCE_YOUR_CALM, h2->calm);
+    err_set(err, ERR_LIMIT, "sent away: %s", h2->calm);
+    return -1;
+}
+
 int h2_work(struct h2 *h2, struct err *err)
 {
     bool again = false;
     bool blocked = false;
+    if (is_clogged(h2) && !write_all(h2, &blocked, err))
+        return -1;
+    if (blocked && is_clogged(h2))
+        return LOOP_WRITE; /* who does not read our answers is not listened to */
     if (!h2->eof && !read_all(h2, &again, err))
         return -1;
     if (h2->eof)
         return 0;
-    if (!write_all(h2, &blocked, err))
+    if (!h2->calm && !write_all(h2, &blocked, err))
         return -1;
+    if (h2->calm)
+        return send_away(h2, err);
     if (h2->room_due) {
         tell_room(h2);
         again = true; /* what they queued goes out in the next turn */
@@ -422,6 +499,46 @@ int h2_work(struct h2 *h2, struct err *err)
 
 struct tls *h2_tls(struct h2 *h2) { return h2->tls; }
 uint64_t h2_received(const struct h2 *h2) { return h2->received; }
+uint64_t h2_begun(const struct h2 *h2) { return h2->begun; }
+const char *h2_farewell_text(const struct h2 *h2) { return h2->farewell; }
+void h2_set_budget(struct h2 *h2, struct h2_budget *budget) { h2->budget = budget; }
+void h2_rest(struct h2 *h2) { tls_rest(h2->tls); }
+
+void h2_farewell(struct h2 *h2, uint32_t code, const char *why)
+{
+    struct err ignored = {0};
+    bool blocked = false;
+    size_t len = strlen(why);
+    int32_t last = nghttp2_session_get_last_proc_stream_id(h2->session);
+    h2->going = true;
+    IGNORE(nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE, last, code, (const uint8_t *)why,
+                                 len < FAREWELL_MAX ? len : FAREWELL_MAX - 1));
+    IGNORE(!write_all(h2, &blocked, &ignored)); /* the connection ends either way */
+}
+
+/* Little by little is no progress: a peer that takes a byte now and then holds a whole answer. */
+static bool takes_too_little(struct h2 *h2, uint64_t now_ms)
+{
+    bool waits = h2->queued || h2->record_len;
+    if (!waits)
+        h2->stall_ms = 0;
+    else if (!h2->stall_ms || h2->taken - h2->stall_at >= STALL_BYTES) {
+        h2->stall_ms = now_ms;
+        h2->stall_at = h2->taken;
+    }
+    return waits && now_ms - h2->stall_ms > STALL_MS;
+}
+
+bool h2_is_stuck(struct h2 *h2, struct err *err)
+{
+    uint64_t now_ms = clock_mono_ms();
+    const char *why = h2->side == TLS_SERVER ? guard_late(&h2->guard, now_ms) : NULL;
+    if (!why && takes_too_little(h2, now_ms))
+        why = "answers were asked for and not taken";
+    if (why)
+        err_set(err, ERR_TIMEOUT, "%s", why);
+    return why != NULL;
+}
 
 void h2_ping(struct h2 *h2)
 {
@@ -475,8 +592,12 @@ static void wake_body(struct h2_stream *stream)
 
 bool h2_send(struct h2_stream *stream, const void *bytes, size_t len)
 {
-    if (!queue_append(&stream->out, bytes, len))
+    struct h2 *h2 = stream->h2;
+    bool too_much = h2->queued + len > H2_QUEUE_MAX ||
+                    (h2->budget && h2->budget->queued + len > h2->budget->max);
+    if (too_much || !queue_append(&stream->out, bytes, len))
         return false;
+    count_queued(h2, len, 0);
     if (stream->out.len >= H2_QUEUE_HIGH)
         stream->was_full = true;
     wake_body(stream);

@@ -19,6 +19,7 @@ struct handshake {
     struct watch *watch;
     uint64_t deadline_ms;
     bool running;
+    bool spoke; /* bytes have come: more than an idle connection */
     enum tls_step step;
     char address[SOCK_ADDRESS_MAX];
     TAILQ_ENTRY(handshake) link;
@@ -114,7 +115,7 @@ static void handshake_ready(void *arg, int events)
         handshake_failed(shake, &err);
         return;
     }
-    shake->running = true;
+    shake->running = shake->spoke = true;
     shake->listener->running++;
     shake->work.run = run_step;
     lane_submit(shake->listener->options.lane, &shake->work);
@@ -145,12 +146,22 @@ static bool handshake_begin(struct listener *listener, int *fd, const char *addr
     return true;
 }
 
-/* A flood of idle connections pushes out its own oldest ones; a real client needs milliseconds. */
+static struct handshake *oldest_waiting(struct listener *listener, bool spoke)
+{
+    struct handshake *shake;
+    TAILQ_FOREACH(shake, &listener->handshakes, link)
+    if (!shake->running && shake->spoke == spoke)
+        return shake;
+    return NULL;
+}
+
+/* A flood of silent connections pushes out its own oldest ones; who is in the middle of a handshake
+ * goes only when all others are, too: on a busy host that may take a client seconds. */
 static void drop_oldest(struct listener *listener)
 {
-    struct handshake *shake = TAILQ_FIRST(&listener->handshakes);
-    while (shake && shake->running)
-        shake = TAILQ_NEXT(shake, link);
+    struct handshake *shake = oldest_waiting(listener, false);
+    if (!shake)
+        shake = oldest_waiting(listener, true);
     if (shake)
         handshake_expired(shake, "gave way to newer ones");
 }

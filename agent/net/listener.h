@@ -10,7 +10,7 @@ struct listener_options {
     uint16_t port;           /* 0: any free one */
     struct tls_context *tls; /* a server's */
     struct lane *lane;       /* each step of a handshake costs milliseconds there */
-    size_t handshakes_max;   /* beyond it the oldest one still waiting is dropped */
+    size_t handshakes_max;   /* beyond it the oldest silent one is dropped, else the oldest */
     uint64_t handshake_ms;
     /* False: closed at once, before any handshake. */
     bool (*admit)(void *arg);

@@ -10,21 +10,26 @@
 #include <assert.h>
 #include <errno.h>
 #include <mbedtls/net_sockets.h>
+#include <mbedtls/sha256.h>
 #include <mbedtls/ssl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CERT_FILE_MAX = 1 << 20 };
+enum {
+    CERT_FILE_MAX = 1 << 20,
+    HEAD_BYTES = 64,        /* of a record buffer: counter, header, and a nonce */
+    RECEIVES_PER_READ = 64, /* alerts and empty records must not keep the loop */
+};
 
-/* Session tickets would live here beside conf; resumed sessions skip chain verification, so expiry
- * must then be checked again from the kept peer certificate. */
 struct tls_context {
     size_t refs;
     enum tls_side side;
     mbedtls_ssl_config conf;
     mbedtls_x509_crt ca, cert;
     mbedtls_pk_context key;
+    struct tls_tickets tickets; /* a server's */
 };
 
 struct tls {
@@ -32,7 +37,8 @@ struct tls {
     mbedtls_ssl_context ssl;
     int fd;
     int socket_errno; /* of the last failed send or recv */
-    bool established, gentle;
+    int receives;     /* within one tls_read */
+    bool established, gentle, verified, resting;
     struct tls_peer peer;
 };
 
@@ -56,6 +62,7 @@ void tls_context_free(struct tls_context *context)
 {
     if (!context || --context->refs)
         return;
+    mbedtls_ssl_ticket_free(&context->tickets.keys);
     mbedtls_ssl_config_free(&context->conf);
     mbedtls_x509_crt_free(&context->ca);
     mbedtls_x509_crt_free(&context->cert);
@@ -109,11 +116,13 @@ static int configure(struct tls_context *context)
     mbedtls_ssl_conf_curves(conf, curves);
     mbedtls_ssl_conf_cert_profile(conf, &mbedtls_x509_crt_profile_next);
     mbedtls_ssl_conf_renegotiation(conf, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
-    mbedtls_ssl_conf_session_tickets(conf, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+    mbedtls_ssl_conf_session_tickets(conf, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
     mbedtls_ssl_conf_rng(conf, crypto_random, NULL);
     mbedtls_ssl_conf_authmode(conf, MBEDTLS_SSL_VERIFY_REQUIRED);
     mbedtls_ssl_conf_ca_chain(conf, &context->ca, NULL);
     rc = mbedtls_ssl_conf_own_cert(conf, &context->cert, &context->key);
+    if (rc == 0 && context->side == TLS_SERVER)
+        rc = tls_tickets_setup(&context->tickets, conf, &context->ca);
     return rc ? rc : mbedtls_ssl_conf_alpn_protocols(conf, alpn_protocols);
 }
 
@@ -129,6 +138,7 @@ struct tls_context *tls_context_new(enum tls_side side, const struct tls_files *
     mbedtls_x509_crt_init(&context->ca);
     mbedtls_x509_crt_init(&context->cert);
     mbedtls_pk_init(&context->key);
+    mbedtls_ssl_ticket_init(&context->tickets.keys);
     if (!load_files(context, files, err))
         return NULL;
     int rc = configure(context);
@@ -137,6 +147,24 @@ struct tls_context *tls_context_new(enum tls_side side, const struct tls_files *
         return NULL;
     }
     return TAKE(context);
+}
+
+bool tls_context_digest(const struct tls_context *context, const char *text, uint8_t ret[32],
+                        struct err *err)
+{
+    mbedtls_sha256_context sha;
+    mbedtls_sha256_init(&sha);
+    int rc = mbedtls_sha256_starts_ret(&sha, 0);
+    if (rc == 0)
+        rc = mbedtls_sha256_update_ret(&sha, (const uint8_t *)text, strlen(text) + 1);
+    if (rc == 0)
+        rc = mbedtls_sha256_update_ret(&sha, context->cert.raw.p, context->cert.raw.len);
+    for (const mbedtls_x509_crt *ca = &context->ca; rc == 0 && ca; ca = ca->next)
+        rc = mbedtls_sha256_update_ret(&sha, ca->raw.p, ca->raw.len);
+    if (rc == 0)
+        rc = mbedtls_sha256_finish_ret(&sha, ret);
+    mbedtls_sha256_free(&sha);
+    return rc == 0 || crypto_failed(err, ERR_INTERNAL, rc, "digest of a certificate");
 }
 
 static int bio_send(void *arg, const unsigned char *bytes, size_t len)
@@ -154,6 +182,8 @@ static int bio_send(void *arg, const unsigned char *bytes, size_t len)
 static int bio_recv(void *arg, unsigned char *bytes, size_t size)
 {
     struct tls *tls = arg;
+    if (tls->receives++ >= RECEIVES_PER_READ && tls->established)
+        return MBEDTLS_ERR_SSL_WANT_READ;
     ssize_t n = recv(tls->fd, bytes, size, 0);
     if (n >= 0)
         return (int)n;
@@ -161,6 +191,17 @@ static int bio_recv(void *arg, unsigned char *bytes, size_t size)
         return MBEDTLS_ERR_SSL_WANT_READ;
     tls->socket_errno = errno;
     return MBEDTLS_ERR_NET_RECV_FAILED;
+}
+
+/* Asked in a whole handshake only; the verdict stays mbedTLS's. */
+static int on_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+{
+    (void)crt;
+    (void)depth;
+    (void)flags;
+    struct tls *tls = arg;
+    tls->verified = true;
+    return 0;
 }
 
 struct tls *tls_new(struct tls_context *context, int fd, struct err *err)
@@ -177,6 +218,7 @@ struct tls *tls_new(struct tls_context *context, int fd, struct err *err)
         crypto_failed(err, ERR_NO_MEMORY, rc, "set up TLS connection");
         return NULL;
     }
+    mbedtls_ssl_set_verify(&tls->ssl, on_verify, tls);
     mbedtls_ssl_set_bio(&tls->ssl, tls, bio_send, bio_recv, NULL);
     tls->fd = fd;
     return TAKE(tls);
@@ -199,6 +241,9 @@ void tls_free(struct tls *tls)
 }
 
 int tls_fd(const struct tls *tls) { return tls->fd; }
+bool tls_is_resumed(const struct tls *tls) { return tls->established && !tls->verified; }
+mbedtls_ssl_context *tls_ssl(struct tls *tls) { return &tls->ssl; }
+const mbedtls_x509_crt *tls_authorities(const struct tls *tls) { return &tls->context->ca; }
 
 const struct tls_peer *tls_peer(const struct tls *tls)
 {
@@ -253,6 +298,8 @@ static enum tls_step finish_handshake(struct tls *tls, struct err *err)
         err_set(err, ERR_UNAVAILABLE, "it does not speak HTTP/2 (no ALPN 'h2')");
     else if (!crt)
         err_set(err, ERR_UNAUTHENTICATED, "it shows no certificate");
+    else if (!tls->verified && !tls_peer_is_current(crt, &tls->context->ca))
+        err_set(err, ERR_UNAUTHENTICATED, "the resumed certificate is not valid now");
     else
         ok = tls_peer_read(&tls->peer, crt, err);
     tls->established = ok;
@@ -277,6 +324,27 @@ bool tls_check_name(struct tls *tls, const char *name, struct err *err)
     return err_set(err, ERR_UNAUTHENTICATED, "its certificate is not issued for '%s'", name);
 }
 
+/* Whole pages inside a record buffer, which holds more than one record's worth of bytes. */
+static void give_back(unsigned char *buffer)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)buffer + HEAD_BYTES + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)buffer + MBEDTLS_SSL_MAX_CONTENT_LEN) & ~(page - 1);
+    if (to > from)
+        IGNORE(madvise((void *)from, to - from, MADV_DONTNEED)); /* then it stays: no harm */
+}
+
+void tls_rest(struct tls *tls)
+{
+    mbedtls_ssl_context *ssl = &tls->ssl;
+    if (tls->resting || !tls->established || ssl->in_left || ssl->in_offt || ssl->out_left)
+        return;
+    /* Between two records mbedTLS keeps only counters there, in the first bytes. */
+    give_back(ssl->in_buf);
+    give_back(ssl->out_buf);
+    tls->resting = true;
+}
+
 static enum tls_step fail_io(struct tls *tls, int rc, struct err *err)
 {
     if (rc == 0 || rc == MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY || rc == MBEDTLS_ERR_SSL_CONN_EOF)
@@ -292,6 +360,7 @@ static enum tls_step fail_io(struct tls *tls, int rc, struct err *err)
 static enum tls_step judge_io(struct tls *tls, int rc, size_t *ret_len, struct err *err)
 {
     if (rc > 0) {
+        tls->resting = false;
         *ret_len = (size_t)rc;
         return TLS_DONE;
     }
@@ -304,6 +373,7 @@ static enum tls_step judge_io(struct tls *tls, int rc, size_t *ret_len, struct e
 
 enum tls_step tls_read(struct tls *tls, void *to, size_t size, size_t *ret_len, struct err *err)
 {
+    tls->receives = 0;
     return judge_io(tls, mbedtls_ssl_read(&tls->ssl, to, size), ret_len, err);
 }
 

@@ -5,11 +5,13 @@
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "agent/net/crypto_int.h"
+#include "agent/net/tls_int.h"
 #include <arpa/inet.h>
 #include <mbedtls/asn1write.h>
 #include <mbedtls/oid.h>
 #include <mbedtls/platform_util.h>
 #include <mbedtls/x509_crt.h>
+#include <mbedtls/x509_csr.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -256,6 +258,23 @@ static bool write_pem(struct writer *w, struct x509_pair *ret_pair, struct err *
     return true;
 }
 
+/* Everything but the writing out; the subject's key is in the writer. */
+static bool sign(struct writer *w, const struct x509_request *request,
+                 const struct x509_pair *issuer, struct err *err)
+{
+    mbedtls_x509write_crt_set_version(&w->crt, MBEDTLS_X509_CRT_VERSION_3);
+    mbedtls_x509write_crt_set_md_alg(&w->crt, MBEDTLS_MD_SHA256);
+    mbedtls_x509write_crt_set_issuer_key(&w->crt, issuer ? &w->issuer_key : &w->subject_key);
+    int rc = set_serial(w);
+    if (rc == 0)
+        rc = set_validity(w, request, !issuer);
+    if (rc == 0)
+        rc = set_names(w, request, !issuer);
+    if (rc == 0)
+        rc = set_usage(w, request);
+    return rc == 0 || crypto_failed(err, ERR_INTERNAL, rc, "make certificate");
+}
+
 bool x509_issue(const struct x509_request *request, const struct x509_pair *issuer,
                 struct x509_pair *ret_pair, struct err *err)
 {
@@ -264,19 +283,138 @@ bool x509_issue(const struct x509_request *request, const struct x509_pair *issu
     if (issuer && !load_issuer(&w, issuer, err))
         return false;
     int rc = make_key(&w.subject_key);
-    mbedtls_x509write_crt_set_version(&w.crt, MBEDTLS_X509_CRT_VERSION_3);
-    mbedtls_x509write_crt_set_md_alg(&w.crt, MBEDTLS_MD_SHA256);
-    mbedtls_x509write_crt_set_subject_key(&w.crt, &w.subject_key);
-    mbedtls_x509write_crt_set_issuer_key(&w.crt, issuer ? &w.issuer_key : &w.subject_key);
-    if (rc == 0)
-        rc = set_serial(&w);
-    if (rc == 0)
-        rc = set_validity(&w, request, !issuer);
-    if (rc == 0)
-        rc = set_names(&w, request, !issuer);
-    if (rc == 0)
-        rc = set_usage(&w, request);
     if (rc != 0)
         return crypto_failed(err, ERR_INTERNAL, rc, "make certificate");
-    return write_pem(&w, ret_pair, err);
+    mbedtls_x509write_crt_set_subject_key(&w.crt, &w.subject_key);
+    return sign(&w, request, issuer, err) && write_pem(&w, ret_pair, err);
+}
+
+/* ---- renewal: a key that never leaves its host ---- */
+
+static void csr_done(mbedtls_x509_csr *csr) { mbedtls_x509_csr_free(csr); }
+OWN_DEFINE_INPLACE(csr, mbedtls_x509_csr, csr_done);
+
+/* mbedTLS parses a request but does not check that its own key signed it. */
+static bool check_csr(mbedtls_x509_csr *csr, struct err *err)
+{
+    unsigned char hash[MBEDTLS_MD_MAX_SIZE];
+    const mbedtls_md_info_t *md = mbedtls_md_info_from_type(csr->sig_md);
+    bool p256 = mbedtls_pk_get_type(&csr->pk) == MBEDTLS_PK_ECKEY &&
+                mbedtls_pk_ec(csr->pk)->grp.id == MBEDTLS_ECP_DP_SECP256R1;
+    if (!p256)
+        return err_set(err, ERR_INVALID, "the request's key is not of curve P-256");
+    if (csr->sig_md != MBEDTLS_MD_SHA256 || !md ||
+        mbedtls_md(md, csr->cri.p, csr->cri.len, hash) != 0 ||
+        mbedtls_pk_verify(&csr->pk, csr->sig_md, hash, mbedtls_md_get_size(md), csr->sig.p,
+                          csr->sig.len) != 0)
+        return err_set(err, ERR_INVALID, "the request is not signed by its own key");
+    return true;
+}
+
+bool x509_certify(const struct x509_request *request, const char *csr_text,
+                  const struct x509_pair *issuer, char **ret_cert, struct err *err)
+{
+    unsigned char pem[PEM_MAX];
+    AUTO(writer) struct writer w;
+    AUTO(csr) mbedtls_x509_csr csr;
+    writer_init(&w);
+    mbedtls_x509_csr_init(&csr);
+    size_t len = strlen(csr_text);
+    if (len > X509_CSR_MAX || !str_starts(csr_text, "-----BEGIN CERTIFICATE REQUEST-----"))
+        return err_set(err, ERR_INVALID, "this is no certificate request (PEM, at most %d bytes)",
+                       X509_CSR_MAX);
+    int rc = mbedtls_x509_csr_parse(&csr, (const unsigned char *)csr_text, len + 1);
+    if (rc != 0)
+        return crypto_failed(err, ERR_INVALID, rc, "certificate request");
+    if (!check_csr(&csr, err) || !load_issuer(&w, issuer, err))
+        return false;
+    mbedtls_x509write_crt_set_subject_key(&w.crt, &csr.pk);
+    if (!sign(&w, request, issuer, err))
+        return false;
+    rc = mbedtls_x509write_crt_pem(&w.crt, pem, sizeof pem, crypto_random, NULL);
+    if (rc != 0)
+        return crypto_failed(err, ERR_INTERNAL, rc, "write certificate");
+    *ret_cert = own_strdup((char *)pem, err);
+    return *ret_cert != NULL;
+}
+
+static void request_done(mbedtls_x509write_csr *csr) { mbedtls_x509write_csr_free(csr); }
+OWN_DEFINE_INPLACE(request, mbedtls_x509write_csr, request_done);
+
+bool x509_ask(const char *common_name, char **ret_key, char **ret_csr, struct err *err)
+{
+    unsigned char pem[PEM_MAX];
+    char subject[160];
+    AUTO(writer) struct writer w; /* for its key */
+    AUTO(request) mbedtls_x509write_csr csr;
+    writer_init(&w);
+    mbedtls_x509write_csr_init(&csr);
+    IGNORE(!str_format(subject, sizeof subject, "CN=%s", common_name));
+    int rc = make_key(&w.subject_key);
+    mbedtls_x509write_csr_set_md_alg(&csr, MBEDTLS_MD_SHA256);
+    mbedtls_x509write_csr_set_key(&csr, &w.subject_key);
+    if (rc == 0)
+        rc = mbedtls_x509write_csr_set_subject_name(&csr, subject);
+    if (rc == 0)
+        rc = mbedtls_x509write_csr_pem(&csr, pem, sizeof pem, crypto_random, NULL);
+    if (rc != 0)
+        return crypto_failed(err, ERR_INTERNAL, rc, "make certificate request");
+    AUTO(mem) char *request = own_strdup((char *)pem, err);
+    rc = request ? mbedtls_pk_write_key_pem(&w.subject_key, pem, sizeof pem) : 0;
+    AUTO(x509_key) char *key = request && rc == 0 ? own_strdup((char *)pem, err) : NULL;
+    mbedtls_platform_zeroize(pem, sizeof pem);
+    if (rc != 0)
+        return crypto_failed(err, ERR_INTERNAL, rc, "write private key");
+    if (!request || !key)
+        return false;
+    *ret_key = TAKE(key);
+    *ret_csr = TAKE(request);
+    return true;
+}
+
+/* ---- reading ---- */
+
+void x509_facts_done(struct x509_facts *facts) { tls_peer_done(&facts->peer); }
+
+static void add_name(struct x509_facts *facts, const mbedtls_x509_buf *san)
+{
+    char *to = facts->names[facts->name_count];
+    int tag = san->tag & 0x1f;
+    if (facts->name_count == X509_NAMES_MAX || san->len >= sizeof facts->names[0])
+        return;
+    if (tag == TAG_IP && (san->len == 4 || san->len == 16))
+        facts->name_count +=
+            inet_ntop(san->len == 4 ? AF_INET : AF_INET6, san->p, to, sizeof facts->names[0]) != 0;
+    else if (tag == TAG_DNS && san->len && !memchr(san->p, 0, san->len)) {
+        memcpy(to, san->p, san->len);
+        to[san->len] = '\0';
+        facts->name_count++;
+    }
+}
+
+bool x509_read(const char *cert, struct x509_facts *ret, struct err *err)
+{
+    AUTO(writer) struct writer w; /* for its certificate */
+    writer_init(&w);
+    *ret = (struct x509_facts){0};
+    int rc = mbedtls_x509_crt_parse(&w.issuer, (const unsigned char *)cert, strlen(cert) + 1);
+    if (rc != 0)
+        return crypto_failed(err, ERR_INVALID, rc, "read certificate");
+    ret->not_before_us = crypto_time_us(&w.issuer.valid_from);
+    const mbedtls_x509_sequence *san = &w.issuer.subject_alt_names;
+    for (; san && san->buf.p; san = san->next)
+        add_name(ret, &san->buf);
+    if (tls_peer_read(&ret->peer, &w.issuer, err))
+        return true;
+    x509_facts_done(ret);
+    return false;
+}
+
+bool x509_belong(const char *cert, const char *key)
+{
+    struct err none = {0};
+    struct x509_pair pair = {.cert = (char *)cert, .key = (char *)key};
+    AUTO(writer) struct writer w;
+    writer_init(&w);
+    return load_issuer(&w, &pair, &none);
 }

@@ -1,9 +1,8 @@
-/* One call on the server: receiving, handled, or held and refused. States: README.md. */
+/* One call on the server: receiving, handled, held, answered. States: README.md. */
 #include "agent/rpc/server_int.h"
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
-#include "agent/rpc/status.h"
 #include <assert.h>
 #include <string.h>
 
@@ -12,7 +11,7 @@ enum {
     HOLD_MS = 1000,      /* a status waits that long for the client's END_STREAM */
     LINGER_MS = 2000,    /* then the stream is reset */
     DISCARD_MAX = 2 * RPC_MESSAGE_MAX,
-    RECEIVING_MAX = 256 << 20,                  /* requests in arrival, all together */
+    WATCHED_BYTES = 64 << 10,                   /* an answer below that is left to h2 alone */
     CALLS_PER_CONNECTION = 2 * RPC_STREAMS_MAX, /* resetting streams does not free handlers */
 };
 
@@ -27,10 +26,12 @@ static void call_free(struct rpc_call *call)
         if (call->server->draining && !call->server->call_count)
             timer_set(call->server->again, 0, 0);
     }
+    if (call->due)
+        LIST_REMOVE(call, due_link);
     timer_free(call->timer);
-    frame_reader_done(&call->in);
-    if (call->request)
-        protobuf_c_message_free_unpacked(call->request, &call->budget.allocator);
+    intake_done(call);
+    status_trailers_done(&call->held);
+    own_free(call->held_frame);
     caller_unref(call->caller);
     own_free(call);
 }
@@ -68,15 +69,41 @@ static void cancel(struct rpc_call *call)
         fn(call->on_cancel_arg);
 }
 
-/* Last word on the stream: trailers behind what is queued, or one block of headers alone. */
-static void send_status(struct rpc_call *call, const struct err *why,
+static void fill_status(struct rpc_call *call, const struct err *why,
                         const ProtobufCMessage *detail)
 {
-    bool alone = !call->headers_sent;
-    AUTO(status_trailers) struct status_trailers trailers = {0};
-    status_trailers_fill(&trailers, why, detail, alone);
-    bool ok = alone ? h2_answer(call->stream, trailers.headers, trailers.count, false)
-                    : h2_finish(call->stream, trailers.headers, trailers.count);
+    bool alone = !call->headers_sent && !call->held_frame;
+    status_trailers_fill(&call->held, why, detail, alone);
+}
+
+static bool send_headers(struct rpc_call *call)
+{
+    const struct h2_header headers[] = {
+        {":status", "200"},
+        {"content-type", "application/grpc"},
+        {"grpc-accept-encoding", "identity"},
+    };
+    if (call->headers_sent)
+        return true;
+    call->headers_sent = h2_answer(call->stream, headers, sizeof headers / sizeof *headers, true);
+    return call->headers_sent;
+}
+
+static bool send_frame(struct rpc_call *call, const uint8_t *frame, size_t len)
+{
+    call->sent_bytes += len;
+    return send_headers(call) && h2_send(call->stream, frame, len);
+}
+
+/* Last word on the stream: trailers behind what is queued, or one block of headers alone. */
+static void send_status(struct rpc_call *call)
+{
+    const struct status_trailers *held = &call->held;
+    bool ok = !call->held_frame || send_frame(call, call->held_frame, call->held_len);
+    own_free(TAKE(call->held_frame));
+    if (ok)
+        ok = call->headers_sent ? h2_finish(call->stream, held->headers, held->count)
+                                : h2_answer(call->stream, held->headers, held->count, false);
     if (!ok)
         h2_reset(call->stream, H2_INTERNAL_ERROR);
     conn_kick(call->conn);
@@ -92,47 +119,52 @@ static void send_http_status(struct rpc_call *call)
     conn_kick(call->conn);
 }
 
-static void send_refusal(struct rpc_call *call)
+static void answer(struct rpc_call *call)
 {
-    call->state = CALL_REFUSED;
-    log_end(call, &call->refusal);
+    call->state = CALL_ANSWERED;
+    call->moved_ms = clock_mono_ms();
+    log_end(call, call->refusal.code ? &call->refusal : NULL);
     if (call->http_status)
         send_http_status(call);
     else
-        send_status(call, &call->refusal, NULL);
-    if (!call->ended)
+        send_status(call);
+    if (call->ended)
+        timer_stop(call->timer);
+    else
         timer_set(call->timer, LINGER_MS, 0);
 }
 
 /* Clients lose a status that arrives while they still send (README.md, "Early errors"). */
-static void refuse(struct rpc_call *call, const struct err *why)
+static void answer_or_hold(struct rpc_call *call)
 {
-    call->refusal = *why;
+    intake_drop(call);
     call->state = CALL_HELD;
-    frame_reader_done(&call->in);
     if (call->ended)
-        send_refusal(call);
+        answer(call);
     else
         timer_set(call->timer, HOLD_MS, 0);
 }
 
-static void refuse_as(struct rpc_call *call, enum err_code code, const char *text)
+static void refuse(struct rpc_call *call, const struct err *why)
+{
+    call->refusal = *why;
+    fill_status(call, why, NULL);
+    answer_or_hold(call);
+}
+
+void call_abort(struct rpc_call *call, const struct err *why)
+{
+    if (call->stream && call->state < CALL_HELD)
+        refuse(call, why);
+    if (call->owed)
+        cancel(call);
+}
+
+static void abort_as(struct rpc_call *call, enum err_code code, const char *text)
 {
     struct err err = {0};
     err_set(&err, code, "%s", text);
-    refuse(call, &err);
-}
-
-static void deadline_passed(struct rpc_call *call)
-{
-    struct err err = {0};
-    err_set(&err, ERR_TIMEOUT, "the call's deadline passed");
-    if (call->stream) {
-        log_end(call, &err);
-        send_status(call, &err, NULL);
-        detach(call);
-    }
-    cancel(call);
+    call_abort(call, &err);
 }
 
 static void on_timer(void *arg)
@@ -140,19 +172,55 @@ static void on_timer(void *arg)
     struct rpc_call *call = arg;
     switch (call->state) {
     case CALL_RECEIVING:
-        refuse_as(call, ERR_TIMEOUT, "the request did not arrive in time");
+        abort_as(call, ERR_TIMEOUT, "the request did not arrive in time");
         break;
     case CALL_HANDLED:
-        deadline_passed(call);
+        abort_as(call, ERR_TIMEOUT, "the call's deadline passed");
         break;
     case CALL_HELD:
-        send_refusal(call);
+        answer(call);
         break;
-    case CALL_REFUSED:
+    case CALL_ANSWERED:
+        if (h2_queued(
+                call->stream)) { /* a reply on its way is not cut; call_tick has an eye on it */
+            timer_set(call->timer, LINGER_MS, 0);
+            break;
+        }
         h2_reset(call->stream, H2_NO_ERROR);
         conn_kick(call->conn);
         break;
     }
+}
+
+/* What the client has taken so far; a queue that shrinks is a sign of life. */
+static void note_movement(struct rpc_call *call, uint64_t now)
+{
+    size_t queued = h2_queued(call->stream);
+    size_t gone = call->sent_bytes - queued;
+    if (gone != call->gone_bytes || !queued)
+        call->moved_ms = now;
+    call->gone_bytes = gone;
+}
+
+void call_tick(struct rpc_call *call, uint64_t now)
+{
+    bool waits = call->wants;
+    if (!call->stream || (call->state != CALL_HANDLED && call->state != CALL_ANSWERED))
+        return;
+    if (!waits)
+        note_movement(call, now);
+    if (now < call->moved_ms || now - call->moved_ms < RPC_IDLE_MS)
+        return;
+    call->moved_ms = now;
+    if (waits) {
+        abort_as(call, ERR_TIMEOUT, "nothing came on the stream for too long");
+        return;
+    }
+    log_info("rpc reader takes nothing path=%s peer=%s", call->path, call->caller->peer.address);
+    h2_reset(call->stream, H2_CANCEL);
+    conn_kick(call->conn);
+    if (call->owed)
+        cancel(call);
 }
 
 static bool on_begin(void *arg, struct h2_stream *stream)
@@ -224,6 +292,10 @@ static void on_header(struct h2_stream *stream, const char *name, const char *va
 
 static bool admit(struct rpc_call *call, struct err *err)
 {
+    if (call->conn->refusal) {
+        *err = *call->conn->refusal;
+        return false;
+    }
     if (!call->is_post || !call->is_grpc) {
         call->http_status = call->is_post ? 415 : 405;
         return err_set(err, ERR_INVALID, "not a gRPC request");
@@ -241,6 +313,27 @@ static bool admit(struct rpc_call *call, struct err *err)
     return false;
 }
 
+/* Never later than the client's deadline, and never without end for one answer. */
+static void set_deadline(struct rpc_call *call, uint64_t most_ms)
+{
+    uint64_t left = rpc_call_time_left_ms(call);
+    if (left > most_ms)
+        left = most_ms;
+    if (left == UINT64_MAX)
+        timer_stop(call->timer);
+    else
+        timer_set(call->timer, left, 0);
+}
+
+void call_dispatch(struct rpc_call *call)
+{
+    call->state = CALL_HANDLED;
+    call->owed = true;
+    call->moved_ms = clock_mono_ms();
+    set_deadline(call, call->method->streams ? UINT64_MAX : RPC_CALL_MAX_MS);
+    call->method->handler(call, call->request);
+}
+
 static void on_headers_done(struct h2_stream *stream)
 {
     struct rpc_call *call = h2_stream_user(stream);
@@ -248,68 +341,27 @@ static void on_headers_done(struct h2_stream *stream)
         return;
     call->headers_done = true;
     struct err err = {0};
-    if (!admit(call, &err)) {
+    if (!admit(call, &err))
         refuse(call, &err);
-        return;
-    }
-    uint64_t left = rpc_call_time_left_ms(call);
-    timer_set(call->timer, left < RECEIVE_MS ? left : RECEIVE_MS, 0);
-}
-
-/* How many bytes of requests are in arrival, here and on the whole server. */
-static bool count_bytes(struct rpc_call *call, struct err *err)
-{
-    call->server->receiving_bytes += call->in.capacity - call->counted;
-    call->counted = call->in.capacity;
-    return call->server->receiving_bytes <= RECEIVING_MAX ||
-           err_set(err, ERR_BUSY, "the agent is busy with too many large requests");
-}
-
-static void receive(struct rpc_call *call, const uint8_t *bytes, size_t len)
-{
-    struct err err = {0};
-    if (call->in.complete) {
-        refuse_as(call, ERR_INVALID, "more than one request message");
-        return;
-    }
-    if (frame_read(&call->in, &bytes, &len, RPC_MESSAGE_MAX, &err) == FRAME_FAILED ||
-        !count_bytes(call, &err))
-        refuse(call, &err);
-    else if (len)
-        refuse_as(call, ERR_INVALID, "more than one request message");
+    else if (call->method->streams & RPC_CLIENT_STREAM)
+        call_dispatch(call);
+    else
+        set_deadline(call, RECEIVE_MS);
 }
 
 static void on_data(struct h2_stream *stream, const void *bytes, size_t len)
 {
     struct rpc_call *call = h2_stream_user(stream);
-    h2_consume(stream, len);
-    if (!call)
-        return;
-    if (call->state == CALL_RECEIVING) {
-        receive(call, bytes, len);
-    } else if (call->state == CALL_HELD) {
+    if (!call) {
+        h2_consume(stream, len);
+    } else if (call->state < CALL_HELD) {
+        intake_data(call, bytes, len);
+    } else {
+        h2_consume(stream, len);
         call->discarded += len;
-        if (call->discarded > DISCARD_MAX)
-            send_refusal(call);
+        if (call->state == CALL_HELD && call->discarded > DISCARD_MAX)
+            answer(call);
     }
-}
-
-static void dispatch(struct rpc_call *call)
-{
-    struct err err = {0};
-    call->request =
-        message_unpack(&call->budget, call->method->input, call->in.bytes, call->in.len, &err);
-    frame_reader_done(&call->in);
-    if (!call->request) {
-        refuse(call, &err);
-        return;
-    }
-    call->state = CALL_HANDLED;
-    if (call->deadline_ms == UINT64_MAX)
-        timer_stop(call->timer);
-    else
-        timer_set(call->timer, rpc_call_time_left_ms(call), 0);
-    call->method->handler(call, call->request);
 }
 
 static void on_end(struct h2_stream *stream)
@@ -319,11 +371,9 @@ static void on_end(struct h2_stream *stream)
         return;
     call->ended = true;
     if (call->state == CALL_HELD)
-        send_refusal(call);
-    else if (call->state == CALL_RECEIVING && call->in.complete)
-        dispatch(call);
-    else if (call->state == CALL_RECEIVING)
-        refuse_as(call, ERR_INVALID, "the request ended before its message was complete");
+        answer(call);
+    else if (call->state < CALL_HELD)
+        intake_end(call);
 }
 
 static void on_room(struct h2_stream *stream)
@@ -341,7 +391,8 @@ static void on_closed(struct h2_stream *stream, uint32_t code)
         return;
     call->stream = NULL;
     call->conn = NULL;
-    if (call->state != CALL_HANDLED) {
+    intake_drop(call);
+    if (!call->owed) {
         call_free(call);
         return;
     }
@@ -361,8 +412,11 @@ const struct h2_handler call_handler = {
 
 void call_orphan(struct rpc_call *call)
 {
-    assert(call->state == CALL_HANDLED && !call->stream);
+    assert(call->owed && !call->stream);
     LIST_REMOVE(call, link);
+    if (call->due)
+        LIST_REMOVE(call, due_link);
+    call->due = false;
     call->server->receiving_bytes -= call->counted;
     call->server->call_count--;
     call->server = NULL;
@@ -389,48 +443,60 @@ uint64_t rpc_call_time_left_ms(const struct rpc_call *call)
     return call->deadline_ms > now ? call->deadline_ms - now : 0;
 }
 
-static bool send_headers(struct rpc_call *call)
-{
-    const struct h2_header headers[] = {
-        {":status", "200"},
-        {"content-type", "application/grpc"},
-        {"grpc-accept-encoding", "identity"},
-    };
-    if (call->headers_sent)
-        return true;
-    call->headers_sent = h2_answer(call->stream, headers, sizeof headers / sizeof *headers, true);
-    return call->headers_sent;
-}
-
-static bool send_message(struct rpc_call *call, const ProtobufCMessage *message, struct err *err)
+static uint8_t *pack(struct rpc_call *call, const ProtobufCMessage *message, size_t *ret_len,
+                     struct err *err)
 {
     assert(message->descriptor == call->method->output);
-    size_t len;
-    AUTO(mem) uint8_t *frame = message_pack(message, &len, err);
-    if (!frame)
-        return false;
-    if (!send_headers(call) || !h2_send(call->stream, frame, len))
-        return err_set(err, ERR_NO_MEMORY, "cannot queue %zu bytes", len);
-    return true;
+    return message_pack(message, ret_len, err);
 }
 
-/* The handler's debt is paid; what is queued goes on without the call. */
+/* The handler's debt is paid; what is queued goes on without the call when it is little. */
 static void finish(struct rpc_call *call, const struct err *why, const ProtobufCMessage *detail)
 {
-    assert(call->state == CALL_HANDLED);
-    if (call->stream) {
-        log_end(call, why);
-        send_status(call, why, detail);
-        detach(call);
+    assert(call->owed);
+    call->owed = false;
+    call->on_cancel = NULL;
+    call->on_room = NULL;
+    call->on_message = NULL;
+    if (!call->stream) {
+        call_free(call);
+        return;
     }
-    call_free(call);
+    if (call->state >= CALL_HELD) /* answered over the handler's head */
+        return;
+    if (why)
+        call->refusal = *why;
+    fill_status(call, why, detail);
+    answer_or_hold(call);
+    if (call->state == CALL_ANSWERED && h2_queued(call->stream) < WATCHED_BYTES) {
+        detach(call);
+        call_free(call);
+    }
+}
+
+void rpc_call_receive(struct rpc_call *call, void (*fn)(void *arg, const ProtobufCMessage *message),
+                      void *arg)
+{
+    assert((call->method->streams & RPC_CLIENT_STREAM) && !call->on_message);
+    call->on_message = fn;
+    call->on_message_arg = arg;
+    rpc_call_next(call);
+}
+
+void rpc_call_next(struct rpc_call *call)
+{
+    assert(call->owed && !call->wants && !call->end_told);
+    call->wants = true;
+    call->moved_ms = clock_mono_ms();
+    call_kick(call);
 }
 
 void rpc_call_reply(struct rpc_call *call, const ProtobufCMessage *reply)
 {
     struct err err = {0};
-    bool ok = !call->stream || send_message(call, reply, &err);
-    finish(call, ok ? NULL : &err, NULL);
+    if (call->stream && call->state < CALL_HELD)
+        call->held_frame = pack(call, reply, &call->held_len, &err);
+    finish(call, err.code ? &err : NULL, NULL);
 }
 
 void rpc_call_fail(struct rpc_call *call, const struct err *err, const ProtobufCMessage *detail)
@@ -441,18 +507,19 @@ void rpc_call_fail(struct rpc_call *call, const struct err *err, const ProtobufC
 bool rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message)
 {
     struct err err = {0};
-    if (!call->stream)
+    size_t len;
+    if (!call->stream || call->state >= CALL_HELD)
         return false;
-    if (send_message(call, message, &err)) {
+    AUTO(mem) uint8_t *frame = pack(call, message, &len, &err);
+    if (frame && send_frame(call, frame, len)) {
         conn_kick(call->conn);
         return true;
     }
+    if (frame)
+        err_set(&err, ERR_NO_MEMORY, "cannot queue %zu bytes", len);
     /* A message is lost: the stream must not look complete to the client. */
-    log_end(call, &err);
-    send_status(call, &err, NULL);
-    detach(call);
-    timer_stop(call->timer);
     call->cancelled = true;
+    refuse(call, &err);
     return false;
 }
 

@@ -8,12 +8,14 @@
 #include "agent/rpc/frame.h"
 #include "agent/rpc/message.h"
 #include "agent/rpc/status.h"
+#include "agent/rpc/ticket.h"
 #include <assert.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
     CONNECT_DEFAULT_MS = 5000,
+    HANDSHAKE_TRIES = 3,
     CALL_DEFAULT_MS = 60000,
     GRACE_MS = 1000, /* the server's own verdict on a deadline is the better one to show */
 };
@@ -21,13 +23,17 @@ enum {
 enum { CANCEL_SLICE_MS = 250 };
 
 struct rpc_client {
-    char *host, *server_name, *cert_file;
+    char *host, *server_name, *cert_file, *ticket_file;
     uint16_t port;
     char label[300]; /* "agent 'host:port'" */
     uint64_t connect_timeout_ms;
     struct tls_context *tls;
-    struct h2 *h2; /* NULL: not connected */
-    size_t open;   /* calls in flight: a stream's reader may call, too */
+    struct ticket ticket;
+    uint8_t ticket_digest[TICKET_DIGEST];
+    bool ticket_is_new;
+    struct h2 *h2;      /* NULL: not connected */
+    char farewell[160]; /* why the agent ended the last connection, as far as it said */
+    size_t open;        /* calls in flight: a stream's reader may call, too */
     bool (*is_cancelled)(void *arg);
     void *arg;
 };
@@ -46,7 +52,12 @@ struct exchange {
 };
 
 /* Open calls learn that their stream is gone. */
-static void disconnect(struct rpc_client *client) { h2_free(TAKE(client->h2)); }
+static void disconnect(struct rpc_client *client)
+{
+    if (client->h2)
+        IGNORE(!str_copy(client->farewell, sizeof client->farewell, h2_farewell_text(client->h2)));
+    h2_free(TAKE(client->h2));
+}
 
 static void exchange_done(struct exchange *exchange)
 {
@@ -109,6 +120,20 @@ static const struct h2_handler client_handler = {
     .closed = on_closed,
 };
 
+static bool open_ticket(struct rpc_client *client, const struct rpc_client_options *options,
+                        struct err *err)
+{
+    char text[600];
+    str_format(text, sizeof text, "%s %s", client->label, client->server_name);
+    if (!options->ticket_file)
+        return true;
+    client->ticket_file = own_strdup(options->ticket_file, err);
+    if (!client->ticket_file || !tls_context_digest(client->tls, text, client->ticket_digest, err))
+        return false;
+    ticket_load(&client->ticket, client->ticket_file, client->ticket_digest);
+    return true;
+}
+
 struct rpc_client *rpc_client_new(const struct rpc_client_options *options, struct err *err)
 {
     AUTO(rpc_client) struct rpc_client *client = own_alloc(sizeof *client, err);
@@ -127,7 +152,7 @@ struct rpc_client *rpc_client_new(const struct rpc_client_options *options, stru
                client->port);
     struct tls_files files = {options->ca_file, options->cert_file, options->key_file};
     client->tls = tls_context_new(TLS_CLIENT, &files, err);
-    return client->tls ? TAKE(client) : NULL;
+    return client->tls && open_ticket(client, options, err) ? TAKE(client) : NULL;
 }
 
 void rpc_client_free(struct rpc_client *client)
@@ -135,7 +160,11 @@ void rpc_client_free(struct rpc_client *client)
     if (!client)
         return;
     disconnect(client);
+    if (client->ticket_file && client->ticket_is_new)
+        IGNORE(ticket_save(&client->ticket, client->ticket_file, client->ticket_digest));
+    ticket_done(&client->ticket);
     tls_context_free(client->tls);
+    own_free(client->ticket_file);
     own_free(client->host);
     own_free(client->server_name);
     own_free(client->cert_file);
@@ -157,9 +186,11 @@ static bool shake_hands(struct rpc_client *client, struct tls *tls, uint64_t dea
     }
 }
 
-static struct h2 *open_connection(struct rpc_client *client, struct err *err)
+/* ret_again: the agent is there, but let the handshake go; it does so with some of many at once. */
+static struct h2 *open_connection(struct rpc_client *client, uint64_t deadline_ms, bool *ret_again,
+                                  struct err *err)
 {
-    uint64_t deadline_ms = clock_mono_ms() + client->connect_timeout_ms;
+    *ret_again = false;
     AUTO(fd) int fd = sock_connect(client->host, client->port, deadline_ms, err);
     if (fd < 0)
         return NULL;
@@ -167,11 +198,32 @@ static struct h2 *open_connection(struct rpc_client *client, struct err *err)
     if (!tls)
         return NULL;
     fd = -1;
-    if (!shake_hands(client, tls, deadline_ms, err))
+    bool tries_ticket = ticket_is_good(&client->ticket) &&
+                        tls_session_use(tls, client->ticket.bytes, client->ticket.len);
+    if (!shake_hands(client, tls, deadline_ms, err)) {
+        if (tries_ticket) /* it may be what the agent minds: a whole handshake tells */
+            ticket_done(&client->ticket);
+        *ret_again =
+            (err->code == ERR_UNAVAILABLE || tries_ticket) && clock_mono_ms() < deadline_ms;
         return NULL;
+    }
+    if (!tls_is_resumed(tls) && ticket_take(&client->ticket, tls))
+        client->ticket_is_new = true;
     struct h2 *h2 = h2_new(TLS_CLIENT, tls, &client_handler, client, err);
     if (h2)
         TAKE(tls);
+    return h2;
+}
+
+static struct h2 *connect_patiently(struct rpc_client *client, struct err *err)
+{
+    uint64_t deadline_ms = clock_mono_ms() + client->connect_timeout_ms;
+    struct h2 *h2 = NULL;
+    bool again = true;
+    for (int left = HANDSHAKE_TRIES; !h2 && again && left > 0; left--) {
+        err_clear(err);
+        h2 = open_connection(client, deadline_ms, &again, err);
+    }
     return h2;
 }
 
@@ -198,7 +250,8 @@ static bool ensure_connected(struct rpc_client *client, struct err *err)
     if (client->h2)
         return true;
     struct err reason = {0};
-    client->h2 = open_connection(client, &reason);
+    client->farewell[0] = '\0';
+    client->h2 = connect_patiently(client, &reason);
     return client->h2 || fail_connect(client, &reason, err);
 }
 
@@ -220,6 +273,11 @@ static bool move(struct rpc_client *client, uint64_t deadline_ms)
     uint64_t slice = clock_mono_ms() + CANCEL_SLICE_MS;
     return sock_wait(tls_fd(h2_tls(client->h2)), wanted & LOOP_READ, wanted & LOOP_WRITE,
                      slice < deadline_ms ? slice : deadline_ms);
+}
+
+static bool has_status(const struct exchange *exchange)
+{
+    return exchange->ended || (!exchange->stream && exchange->status.grpc_status >= 0);
 }
 
 static bool is_cancelled(const struct rpc_client *client)
@@ -261,9 +319,22 @@ static enum arrival fail_arrival(struct rpc_client *client, const struct exchang
 {
     if (exchange->code == H2_REFUSED_STREAM)
         err_set(err, ERR_UNAVAILABLE, "%s is shutting down", client->label);
+    else if (client->farewell[0])
+        err_set(err, ERR_UNAVAILABLE, "%s ended the connection: %s", client->label,
+                client->farewell);
     else
         err_set(err, ERR_UNAVAILABLE, "%s: the connection was lost during the call", client->label);
     return ARRIVAL_FAILED;
+}
+
+static bool wait_more(struct rpc_client *client, uint64_t deadline_ms, struct err *err)
+{
+    if (move(client, deadline_ms))
+        return true;
+    if (is_cancelled(client))
+        return err_set(err, ERR_CANCELLED, "stopped while waiting for %s", client->label);
+    return clock_mono_ms() < deadline_ms ||
+           err_set(err, ERR_TIMEOUT, "%s gave no answer in time", client->label);
 }
 
 static enum arrival next_arrival(struct rpc_client *client, struct exchange *exchange,
@@ -276,27 +347,20 @@ static enum arrival next_arrival(struct rpc_client *client, struct exchange *exc
         if (event == FRAME_FAILED)
             return ARRIVAL_FAILED;
         /* A status is final, whatever the stream's end looks like. */
-        if (exchange->ended || (!exchange->stream && exchange->status.grpc_status >= 0))
+        if (has_status(exchange))
             return ARRIVAL_END;
         if (!exchange->stream)
             return fail_arrival(client, exchange, err);
         make_room(exchange);
-        if (move(client, deadline_ms))
-            continue;
-        if (is_cancelled(client))
-            err_set(err, ERR_CANCELLED, "stopped while waiting for %s", client->label);
-        else if (clock_mono_ms() >= deadline_ms)
-            err_set(err, ERR_TIMEOUT, "%s gave no answer in time", client->label);
-        else
-            continue;
-        return ARRIVAL_FAILED;
+        if (!wait_more(client, deadline_ms, err))
+            return ARRIVAL_FAILED;
     }
 }
 
 struct request {
     const char *service, *method;
-    uint64_t timeout_ms; /* for grpc-timeout; 0: none */
-    const uint8_t *frame;
+    uint64_t timeout_ms;  /* for grpc-timeout; 0: none */
+    const uint8_t *frame; /* NULL: messages follow */
     size_t frame_len;
 };
 
@@ -330,6 +394,8 @@ static bool begin(struct rpc_client *client, struct exchange *exchange,
         return err_wrap(err, "%s", client->label);
     exchange->client = client;
     client->open++;
+    if (!request->frame)
+        return true;
     if (!h2_send(exchange->stream, request->frame, request->frame_len) ||
         !h2_finish(exchange->stream, NULL, 0))
         return err_set(err, ERR_NO_MEMORY, "no memory for the request");
@@ -431,6 +497,86 @@ bool rpc_client_stream(struct rpc_client *client, const char *service, const cha
             return false;
         }
     }
+}
+
+struct rpc_upload {
+    struct exchange exchange;
+    const ProtobufCMessageDescriptor *output;
+    bool finished;
+};
+
+struct rpc_upload *rpc_client_upload(struct rpc_client *client, const char *service,
+                                     const char *method, const ProtobufCMessageDescriptor *output,
+                                     struct err *err)
+{
+    struct request what = {.service = service, .method = method};
+    AUTO(rpc_upload) struct rpc_upload *upload = own_alloc(sizeof *upload, err);
+    if (!upload)
+        return NULL;
+    upload->output = output;
+    return begin(client, &upload->exchange, &what, err) ? TAKE(upload) : NULL;
+}
+
+/* The agent's last word, or the loss of the connection, as an error; an early reply is none. */
+static bool judge_early(struct rpc_upload *upload, struct err *err)
+{
+    struct exchange *exchange = &upload->exchange;
+    if (has_status(exchange))
+        return exchange->status.grpc_status == 0 || status_reply_judge(&exchange->status, err);
+    if (!exchange->stream)
+        fail_arrival(exchange->client, exchange, err);
+    return exchange->stream;
+}
+
+bool rpc_upload_is_over(struct rpc_upload *upload)
+{
+    struct exchange *exchange = &upload->exchange;
+    struct rpc_client *client = exchange->client;
+    struct err why = {0};
+    if (exchange->stream && !has_status(exchange) && h2_work(client->h2, &why) <= 0)
+        disconnect(client);
+    return !exchange->stream || has_status(exchange);
+}
+
+bool rpc_upload_send(struct rpc_upload *upload, const ProtobufCMessage *message, uint64_t wait_ms,
+                     struct err *err)
+{
+    struct exchange *exchange = &upload->exchange;
+    uint64_t deadline_ms = clock_mono_ms() + (wait_ms ? wait_ms : CALL_DEFAULT_MS);
+    assert(!upload->finished);
+    if (rpc_upload_is_over(upload))
+        return judge_early(upload, err);
+    size_t len;
+    AUTO(mem) uint8_t *frame = message_pack(message, &len, err);
+    if (!frame)
+        return false;
+    if (!h2_send(exchange->stream, frame, len))
+        return err_set(err, ERR_NO_MEMORY, "no memory for the request");
+    while (!rpc_upload_is_over(upload) && h2_queued(exchange->stream) >= H2_QUEUE_HIGH)
+        if (!wait_more(exchange->client, deadline_ms, err))
+            return false;
+    return judge_early(upload, err);
+}
+
+ProtobufCMessage *rpc_upload_finish(struct rpc_upload *upload, uint64_t timeout_ms, struct err *err)
+{
+    struct exchange *exchange = &upload->exchange;
+    uint64_t deadline_ms = clock_mono_ms() + (timeout_ms ? timeout_ms : CALL_DEFAULT_MS);
+    assert(!upload->finished);
+    upload->finished = true;
+    if (exchange->stream && !has_status(exchange) && !h2_finish(exchange->stream, NULL, 0)) {
+        err_set(err, ERR_NO_MEMORY, "no memory for the request");
+        return NULL;
+    }
+    return finish_unary(exchange->client, exchange, upload->output, deadline_ms, err);
+}
+
+void rpc_upload_free(struct rpc_upload *upload)
+{
+    if (!upload)
+        return;
+    exchange_done(&upload->exchange);
+    own_free(upload);
 }
 
 void rpc_client_on_wait(struct rpc_client *client, bool (*fn)(void *arg), void *arg)

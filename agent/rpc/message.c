@@ -30,6 +30,7 @@ static void *budget_alloc(void *arg, size_t size)
     }
     struct err err = {0};
     struct block *block = own_alloc(cost, &err);
+    budget->starved |= !block;
     if (!block)
         return NULL;
     block->size = size;
@@ -125,6 +126,8 @@ ProtobufCMessage *message_unpack(struct message_budget *budget,
     if (!message) {
         if (budget->exceeded)
             err_set(err, ERR_LIMIT, "request needs more memory than one request may take");
+        else if (budget->starved)
+            err_set(err, ERR_NO_MEMORY, "no memory for the request");
         else
             err_set(err, ERR_INVALID, "request is not a '%s'", type->name);
         return NULL;

@@ -6,11 +6,11 @@
 struct message_budget {
     ProtobufCAllocator allocator;
     size_t left;
-    bool exceeded;
+    bool exceeded, starved;
 };
 void message_budget_init(struct message_budget *budget, size_t max);
-/* Unpacks and checks that every string is UTF-8 without NUL. NULL: LIMIT or INVALID. Freed with
- * protobuf_c_message_free_unpacked(message, &budget->allocator). */
+/* Unpacks and checks that every string is UTF-8 without NUL. NULL: LIMIT, NO_MEMORY or INVALID.
+ * Freed with protobuf_c_message_free_unpacked(message, &budget->allocator). */
 ProtobufCMessage *message_unpack(struct message_budget *budget,
                                  const ProtobufCMessageDescriptor *type, const uint8_t *bytes,
                                  size_t len, struct err *err) MUST;

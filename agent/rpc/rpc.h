@@ -11,6 +11,9 @@ enum {
     RPC_HEADER_MAX = 16 << 10,
     RPC_HANDSHAKE_MS = 10000,
     RPC_DRAIN_MS = 30000,
+    RPC_IDLE_MS = 300000, /* a stream on which nothing moves that long is ended */
+    RPC_CALL_MAX_MS =
+        6 * 3600000, /* for a unary call whose client names no deadline, or a later one */
 };
 
 /* Who is at the other end, taken from the verified certificate: SAN URIs evercopy:role/<role> and
@@ -23,6 +26,7 @@ struct rpc_peer {
     char serial[48];       /* hex */
     char fingerprint[65];  /* SHA-256 of the certificate, hex */
     char address[64];      /* ip:port, for the log */
+    bool resumed;          /* by a ticket; the rest is as sure as after a whole handshake */
     uint64_t not_after_us; /* UTC; checked at each call by the authorizer */
 };
 /* A copy with databases of its own, for work that outlives the call's turn on the loop. Whatever

@@ -1,12 +1,18 @@
 /* One call on its way through the engine; shared by the service files. */
 #pragma once
+#include "agent/auth/scribe.h"
+#include "agent/engine/expiry.h"
+#include "agent/engine/quota.h"
 #include "agent/service/service.h"
 
 struct ask {
-    struct work work; /* to the engine's lane, and home to the loop */
-    struct work read; /* to the readers and back to the engine's lane */
+    struct work work;          /* to the engine's lane, and home to the loop */
+    struct work read;          /* to the readers and back to the engine's lane */
+    struct scribe_entry entry; /* the audit's line it waits for, on the loop */
+    uint64_t intent;           /* number of the line that announced it; 0: changes nothing */
     struct service *service;
     struct rpc_call *call;           /* touched on the loop only */
+    bool is_away;                    /* loop only: a client stream's message is on the lane */
     const ProtobufCMessage *request; /* lives until the call is answered */
     struct rpc_peer peer;            /* a copy of its own */
     ProtobufCMessage *reply;
@@ -33,10 +39,17 @@ void ask_answer(struct ask *ask);
 void ask_fail(struct ask *ask, const struct err *err);
 
 struct catalog *ask_catalog(struct ask *ask);
+struct quota *ask_quota(struct ask *ask);
+/* Quotas are for database hosts; the same key again asks for nothing new. */
+bool ask_is_bounded(struct ask *ask, const char *key);
 struct world *ask_world(struct ask *ask);
 struct engine *ask_engine(struct ask *ask);
+const struct expiry *ask_expiry(struct ask *ask);
 /* The configured database, if this caller may touch it; NULL with ask->err set. */
 const struct config_served *ask_database(struct ask *ask, const char *name);
+/* False, with ask->err set to UNAVAILABLE, while a job of before the agent's start still works on
+ * that database: whoever wants to change something tries again soon. */
+bool ask_is_settled(struct ask *ask, const char *database) MUST;
 /* Scoped to caller and method, so that nobody meets another's key. "" stays "". False with ask->err
  * set when it is longer than 48 bytes. */
 bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80]) MUST;
@@ -51,6 +64,9 @@ const struct manifest *ask_live(struct ask *ask, const char *database);
 /* The survey just made with headers_only; owned by the ask. */
 const struct manifest *ask_quick(struct ask *ask);
 
+/* A client stream's part: each message in ask->request, NULL never; leaves what it has to say in
+ * ask->reply or ask->err and returns. */
+void backups_upload_log(struct ask *ask);
 /* One per file; on the engine's lane. */
 void databases_register(struct ask *ask);
 void databases_status(struct ask *ask);
@@ -73,9 +89,10 @@ void retention_delete(struct ask *ask);
 void retention_hold(struct ask *ask);
 void retention_release(struct ask *ask);
 void retention_lock(struct ask *ask);
+void retention_confirm_clock(struct ask *ask);
 void retention_policy(struct ask *ask);
-/* After a good run, when the policy is automatic: starts the job, says so in the run's log. Never an
- * error of the run. */
+/* After a good run, when the policy is automatic: starts the job, says so in the run's log. Never
+ * an error of the run. */
 void retention_after_run(struct ask *ask, const struct config_served *db, const char *run);
 void recovery_window(struct ask *ask);
 void recovery_plan(struct ask *ask);
@@ -83,7 +100,10 @@ void recovery_prove(struct ask *ask);
 void clones_create(struct ask *ask);
 void clones_drop(struct ask *ask);
 void clones_list(struct ask *ask);
+void clones_extend(struct ask *ask);
 void jobs_list(struct ask *ask);
+void admin_renew(struct ask *ask);
+void jobs_cancel(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);

@@ -67,13 +67,16 @@ void backups_begin(struct ask *ask)
         .key = key,
         .channel_text = request->channel_text,
         .dead_job = request->dead_job,
+        .boot_id = request->boot_id,
         .dbid = request->dbid,
         .resetlogs_id = request->resetlogs_id,
         .pid = request->pid,
         .open_channels = request->open_channels,
         .process_start = request->process_start,
     };
-    if (!reply || !db || !ask_key(ask, "begin", request->idempotency_key, key) ||
+    if (!reply || !db || !ask_is_settled(ask, db->name) ||
+        !ask_key(ask, "begin", request->idempotency_key, key) ||
+        (ask_is_bounded(ask, key) && !quota_run(ask_catalog(ask), db, &ask->err)) ||
         !backup_begin(ask_catalog(ask), ask_world(ask), &begin, &granted, &ask->err)) {
         ask_answer(ask);
         return;
@@ -112,6 +115,7 @@ void backups_lease(struct ask *ask)
             reply->process_start = lease.process_start;
             reply->taken_us = lease.taken_us;
             reply->left_s = (uint32_t)(lease.left_ms / 1000);
+            reply->boot_id = ask_text(ask, lease.boot_id);
         } else if (why.code != ERR_NOT_FOUND) {
             ask->err = why;
         }
@@ -125,14 +129,18 @@ void backups_phase(struct ask *ask)
     const Evercopy__V1__ReportPhaseRequest *request = (const void *)ask->request;
     Evercopy__V1__ReportPhaseReply *reply = ask_alloc(ask, sizeof *reply);
     struct catalog_job job;
-    bool fits = strlen(request->phase) < sizeof job.step && strlen(request->text) <= PHASE_TEXT_MAX;
+    bool fits = strlen(request->phase) < sizeof job.step &&
+                strlen(request->text) <= PHASE_TEXT_MAX && strlen(request->alarm) <= PHASE_TEXT_MAX;
     if (!fits)
         err_set(&ask->err, ERR_INVALID, "a phase has a short name and one sentence");
     if (fits && reply && hold(ask, request->job, request->fencing_token, &job) &&
-        backup_phase(ask_catalog(ask), request->job, request->phase, (int)request->verdict,
-                     request->text, &ask->err)) {
+        (request->alarm[0] ? backup_alarm(ask_catalog(ask), &job, request->alarm, &ask->err)
+                           : backup_phase(ask_catalog(ask), request->job, request->phase,
+                                          (int)request->verdict, request->text, &ask->err))) {
         evercopy__v1__report_phase_reply__init(reply);
         reply->lease_s = lease_s(ask);
+        reply->cancel = job.cancelled_by[0] != '\0';
+        reply->cancelled_by = ask_text(ask, job.cancelled_by);
         ask->reply = &reply->base;
     }
     ask_answer(ask);
@@ -269,29 +277,91 @@ void backups_check_copies(struct ask *ask)
 
 /* ---- log and end ---- */
 
+struct log_part {
+    const char *job;
+    uint64_t token, first_line;
+    const ProtobufCBinaryData *lines;
+    size_t count;
+    bool late; /* by another shim, or after the end: renews nothing */
+};
+
+static bool is_within_quota(struct ask *ask, const struct config_served *db,
+                            const struct log_part *part)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < part->count; i++)
+        bytes += part->lines[i].len < LINE_BYTES_MAX ? part->lines[i].len : LINE_BYTES_MAX;
+    return !ask_is_bounded(ask, "") || quota_log(ask_quota(ask), ask_catalog(ask), db, part->job,
+                                                 part->count, bytes, &ask->err);
+}
+
+static const struct config_served *may_append(struct ask *ask, const struct log_part *part,
+                                              struct catalog_job *ret_job)
+{
+    if (!part->late)
+        return hold(ask, part->job, part->token, ret_job);
+    return backup_knows(ask_catalog(ask), part->job, part->token, ret_job, &ask->err)
+               ? ask_database(ask, ret_job->database)
+               : NULL;
+}
+
+/* Keeps the lines of a run whose lease this caller holds, or held last. */
+static bool keep_lines(struct ask *ask, const struct log_part *part, struct catalog_job *ret_job,
+                       uint64_t *ret_next)
+{
+    AUTO(mem) const char **lines = own_alloc(sizeof *lines * (part->count + 1), &ask->err);
+    AUTO(mem) size_t *lens = own_alloc(sizeof *lens * (part->count + 1), &ask->err);
+    if (!lines || !lens)
+        return false;
+    if (part->first_line > LOG_LINES_MAX || part->count > LOG_LINES_MAX - part->first_line)
+        return err_set(&ask->err, ERR_LIMIT, "a job's log ends at %d lines", LOG_LINES_MAX);
+    for (size_t i = 0; i < part->count; i++) {
+        lines[i] = (const char *)part->lines[i].data;
+        lens[i] = part->lines[i].len < LINE_BYTES_MAX ? part->lines[i].len : LINE_BYTES_MAX;
+    }
+    const struct config_served *db = may_append(ask, part, ret_job);
+    return db && is_within_quota(ask, db, part) &&
+           catalog_log_append(ask_catalog(ask), part->job, part->first_line, lines, lens,
+                              part->count, ret_next, &ask->err);
+}
+
 void backups_append_log(struct ask *ask)
 {
     const Evercopy__V1__AppendLogRequest *request = (const void *)ask->request;
     Evercopy__V1__AppendLogReply *reply = ask_alloc(ask, sizeof *reply);
-    const char **lines = ask_alloc(ask, sizeof *lines * (request->n_lines + 1));
-    size_t *lens = ask_alloc(ask, sizeof *lens * (request->n_lines + 1));
+    struct log_part part = {request->job,   request->fencing_token, request->first_line,
+                            request->lines, request->n_lines,       request->late};
     struct catalog_job job;
-    bool fits = request->first_line <= LOG_LINES_MAX &&
-                request->n_lines <= LOG_LINES_MAX - request->first_line;
-    if (!fits)
-        err_set(&ask->err, ERR_LIMIT, "a job's log ends at %d lines", LOG_LINES_MAX);
-    if (fits && reply && lines && lens && hold(ask, request->job, request->fencing_token, &job)) {
+    if (reply) {
         evercopy__v1__append_log_reply__init(reply);
-        for (size_t i = 0; i < request->n_lines; i++) {
-            lines[i] = (const char *)request->lines[i].data;
-            lens[i] =
-                request->lines[i].len < LINE_BYTES_MAX ? request->lines[i].len : LINE_BYTES_MAX;
-        }
-        if (catalog_log_append(ask_catalog(ask), request->job, request->first_line, lines, lens,
-                               request->n_lines, &reply->next_line, &ask->err))
+        if (keep_lines(ask, &part, &job, &reply->next_line)) {
+            reply->cancelled_by = ask_text(ask, job.cancelled_by);
             ask->reply = &reply->base;
+        }
     }
     ask_answer(ask);
+}
+
+/* One message of the stream; what is kept between them is the job's name and the reply. */
+void backups_upload_log(struct ask *ask)
+{
+    const Evercopy__V1__UploadLogRequest *request = (const void *)ask->request;
+    Evercopy__V1__UploadLogReply *reply = (void *)ask->reply;
+    if (!reply && (reply = ask_alloc(ask, sizeof *reply))) {
+        evercopy__v1__upload_log_reply__init(reply);
+        ask->reply = &reply->base;
+        ask->state = own_strdup(request->job, &ask->err);
+        ask->state_free = own_free;
+    }
+    struct log_part part = {request->job,   request->fencing_token, request->first_line,
+                            request->lines, request->n_lines,       false};
+    struct catalog_job job;
+    if (!reply || !ask->state)
+        return;
+    if (str_equal(ask->state, request->job))
+        IGNORE(!keep_lines(ask, &part, &job, &reply->next_line)); /* ask->err ends the stream */
+    else
+        err_set(&ask->err, ERR_INVALID, "one stream carries the log of one job");
 }
 
 /* The shim's word when it failed; the agent's own judgement when it calls the run done. */
@@ -342,12 +412,25 @@ static void tell_verdict(struct ask *ask, const struct outlook *o, const struct 
 static bool finished_before(struct ask *ask, const struct catalog_job *job,
                             struct backup_verdict *v)
 {
+    const Evercopy__V1__FinishBackupRequest *request = (const void *)ask->request;
+    struct catalog_job known;
+    char text[600];
     if (job->state == JOB_RUNNING)
+        return false;
+    if (request->late &&
+        !backup_knows(ask_catalog(ask), request->job, request->fencing_token, &known, &ask->err))
+        return false;
+    IGNORE(!str_format(text, sizeof text, "the shim's own word, told late: %s%s%s",
+                       request->verdict <= EVERCOPY__V1__VERDICT__VERDICT_WARNING
+                           ? "it came to its end"
+                           : request->phase,
+                       request->cause[0] ? ": " : "", request->cause));
+    if (request->late && !backup_late_word(ask_catalog(ask), job, text, request->suspect_files,
+                                           request->n_suspect_files, &ask->err))
         return false;
     *v = (struct backup_verdict){.verdict = job->verdict};
     IGNORE(!str_copy(v->cause, sizeof v->cause, job->cause));
     IGNORE(!str_copy(v->next, sizeof v->next, job->next));
-    (void)ask;
     return true;
 }
 
@@ -364,11 +447,12 @@ void backups_finish(struct ask *ask)
     AUTO(outlook)
     struct outlook *o =
         db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
-    bool ok = o && (finished_before(ask, &job, &verdict) ||
-                    (hold(ask, request->job, request->fencing_token, &job) &&
-                     judge(ask, db, o, &verdict) &&
-                     backup_finish(ask_catalog(ask), request->job, request->fencing_token, &verdict,
-                                   &ask->err)));
+    bool ok =
+        o && (finished_before(ask, &job, &verdict) ||
+              (ask->err.code == ERR_NONE && hold(ask, request->job, request->fencing_token, &job) &&
+               judge(ask, db, o, &verdict) &&
+               backup_finish(ask_catalog(ask), request->job, request->fencing_token, &verdict,
+                             &ask->err)));
     if (ok && verdict.verdict == EVERCOPY__V1__VERDICT__VERDICT_OK && job.state == JOB_RUNNING)
         retention_after_run(ask, db, request->job);
     if (ok) {

@@ -27,6 +27,8 @@ static Evercopy__V1__Clone *tell_clone(struct ask *ask, const struct catalog_clo
     to->mount = ask_text(ask, from->mount);
     to->scn = from->scn;
     to->db_unique_name = ask_text(ask, from->database);
+    to->left_s = (int64_t)(from->expires_us - clock_wall_us()) / 1000000;
+    to->trouble = ask_text(ask, expiry_trouble(ask_expiry(ask), from->database, from->name));
     return to;
 }
 
@@ -192,7 +194,8 @@ static bool start_clone(struct ask *ask, const struct config_served *db, struct 
     if (!ask_key(ask, "clone", request->idempotency_key, job.key))
         return false;
     bool repeated = job.key[0] && catalog_job_find_key(ask_catalog(ask), job.key, &earlier, &why);
-    if (!fill_row(ask, db, &row) || !choose_source(ask, c, &row) ||
+    if ((!repeated && !ask_is_settled(ask, db->name)) || !fill_row(ask, db, &row) ||
+        !choose_source(ask, c, &row) ||
         (!repeated && (!name_is_free(ask, db->name, row.name) ||
                        !keep_is_idle(ask_catalog(ask), db->name, &ask->err))))
         return false;
@@ -276,8 +279,9 @@ void clones_drop(struct ask *ask)
         return;
     }
     bool repeated = job.key[0] && catalog_job_find_key(ask_catalog(ask), job.key, &earlier, &why);
-    if (!db || (!repeated &&
-                !catalog_clone_get(ask_catalog(ask), db->name, request->name, &clone, &ask->err))) {
+    if (!db || (!repeated && !ask_is_settled(ask, db->name)) ||
+        (!repeated &&
+         !catalog_clone_get(ask_catalog(ask), db->name, request->name, &clone, &ask->err))) {
         ask_answer(ask);
         return;
     }
@@ -286,6 +290,75 @@ void clones_drop(struct ask *ask)
     AUTO(json) json_t *args = clone_drop_args(db->name, request->name, &ask->err);
     if (!args ||
         !engine_job_start(ask_engine(ask), "clone-drop", &job, args, dropped, ask, &ask->err))
+        ask_answer(ask);
+}
+
+/* ---- a longer lease ---- */
+
+static void extended(void *arg, const struct catalog_job *row, const json_t *document,
+                     const struct err *err)
+{
+    struct ask *ask = arg;
+    struct catalog_clone clone;
+    if (err->code != ERR_NONE) {
+        ask_fail(ask, err);
+        return;
+    }
+    Evercopy__V1__ExtendCloneReply *reply = ask_alloc(ask, sizeof *reply);
+    if (reply && catalog_clone_get(ask_catalog(ask), row->database, json_text(document, "name"),
+                                   &clone, &ask->err)) {
+        evercopy__v1__extend_clone_reply__init(reply);
+        reply->clone = tell_clone(ask, &clone);
+        log_info("clone extended db=%s clone=%s owner=%s", clone.database, clone.name, clone.owner);
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+/* Its owner's, or an operator's; and nothing else may be at work on it. */
+static bool may_extend(struct ask *ask, const struct catalog_clone *clone)
+{
+    char busy[40];
+    bool staff = role_from_name(ask->peer.role) & (ROLE_OPERATOR | ROLE_ADMIN);
+    if (!staff && !str_equal(clone->owner, ask->peer.cn))
+        return err_set(&ask->err, ERR_DENIED,
+                       "clone '%s' belongs to '%s'; needed: its owner or an operator", clone->name,
+                       clone->owner);
+    if (!clone_job_of(ask_catalog(ask), clone->database, clone->name, busy, &ask->err))
+        return false;
+    return !busy[0] ||
+           err_set(&ask->err, ERR_BUSY, "job %s is at work on clone '%s'", busy, clone->name);
+}
+
+static bool start_extend(struct ask *ask, const struct config_served *db)
+{
+    const Evercopy__V1__ExtendCloneRequest *request = (const void *)ask->request;
+    struct catalog_job job = {.started_us = clock_wall_us()};
+    struct catalog_job earlier;
+    struct catalog_clone clone;
+    struct err why = {0};
+    if (!request->lease_s || request->lease_s > LEASE_MAX_S)
+        return err_set(&ask->err, ERR_INVALID, "a lease is between a second and a year long");
+    if (!ask_key(ask, "extend", request->idempotency_key, job.key))
+        return false;
+    bool repeated = job.key[0] && catalog_job_find_key(ask_catalog(ask), job.key, &earlier, &why);
+    if (!catalog_clone_get(ask_catalog(ask), db->name, request->name, &clone, &ask->err) ||
+        (!repeated && (!ask_is_settled(ask, db->name) || !may_extend(ask, &clone))))
+        return false;
+    uint64_t until_us = clock_wall_us() + (uint64_t)request->lease_s * 1000000u;
+    clone.expires_us = until_us > clone.expires_us ? until_us : clone.expires_us;
+    IGNORE(!str_copy(job.database, sizeof job.database, db->name));
+    IGNORE(!str_copy(job.owner, sizeof job.owner, ask->peer.cn));
+    AUTO(json) json_t *args = clone_args(&clone, NULL, NULL, &ask->err);
+    return args &&
+           engine_job_start(ask_engine(ask), "clone-extend", &job, args, extended, ask, &ask->err);
+}
+
+void clones_extend(struct ask *ask)
+{
+    const Evercopy__V1__ExtendCloneRequest *request = (const void *)ask->request;
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    if (!db || !start_extend(ask, db))
         ask_answer(ask);
 }
 

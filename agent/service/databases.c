@@ -4,11 +4,11 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/overdue.h"
 #include "evercopy/v1/databases.pb-c.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { OVERDUE_WARNING_S = 36 * 3600, OVERDUE_FAILED_S = 48 * 3600 };
 enum { PLAN_LINES_MAX = 4, LINE_MAX_BYTES = 400 };
 
 struct registering {
@@ -102,7 +102,7 @@ void databases_register(struct ask *ask)
     ask->state_free = own_free;
     struct catalog_database row;
     struct err why = {0};
-    if (!db || !r) {
+    if (!db || !r || (request->apply && !ask_is_settled(ask, db->name))) {
         ask_answer(ask);
         return;
     }
@@ -152,20 +152,21 @@ static void tell_recoverable(struct ask *ask, const struct outlook *o, const str
     }
 }
 
-/* Green is a promise about now: when nothing has run for long, the last run's word is worth
+/* Green is a promise about now: when nothing good has come for long, the last run's word is worth
  * nothing. */
-static void judge_age(struct standing *s, const char *database)
+static bool judge_age(struct ask *ask, const struct config_served *db, struct standing *s)
 {
-    uint64_t age_s = seconds_since(s->last.ended_us);
-    if (s->verdict != EVERCOPY__V1__VERDICT__VERDICT_OK || age_s < OVERDUE_WARNING_S)
-        return;
-    s->verdict = age_s < OVERDUE_FAILED_S ? EVERCOPY__V1__VERDICT__VERDICT_WARNING
-                                          : EVERCOPY__V1__VERDICT__VERDICT_FAILED;
-    IGNORE(!str_format(s->cause, sizeof s->cause, "no run has ended for %" PRIu64 " hours%s%s",
-                       age_s / 3600, s->running.id[0] ? "; still running: " : "", s->running.id));
-    IGNORE(!str_format(s->next, sizeof s->next,
-                       "look at the scheduler of '%s' and at 'evercopy jobs %s'", database,
-                       database));
+    struct overdue overdue;
+    if (!overdue_judge(ask_catalog(ask), db, &overdue, &ask->err))
+        return false;
+    int verdict = overdue.level == OVERDUE_FAILED ? EVERCOPY__V1__VERDICT__VERDICT_FAILED
+                                                  : EVERCOPY__V1__VERDICT__VERDICT_WARNING;
+    if (overdue.level == OVERDUE_NOT || s->verdict >= verdict)
+        return true;
+    s->verdict = verdict;
+    IGNORE(!str_copy(s->cause, sizeof s->cause, overdue.cause));
+    IGNORE(!str_copy(s->next, sizeof s->next, overdue.next));
+    return true;
 }
 
 static bool tell_one(struct ask *ask, const struct config_served *db,
@@ -177,9 +178,9 @@ static bool tell_one(struct ask *ask, const struct config_served *db,
     AUTO(outlook)
     struct outlook *o =
         outlook_load(ask_catalog(ask), ask_world(ask), db, ask_live(ask, db->name), &ask->err);
-    if (!o || !backup_standing(ask_catalog(ask), o, db->name, &standing, &ask->err))
+    if (!o || !backup_standing(ask_catalog(ask), o, db->name, &standing, &ask->err) ||
+        !judge_age(ask, db, &standing))
         return false;
-    judge_age(&standing, db->name);
     struct err why = {0};
     if (catalog_database_get(ask_catalog(ask), db->name, &row, &why))
         status->dbid = row.dbid;

@@ -1,6 +1,7 @@
 /* evercopy.v1.Jobs: what was done, and a job's log as it grows. */
 #include "agent/service/ask.h"
 
+#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "evercopy/v1/jobs.pb-c.h"
 
@@ -22,6 +23,7 @@ static Evercopy__V1__Job *tell_job(struct ask *ask, const struct catalog_job *fr
     to->owner = ask_text(ask, from->owner);
     to->started_us = from->started_us;
     to->ended_us = from->ended_us;
+    to->cancelled_by = ask_text(ask, from->cancelled_by);
     return to;
 }
 
@@ -46,6 +48,64 @@ void jobs_list(struct ask *ask)
             if ((reply->jobs[reply->n_jobs] = tell_job(ask, &rows[i])))
                 reply->n_jobs++;
         }
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+/* ---- cancelling ---- */
+
+/* A database's host may stop its own runs, whoever made a clone may stop the making; an operator or
+ * admin may stop everything. */
+static bool may_cancel(struct ask *ask, const struct catalog_job *job)
+{
+    uint32_t role = role_from_name(ask->peer.role);
+    if (!roles_check_database(&ask->peer, job->database, &ask->err))
+        return false;
+    bool own_run = role == ROLE_DBHOST && str_equal(job->kind, "backup");
+    bool own_clone = role == ROLE_RESTORE && str_equal(job->owner, ask->peer.cn);
+    if (role & (ROLE_OPERATOR | ROLE_ADMIN) || own_run || own_clone)
+        return true;
+    return err_set(&ask->err, ERR_DENIED, "job '%s' of %s is not yours to cancel; needed: operator",
+                   job->id, job->owner);
+}
+
+static const char *what_now(struct ask *ask, const struct catalog_job *job)
+{
+    struct catalog_lease lease;
+    struct err why = {0};
+    char text[320];
+    if (job->state != JOB_RUNNING)
+        return "it has ended already";
+    if (!str_equal(job->kind, "backup"))
+        return "it stops at its next step; what it made is removed";
+    uint64_t left_s = catalog_lease_find(ask_catalog(ask), job->database, "backup", &lease, &why)
+                          ? lease.left_ms / 1000
+                          : 0;
+    IGNORE(!str_format(text, sizeof text,
+                       "its shim on %.200s is told within seconds and stops RMAN; if that is gone, "
+                       "the lease ends in %llu s",
+                       lease.host, (unsigned long long)left_s));
+    return ask_text(ask, left_s ? text : "its shim is told at its next word");
+}
+
+void jobs_cancel(struct ask *ask)
+{
+    const Evercopy__V1__CancelJobRequest *request = (const void *)ask->request;
+    Evercopy__V1__CancelJobReply *reply = ask_alloc(ask, sizeof *reply);
+    struct catalog_job job;
+    char who[160];
+    IGNORE(!str_format(who, sizeof who, "%.60s (%.20s)", ask->peer.cn, ask->peer.role));
+    bool ok = reply && catalog_job_get(ask_catalog(ask), request->job, &job, &ask->err) &&
+              may_cancel(ask, &job);
+    if (ok && job.state == JOB_RUNNING)
+        ok = engine_cancel(ask_engine(ask), job.id, who, &ask->err) &&
+             catalog_job_get(ask_catalog(ask), request->job, &job, &ask->err);
+    if (ok) {
+        log_info("job is to stop job=%s db=%s by=%s", job.id, job.database, who);
+        evercopy__v1__cancel_job_reply__init(reply);
+        reply->job = tell_job(ask, &job);
+        reply->text = (char *)what_now(ask, &job);
         ask->reply = &reply->base;
     }
     ask_answer(ask);

@@ -43,8 +43,7 @@ static void surveyed(struct ask *ask)
     const struct config_served *db = known ? ask_database(ask, job.database) : NULL;
     const struct manifest *live = db ? ask_live(ask, db->name) : NULL;
     AUTO(keep)
-    struct keep *keep =
-        live ? keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err) : NULL;
+    struct keep *keep = live ? keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err) : NULL;
     AUTO(prune) struct prune prune = {0};
     Evercopy__V1__ListPrunableReply *reply = ask_alloc(ask, sizeof *reply);
     if (keep && reply &&
@@ -63,12 +62,13 @@ void backups_list_prunable(struct ask *ask)
 {
     const Evercopy__V1__ListPrunableRequest *request = (const void *)ask->request;
     struct catalog_job job;
-    const struct config_served *db = catalog_job_get(ask_catalog(ask), request->job, &job,
-                                                     &ask->err)
-                                         ? ask_database(ask, job.database)
-                                         : NULL;
-    if (db && backup_hold(ask_catalog(ask), ask_world(ask), request->job, request->fencing_token,
-                          &job, &ask->err) &&
+    const struct config_served *db =
+        catalog_job_get(ask_catalog(ask), request->job, &job, &ask->err)
+            ? ask_database(ask, job.database)
+            : NULL;
+    if (db &&
+        backup_hold(ask_catalog(ask), ask_world(ask), request->job, request->fencing_token, &job,
+                    &ask->err) &&
         guard_check(ask_catalog(ask), &ask->err))
         ask_survey(ask, db, false, surveyed);
     else

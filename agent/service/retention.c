@@ -64,9 +64,9 @@ static void spaces_free(void *state)
 
 static const char *rule_name(enum retention_rule rule)
 {
-    static const char *const names[] = {"goes",      "no-policy", "young", "tier",  "month-end",
-                                        "unknown",   "newest",    "floor", "last-good", "hold",
-                                        "lock",      "clone",     "base",  "log",   "sheet"};
+    static const char *const names[] = {"goes",    "no-policy", "young", "tier",      "month-end",
+                                        "unknown", "newest",    "floor", "last-good", "hold",
+                                        "lock",    "clone",     "base",  "log",       "sheet"};
     return names[rule];
 }
 
@@ -179,19 +179,31 @@ void retention_preview(struct ask *ask)
 
 /* ---- apply and delete ---- */
 
-/* An operator's word counts, and is told. */
-static bool believe_clock(struct ask *ask, bool clock_is_right)
+/* Nothing is begun while the clock is doubted, another job deletes, or one of before still works.
+ */
+static bool may_delete_now(struct ask *ask, const struct config_served *db)
+{
+    return ask_is_settled(ask, db->name) && guard_check(ask_catalog(ask), &ask->err) &&
+           keep_is_idle(ask_catalog(ask), db->name, &ask->err);
+}
+
+void retention_confirm_clock(struct ask *ask)
 {
     struct err why = {0};
-    if (guard_check(ask_catalog(ask), &why))
-        return true;
-    if (!clock_is_right || why.code != ERR_PRECONDITION) {
-        ask->err = why;
-        return false;
+    Evercopy__V1__ConfirmClockReply *reply = ask_alloc(ask, sizeof *reply);
+    if (!reply) {
+        ask_answer(ask);
+        return;
     }
-    log_warning("the clock is said to be right by=%s peer=%s: %s", ask->peer.cn, ask->peer.address,
-                why.text);
-    return guard_confirm(ask_catalog(ask), &ask->err);
+    evercopy__v1__confirm_clock_reply__init(reply);
+    if (!guard_check(ask_catalog(ask), &why)) {
+        reply->was = ask_text(ask, why.text);
+        log_warning("the clock is said to be right by=%s peer=%s: %s", ask->peer.cn,
+                    ask->peer.address, why.text);
+        IGNORE(!guard_confirm(ask_catalog(ask), &ask->err)); /* told by the answer */
+    }
+    ask->reply = &reply->base;
+    ask_answer(ask);
 }
 
 static bool start(struct ask *ask, const char *database, const char *method, const char *key,
@@ -247,8 +259,7 @@ static void applied(void *arg, const struct catalog_job *row, const json_t *docu
 static json_t *apply_args(struct ask *ask, const struct config_served *db)
 {
     const Evercopy__V1__ApplyRetentionRequest *request = (const void *)ask->request;
-    if (!believe_clock(ask, request->clock_is_right) ||
-        !keep_is_idle(ask_catalog(ask), db->name, &ask->err))
+    if (!may_delete_now(ask, db))
         return NULL;
     AUTO(keep) struct keep *keep = keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err);
     if (!keep)
@@ -302,8 +313,7 @@ static void deleted(void *arg, const struct catalog_job *row, const json_t *docu
 static json_t *delete_args(struct ask *ask, const struct config_served *db)
 {
     const Evercopy__V1__DeleteSnapshotRequest *request = (const void *)ask->request;
-    if (!believe_clock(ask, request->clock_is_right) ||
-        !keep_is_idle(ask_catalog(ask), db->name, &ask->err))
+    if (!may_delete_now(ask, db))
         return NULL;
     AUTO(keep) struct keep *keep = keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err);
     size_t i = keep ? outlook_find(keep->outlook, request->snapshot) : SIZE_MAX;
@@ -349,10 +359,10 @@ void retention_after_run(struct ask *ask, const struct config_served *db, const 
     IGNORE(!str_copy(job.parent, sizeof job.parent, run));
     catalog_job_id("retention", job.id);
     AUTO(keep)
-    struct keep *keep = guard_check(ask_catalog(ask), &why) &&
-                                keep_is_idle(ask_catalog(ask), db->name, &why)
-                            ? keep_decide(ask_catalog(ask), ask_world(ask), db, &why)
-                            : NULL;
+    struct keep *keep =
+        guard_check(ask_catalog(ask), &why) && keep_is_idle(ask_catalog(ask), db->name, &why)
+            ? keep_decide(ask_catalog(ask), ask_world(ask), db, &why)
+            : NULL;
     size_t going = keep ? retention_going(keep->decision) : 0;
     AUTO(json) json_t *args = going ? keep_apply_args(keep, db->name, &why) : NULL;
     bool started =
@@ -379,6 +389,8 @@ static bool may_mark(struct ask *ask, const struct config_served *db, const char
     if (!rows)
         return false;
     bool known = false;
+    if (!ask_is_settled(ask, db->name))
+        return false;
     for (size_t i = 0; i < count; i++)
         known |= str_equal(rows[i].name, snapshot);
     if (!known)

@@ -5,7 +5,9 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/marks.h"
+#include "agent/engine/overdue.h"
 #include "agent/engine/survey.h"
+#include "evercopy/v1/admin.pb-c.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/clones.pb-c.h"
 #include "evercopy/v1/databases.pb-c.h"
@@ -15,7 +17,7 @@
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <string.h>
 
-enum { TICK_MS = 5000, TICK_MAX_MS = 10000, KEY_MAX = 48 };
+enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48 };
 
 /* A kept survey, shared with readers that compare against it; counted on the engine's lane only. */
 struct kept {
@@ -32,10 +34,14 @@ struct service {
     struct loop *loop;
     struct engine *engine;
     struct world *world;
+    struct gate *gate;   /* loop only */
+    struct quota *quota; /* engine's lane only */
     struct timer *ticker;
     struct work tick;
     bool ticking;       /* loop only */
-    uint64_t ticked_ms; /* engine's lane only */
+    uint64_t ticked_ms; /* engine's lane only, as all below */
+    uint64_t looked_ms; /* for overdue runs */
+    struct expiry *expiry;
     struct live *lives; /* engine's lane only */
     size_t live_count;
 };
@@ -53,6 +59,7 @@ enum {
     CLONES = ROLE_RESTORE | ROLE_OPERATOR | ROLE_ADMIN,
     SETS_UP = ROLE_DBHOST | ROLE_OPERATOR | ROLE_ADMIN,
     RETAINS = ROLE_OPERATOR | ROLE_ADMIN,
+    CANCELS = ROLE_DBHOST | ROLE_RESTORE | ROLE_OPERATOR | ROLE_ADMIN, /* its own, or any */
 };
 
 #define UNARY(X)                                                                                   \
@@ -77,30 +84,47 @@ enum {
     X("evercopy.v1.Retention", "HoldSnapshot", hold_snapshot, RETAINS, retention_hold)             \
     X("evercopy.v1.Retention", "ReleaseSnapshot", release_snapshot, RETAINS, retention_release)    \
     X("evercopy.v1.Retention", "LockSnapshot", lock_snapshot, RETAINS, retention_lock)             \
+    X("evercopy.v1.Retention", "ConfirmClock", confirm_clock, RETAINS, retention_confirm_clock)    \
     X("evercopy.v1.Retention", "GetPolicy", get_policy, READS, retention_policy)                   \
     X("evercopy.v1.Recovery", "GetWindow", get_window, READS, recovery_window)                     \
     X("evercopy.v1.Recovery", "PlanRecovery", plan_recovery, READS, recovery_plan)                 \
     X("evercopy.v1.Recovery", "ProveClone", prove_clone, CLONES, recovery_prove)                   \
     X("evercopy.v1.Clones", "CreateClone", create_clone, CLONES, clones_create)                    \
     X("evercopy.v1.Clones", "DropClone", drop_clone, CLONES, clones_drop)                          \
+    X("evercopy.v1.Clones", "ExtendClone", extend_clone, CLONES, clones_extend)                    \
     X("evercopy.v1.Clones", "ListClones", list_clones, READS, clones_list)                         \
-    X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)
+    X("evercopy.v1.Jobs", "CancelJob", cancel_job, CANCELS, jobs_cancel)                           \
+    X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)                                 \
+    X("evercopy.v1.Admin", "RenewCertificate", renew_certificate, READS, admin_renew)
+
+#define UPLOAD(X) X("evercopy.v1.Backups", "UploadLog", upload_log, BACKS_UP, backups_upload_log)
 
 static void on_call(struct rpc_call *call, const ProtobufCMessage *request);
+static void on_upload(struct rpc_call *call, const ProtobufCMessage *request);
 
 #define METHOD_ROW(service, name, stem, roles, run)                                                \
     {service,                                                                                      \
      name,                                                                                         \
      &evercopy__v1__##stem##_request__descriptor,                                                  \
      &evercopy__v1__##stem##_reply__descriptor,                                                    \
-     false,                                                                                        \
+     RPC_UNARY,                                                                                    \
      (roles),                                                                                      \
      on_call},
-static const struct rpc_method methods[] = {UNARY(METHOD_ROW){
-    "evercopy.v1.Jobs", "FollowLog", &evercopy__v1__follow_log_request__descriptor,
-    &evercopy__v1__log_line__descriptor, true, READS, jobs_follow}};
+#define UPLOAD_ROW(service, name, stem, roles, run)                                                \
+    {service,                                                                                      \
+     name,                                                                                         \
+     &evercopy__v1__##stem##_request__descriptor,                                                  \
+     &evercopy__v1__##stem##_reply__descriptor,                                                    \
+     RPC_CLIENT_STREAM,                                                                            \
+     (roles),                                                                                      \
+     on_upload},
+static const struct rpc_method methods[] = {
+    UNARY(METHOD_ROW) UPLOAD(UPLOAD_ROW){
+        "evercopy.v1.Jobs", "FollowLog", &evercopy__v1__follow_log_request__descriptor,
+        &evercopy__v1__log_line__descriptor, RPC_SERVER_STREAM, READS, jobs_follow},
+};
 #define RUN_ROW(service, name, stem, roles, run) run,
-static void (*const runs[])(struct ask *) = {UNARY(RUN_ROW)};
+static void (*const runs[])(struct ask *) = {UNARY(RUN_ROW) UPLOAD(RUN_ROW)};
 
 const struct rpc_method *service_methods(size_t *ret_count)
 {
@@ -108,15 +132,24 @@ const struct rpc_method *service_methods(size_t *ret_count)
     return methods;
 }
 
+static void method_path(const struct rpc_method *method, char ret[96])
+{
+    IGNORE(!str_format(ret, 96, "%s/%s", method->service, method->name));
+}
+
+bool service_admit(void *arg, const struct rpc_peer *peer, struct err *err)
+{
+    struct service *service = arg;
+    return gate_admit(service->gate, peer, err);
+}
+
 bool service_authorize(void *arg, const struct rpc_peer *peer, const struct rpc_method *method,
                        struct err *err)
 {
-    (void)arg;
-    if (roles_check(peer, method->roles, err))
-        return true;
-    log_warning("call refused method=%s/%s peer=%s cn=%s: %s", method->service, method->name,
-                peer->address, peer->cn, err->text);
-    return false;
+    struct service *service = arg;
+    char path[96];
+    method_path(method, path);
+    return gate_authorize(service->gate, peer, path, method->roles, err);
 }
 
 /* ---- asks ---- */
@@ -166,14 +199,13 @@ static void ask_free(struct ask *ask)
         own_free(block);
     }
     rpc_peer_done(&ask->peer);
+    own_free(ask->entry.body);
     kept_unref(ask->live);
     own_free(ask);
 }
 
-/* Home on the loop. */
-static void on_answer(struct work *work)
+static void send_answer(struct ask *ask)
 {
-    struct ask *ask = (struct ask *)work;
     if (ask->err.code == ERR_NONE) {
         rpc_call_reply(ask->call, ask->reply);
     } else {
@@ -185,6 +217,82 @@ static void on_answer(struct work *work)
         rpc_call_fail(ask->call, &ask->err, &detail.base);
     }
     ask_free(ask);
+}
+
+/* ---- the audit of a call: an intent before anything is done, an outcome before the answer ---- */
+
+/* The first of these string fields that the request has, and that says something. */
+static const char *field_of(const ProtobufCMessage *request, const char *const *names)
+{
+    for (; request && *names; names++) { /* a stream may end before its first message */
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(request->descriptor, *names);
+        if (!field || field->type != PROTOBUF_C_TYPE_STRING ||
+            field->label == PROTOBUF_C_LABEL_REPEATED)
+            continue;
+        const char *text = *(const char *const *)((const char *)request + field->offset);
+        if (text && text[0])
+            return text;
+    }
+    return "";
+}
+
+/* On the wire every change carries a key, and nothing else does. */
+static bool is_change(const struct rpc_method *method)
+{
+    return protobuf_c_message_descriptor_get_field_by_name(method->input, "idempotency_key");
+}
+
+static struct audit_record describe(const struct ask *ask, const char *kind, char path[96])
+{
+    static const char *const databases[] = {"db_unique_name", NULL};
+    static const char *const objects[] = {"name", "clone", "snapshot", "plan_id",
+                                          "job",  "kind",  NULL};
+    static const char *const keys[] = {"idempotency_key", NULL};
+    method_path(rpc_call_method(ask->call), path);
+    return (struct audit_record){
+        .kind = kind,
+        .who = &ask->peer,
+        .method = path,
+        .database = field_of(ask->request, databases),
+        .object = field_of(ask->request, objects),
+        .key = field_of(ask->request, keys),
+    };
+}
+
+static struct ask *ask_of(struct scribe_entry *entry)
+{
+    return (struct ask *)((char *)entry - offsetof(struct ask, entry));
+}
+
+static void outcome_written(struct scribe_entry *entry)
+{
+    struct ask *ask = ask_of(entry);
+    if (entry->err.code != ERR_NONE) /* it is done, and its intent is on disk */
+        log_error("the outcome of line %llu is not in the audit: %s",
+                  (unsigned long long)ask->intent, entry->err.text);
+    send_answer(ask);
+}
+
+/* Home on the loop. */
+static void on_answer(struct work *work)
+{
+    struct ask *ask = (struct ask *)work;
+    enum err_code code = ask->err.code;
+    bool denied = code == ERR_DENIED || code == ERR_UNAUTHENTICATED || code == ERR_QUOTA;
+    char path[96];
+    struct audit_record record = describe(ask, ask->intent ? "outcome" : "refused", path);
+    record.of = ask->intent;
+    record.code = code == ERR_NONE ? "ok" : err_code_name(code);
+    record.text = ask->err.text;
+    if (!ask->intent && denied)
+        scribe_refusal(gate_scribe(ask->service->gate), &record);
+    if (!ask->intent) {
+        send_answer(ask);
+        return;
+    }
+    ask->entry.done = outcome_written;
+    scribe_write(gate_scribe(ask->service->gate), &ask->entry, &record);
 }
 
 void ask_answer(struct ask *ask)
@@ -209,13 +317,32 @@ static void on_engine(struct work *work)
     ask->then(ask);
 }
 
-static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
+static void go_to_engine(struct ask *ask)
+{
+    ask->work = (struct work){.run = on_engine};
+    lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+static void intent_written(struct scribe_entry *entry)
+{
+    struct ask *ask = ask_of(entry);
+    if (entry->err.code != ERR_NONE) {
+        ask->err = entry->err;
+        send_answer(ask);
+        return;
+    }
+    ask->intent = entry->number;
+    go_to_engine(ask);
+}
+
+/* NULL: the call was failed. */
+static struct ask *ask_new(struct rpc_call *call, const ProtobufCMessage *request)
 {
     struct err err = {0};
     struct ask *ask = own_alloc(sizeof *ask, &err);
     if (!ask) {
         rpc_call_fail(call, &err, NULL);
-        return;
+        return NULL;
     }
     ask->service = rpc_call_arg(call);
     ask->call = call;
@@ -223,25 +350,108 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
     if (!rpc_peer_copy(rpc_call_peer(call), &ask->peer, &ask->err)) {
         rpc_call_fail(call, &ask->err, NULL);
         ask_free(ask);
-        return;
+        return NULL;
     }
     ask->then = runs[rpc_call_method(call) - methods];
-    ask->work = (struct work){.run = on_engine};
+    return ask;
+}
+
+static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    struct ask *ask = ask_new(call, request);
+    if (!ask)
+        return;
+    if (!is_change(rpc_call_method(call))) {
+        go_to_engine(ask);
+        return;
+    }
+    char path[96];
+    struct audit_record record = describe(ask, "intent", path);
+    ask->entry.done = intent_written;
+    scribe_write(gate_scribe(ask->service->gate), &ask->entry, &record);
+}
+
+/* ---- client streams: a message to the engine's lane, and home before the next is taken ---- */
+
+static void upload_answer(struct ask *ask)
+{
+    if (ask->err.code == ERR_NONE && rpc_call_is_cancelled(ask->call))
+        err_set(&ask->err, ERR_CANCELLED, "the caller is gone");
+    if (ask->err.code == ERR_NONE && !ask->reply)
+        err_set(&ask->err, ERR_INVALID, "the stream held no message");
+    on_answer(&ask->work);
+}
+
+static void upload_taken(struct work *work)
+{
+    struct ask *ask = (struct ask *)work;
+    ask->is_away = false;
+    if (ask->err.code != ERR_NONE || rpc_call_is_cancelled(ask->call))
+        upload_answer(ask);
+    else
+        rpc_call_next(ask->call);
+}
+
+static void upload_message(void *arg, const ProtobufCMessage *message)
+{
+    struct ask *ask = arg;
+    ask->request = message;
+    if (!message) {
+        upload_answer(ask);
+        return;
+    }
+    ask->is_away = true;
+    ask->work = (struct work){
+        .run = on_engine, .done = upload_taken, .home = loop_post(service_loop(ask->service))};
     lane_submit(engine_lane(ask->service->engine), &ask->work);
 }
 
+static void upload_cancelled(void *arg)
+{
+    struct ask *ask = arg;
+    if (!ask->is_away) /* else it comes home first */
+        upload_answer(ask);
+}
+
+static void on_upload(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    struct ask *ask = ask_new(call, request);
+    if (!ask)
+        return;
+    rpc_call_on_cancel(call, upload_cancelled, ask);
+    rpc_call_receive(call, upload_message, ask);
+}
+
 struct catalog *ask_catalog(struct ask *ask) { return engine_catalog(ask->service->engine); }
+struct quota *ask_quota(struct ask *ask) { return ask->service->quota; }
+
+bool ask_is_bounded(struct ask *ask, const char *key)
+{
+    struct catalog_job earlier;
+    struct err none = {0};
+    return role_from_name(ask->peer.role) == ROLE_DBHOST &&
+           !(key[0] && catalog_job_find_key(ask_catalog(ask), key, &earlier, &none));
+}
+
 struct world *ask_world(struct ask *ask) { return ask->service->world; }
 struct engine *ask_engine(struct ask *ask) { return ask->service->engine; }
 struct lane *service_lane(struct service *service) { return engine_lane(service->engine); }
 struct loop *service_loop(struct service *service) { return service->loop; }
 struct engine *service_engine(struct service *service) { return service->engine; }
+const struct expiry *ask_expiry(struct ask *ask) { return ask->service->expiry; }
 
 const struct config_served *ask_database(struct ask *ask, const char *name)
 {
     if (!roles_check_database(&ask->peer, name, &ask->err))
         return NULL;
     return world_database(ask->service->world, name, &ask->err);
+}
+
+bool ask_is_settled(struct ask *ask, const char *database)
+{
+    const struct catalog_job *job = engine_recovering(ask_engine(ask), database);
+    return !job || err_set(&ask->err, ERR_UNAVAILABLE,
+                           "recovering job %s of before the agent's start", job->id);
 }
 
 bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80])
@@ -394,6 +604,16 @@ static void run_tick(struct work *work)
         !marks_tick(engine_catalog(service->engine), &err))
         log_error("clock guard: %s", err.text);
     service->ticked_ms = now;
+    world_retry(service->world);
+    err_clear(&err);
+    if (!expiry_tick(service->expiry, &err))
+        log_error("clone leases: %s", err.text);
+    err_clear(&err);
+    if (service->looked_ms && now - service->looked_ms < LOOK_MS)
+        return;
+    service->looked_ms = now;
+    if (!overdue_tick(engine_catalog(service->engine), service->world, NULL, &err))
+        log_error("%s", err.text);
 }
 
 static void tick_done(struct work *work)
@@ -414,7 +634,7 @@ static void on_tick(void *arg)
 }
 
 struct service *service_new(struct loop *loop, struct engine *engine, struct world *world,
-                            struct err *err)
+                            struct gate *gate, struct err *err)
 {
     AUTO(service) struct service *service = own_alloc(sizeof *service, err);
     if (!service)
@@ -422,13 +642,20 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
     service->loop = loop;
     service->engine = engine;
     service->world = world;
+    service->gate = gate;
     service->ticked_ms = clock_boot_ms();
+    service->quota = quota_new(err);
+    if (!service->quota)
+        return NULL;
     const struct config_agent *config = world_config(world);
     service->lives = own_alloc(sizeof *service->lives * (config->database_count + 1), err);
     if (!service->lives)
         return NULL;
     for (size_t i = 0; i < config->database_count; i++)
         service->lives[service->live_count++].db = &config->databases[i];
+    service->expiry = expiry_new(engine, err);
+    if (!service->expiry)
+        return NULL;
     service->ticker = timer_new(loop, on_tick, service, err);
     if (!service->ticker)
         return NULL;
@@ -451,5 +678,7 @@ void service_free(struct service *service)
     for (size_t i = 0; i < service->live_count; i++)
         kept_unref(service->lives[i].kept);
     own_free(service->lives);
+    quota_free(service->quota);
+    expiry_free(service->expiry);
     own_free(service);
 }

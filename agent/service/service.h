@@ -8,11 +8,12 @@
 #include "agent/engine/backup.h"
 #include "agent/engine/job.h"
 #include "agent/rpc/server.h"
+#include "agent/service/gate.h"
 
 struct service;
-/* engine and world are borrowed and must outlive it. Starts the lease clock on the loop. */
+/* engine, world and gate are borrowed and must outlive it. Starts the lease clock on the loop. */
 struct service *service_new(struct loop *loop, struct engine *engine, struct world *world,
-                            struct err *err) MUST;
+                            struct gate *gate, struct err *err) MUST;
 /* After the server is drained and every call answered; stops the clock. */
 void service_stop(struct service *service);
 void service_free(struct service *service);
@@ -20,5 +21,7 @@ OWN_DEFINE(service, struct service, service_free);
 
 /* For rpc_server_options. */
 const struct rpc_method *service_methods(size_t *ret_count);
+/* Also for connections, whole or resumed. */
+bool service_admit(void *arg, const struct rpc_peer *peer, struct err *err);
 bool service_authorize(void *arg, const struct rpc_peer *peer, const struct rpc_method *method,
                        struct err *err);

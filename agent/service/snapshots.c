@@ -204,7 +204,12 @@ static bool start_snapshot(struct ask *ask, const struct config_served *db,
     IGNORE(!str_copy(job.parent, sizeof job.parent, run->id));
     IGNORE(!str_copy(job.database, sizeof job.database, db->name));
     IGNORE(!str_copy(job.owner, sizeof job.owner, run->owner));
+    struct catalog_job same;
+    struct err why = {0};
     return ask_key(ask, "take", request->idempotency_key, job.key) &&
+           (!ask_is_bounded(ask, job.key) || quota_snapshot(ask_catalog(ask), db, &ask->err)) &&
+           (catalog_job_find_key(ask_catalog(ask), job.key, &same, &why) ||
+            ask_is_settled(ask, db->name)) &&
            engine_job_start(ask_engine(ask), "snapshot", &job, args, taken, ask, &ask->err);
 }
 
@@ -308,7 +313,7 @@ void snapshots_create(struct ask *ask)
 {
     const Evercopy__V1__CreateSnapshotRequest *request = (const void *)ask->request;
     const struct config_served *db = ask_database(ask, request->db_unique_name);
-    if (!db || !start_manual(ask, db))
+    if (!db || !ask_is_settled(ask, db->name) || !start_manual(ask, db))
         ask_answer(ask);
 }
 

@@ -1,4 +1,5 @@
-/* evercopy.v1.Snapshots.VerifySnapshot: what the bytes say now, against what they said when taken. */
+/* evercopy.v1.Snapshots.VerifySnapshot: what the bytes say now, against what they said when taken.
+ */
 #include "agent/service/ask.h"
 
 #include "agent/base/str.h"
@@ -28,8 +29,8 @@ static void run_verify(struct work *work)
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct verifying *v = ask->state;
     AUTO(area)
-    struct area *area = driver_area(world_driver(ask_world(ask), v->db), v->db->volume, v->name,
-                                    NULL, &ask->err);
+    struct area *area =
+        driver_area(world_driver(ask_world(ask), v->db), v->db->volume, v->name, NULL, &ask->err);
     struct survey_options options = {.scan_blocks = v->kept->blocks_scanned,
                                      .cancelled = world_is_stopping,
                                      .arg = ask_world(ask)};
@@ -40,9 +41,9 @@ static void run_verify(struct work *work)
 /* What judging by dbid and incarnation made of a state is not in the bytes. */
 static bool same_state(const struct manifest_entry *kept, const struct manifest_entry *now)
 {
-    return kept->state == now->state || ((kept->state == STATE_FOREIGN ||
-                                          kept->state == STATE_OTHER_INCARNATION) &&
-                                         now->state == STATE_GOOD);
+    return kept->state == now->state ||
+           ((kept->state == STATE_FOREIGN || kept->state == STATE_OTHER_INCARNATION) &&
+            now->state == STATE_GOOD);
 }
 
 static const char *difference(const struct manifest_entry *kept, const struct manifest_entry *now)
@@ -61,9 +62,9 @@ static const char *difference(const struct manifest_entry *kept, const struct ma
          kept->datafile.blocks_bad != now->datafile.blocks_bad ||
          kept->datafile.highest_block_scn.n != now->datafile.highest_block_scn.n))
         return "another header or other blocks";
-    if (kept->kind == FILE_ARCHIVED_LOG && (kept->log.sequence != now->log.sequence ||
-                                            kept->log.first_scn.n != now->log.first_scn.n ||
-                                            kept->log.next_scn.n != now->log.next_scn.n))
+    if (kept->kind == FILE_ARCHIVED_LOG &&
+        (kept->log.sequence != now->log.sequence || kept->log.first_scn.n != now->log.first_scn.n ||
+         kept->log.next_scn.n != now->log.next_scn.n))
         return "another log";
     return NULL;
 }

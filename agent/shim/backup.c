@@ -1,5 +1,6 @@
 /* evercopy backup: one run, phase by phase, as the scheduler starts it. */
 #include "agent/shim/prune.h"
+#include "agent/shim/renew.h"
 #include "agent/shim/run.h"
 
 #include "agent/base/clock.h"
@@ -82,6 +83,22 @@ static uint64_t process_start_of(uint32_t pid)
     return field ? strtoull(field, NULL, 10) : 0;
 }
 
+/* Whose process ids these are: this boot of this kernel, and this space of processes. Hosts and
+ * containers may share a name. "" when it cannot be told. */
+static void process_space(char ret[80])
+{
+    char boot[40] = "";
+    char space[32] = "";
+    struct err why = {0};
+    AUTO(fd) int fd = sys_open("/proc/sys/kernel/random/boot_id", 0, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, boot, sizeof boot - 1, 0, "boot id", &why) : -1;
+    boot[n > 36 ? 36 : 0] = '\0';
+    n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    space[n > 0 ? n : 0] = '\0';
+    if (!boot[0] || !space[0] || !str_format(ret, 80, "%s %s", boot, space))
+        ret[0] = '\0';
+}
+
 /* The run that holds the lease, when its process was on this host and is gone: a killed shim must
  * not bar the next run until its lease ends. "" otherwise. */
 static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
@@ -95,8 +112,11 @@ static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
     if (!message)
         return false;
     const Evercopy__V1__GetLeaseReply *lease = (const void *)message;
+    char space[80];
+    process_space(space);
     ret_job[0] = '\0';
     if (lease->held && str_equal(lease->host, run->before->shim_host) && lease->process_start &&
+        space[0] && str_equal(lease->boot_id, space) &&
         process_start_of(lease->pid) != lease->process_start)
         str_copy(ret_job, 40, lease->job);
     return true;
@@ -125,25 +145,8 @@ static bool take_grant(struct run *run, const Evercopy__V1__BeginBackupReply *re
     run->base_start_scn = reply->base_start_scn;
     run->slow_snapshot = reply->slow_snapshot;
     run->first_run = reply->first_run;
+    run_attach_log(run);
     return keep_suspects(run, reply->suspect_files, reply->n_suspect_files, err);
-}
-
-/* Both ends of a run wait for an agent that starts again: a grant nobody took, or an end it never
- * heard of, would keep the next run out until the lease is over. The key makes repeating harmless.
- */
-static ProtobufCMessage *keyed_call(struct run *run, const char *method,
-                                    const ProtobufCMessage *request,
-                                    const ProtobufCMessageDescriptor *output, struct err *err)
-{
-    uint64_t deadline = clock_mono_ms() + AGENT_BACK_MS;
-    for (;;) {
-        ProtobufCMessage *reply =
-            shim_call(run->shim, "Backups", method, request, output, SHIM_CALL_MS, err);
-        if (reply || err->code != ERR_UNAVAILABLE || clock_mono_ms() >= deadline)
-            return reply;
-        err_clear(err);
-        IGNORE(poll(NULL, 0, AWAIT_POLL_MS) < 0);
-    }
 }
 
 static bool begin(struct run *run, struct err *err)
@@ -152,6 +155,7 @@ static bool begin(struct run *run, struct err *err)
     char key[33];
     char channel_text[200] = "";
     char dead_job[40];
+    char space[80];
     const struct facts *facts = run->before;
     if (!run_sql(run, "channels.sql", NULL, rows_channels, &channels, err) ||
         !find_dead_run(run, dead_job, err))
@@ -170,13 +174,17 @@ static bool begin(struct run *run, struct err *err)
     request.pid = (uint32_t)getpid();
     request.process_start = process_start_of((uint32_t)getpid());
     request.dead_job = dead_job;
+    process_space(space);
+    request.boot_id = space;
     request.open_channels = (uint32_t)channels.count;
     request.channel_text = channel_text;
     request.role = (char *)facts->role;
     request.current_scn = facts->moments[facts->moment_count - 1].scn.n;
+    /* A grant nobody took would keep the next run out: the key makes repeating harmless. */
     AUTO(reply)
-    ProtobufCMessage *reply = keyed_call(run, "BeginBackup", &request.base,
-                                         &evercopy__v1__begin_backup_reply__descriptor, err);
+    ProtobufCMessage *reply = run_call_within(run, "Backups", "BeginBackup", &request.base,
+                                              &evercopy__v1__begin_backup_reply__descriptor,
+                                              SHIM_CALL_MS, AGENT_BACK_MS, false, err);
     return reply && take_grant(run, (Evercopy__V1__BeginBackupReply *)reply, err);
 }
 
@@ -218,8 +226,8 @@ static ProtobufCMessage *ask_missing(struct run *run, const struct rows_logs *lo
     for (size_t i = 0; i < facts->thread_count; i++)
         if (facts->threads[i].enabled && facts->threads[i].open)
             threads[request.n_open_threads++] = facts->threads[i].number;
-    return shim_call(run->shim, "Backups", "CheckLogs", &request.base,
-                     &evercopy__v1__check_logs_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    return run_call(run, "Backups", "CheckLogs", &request.base,
+                    &evercopy__v1__check_logs_reply__descriptor, SHIM_SNAPSHOT_MS, err);
 }
 
 /* A log that RMAN has copied and the agent still does not count will not get better by copying it
@@ -364,7 +372,7 @@ static bool switch_and_await(struct run *run, struct err *err)
         if (complete)
             break;
         if (run_is_stopped(run))
-            return err_set(err, ERR_CANCELLED, "stopped by a signal");
+            return run_stopped(run, err);
         if (clock_mono_ms() >= deadline) {
             IGNORE(!str_format(run->warning, sizeof run->warning,
                                "the log beyond SCN %" PRIu64 " did not arrive within %" PRIu64 " s",
@@ -408,8 +416,8 @@ static bool take_snapshot(struct run *run, const char *kind, struct err *err)
     request.kind = (char *)kind;
     AUTO(reply)
     ProtobufCMessage *message =
-        shim_call(run->shim, "Snapshots", "TakeSnapshot", &request.base,
-                  &evercopy__v1__take_snapshot_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+        run_call(run, "Snapshots", "TakeSnapshot", &request.base,
+                 &evercopy__v1__take_snapshot_reply__descriptor, SHIM_SNAPSHOT_MS, err);
     if (!message)
         return false;
     const Evercopy__V1__TakeSnapshotReply *reply = (Evercopy__V1__TakeSnapshotReply *)message;
@@ -452,8 +460,8 @@ static ProtobufCMessage *base_texts(struct run *run, struct err *err)
     Evercopy__V1__GetManifestRequest request = EVERCOPY__V1__GET_MANIFEST_REQUEST__INIT;
     request.db_unique_name = (char *)run->shim->db->name;
     request.snapshot = run->base_snapshot;
-    return shim_call(run->shim, "Snapshots", "GetManifest", &request.base,
-                     &evercopy__v1__get_manifest_reply__descriptor, SHIM_CALL_MS, err);
+    return run_call(run, "Snapshots", "GetManifest", &request.base,
+                    &evercopy__v1__get_manifest_reply__descriptor, SHIM_CALL_MS, err);
 }
 
 static bool is_datafile(const struct facts *facts, const struct facts_copy *copy)
@@ -554,8 +562,8 @@ static bool phase_guard(struct run *run, struct err *err)
     request.fencing_token = run->token;
     AUTO(reply)
     ProtobufCMessage *message =
-        shim_call(run->shim, "Backups", "CheckCopies", &request.base,
-                  &evercopy__v1__check_copies_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+        run_call(run, "Backups", "CheckCopies", &request.base,
+                 &evercopy__v1__check_copies_reply__descriptor, SHIM_SNAPSHOT_MS, err);
     if (!message)
         return false;
     uint64_t bytes = 0;
@@ -813,16 +821,19 @@ static bool report_phase(struct run *run, int verdict, const char *text, struct 
     request.phase = (char *)run->phase;
     request.verdict = (Evercopy__V1__Verdict)verdict;
     request.text = wire_text(text, cause, sizeof cause);
-    AUTO(reply)
-    ProtobufCMessage *reply =
-        shim_call(run->shim, "Backups", "ReportPhase", &request.base,
-                  &evercopy__v1__report_phase_reply__descriptor, SHIM_CALL_MS, &why);
     /* The agent must know that a merge begins: if we die in it, the copies are suspect. */
     bool must_be_known = str_equal(run->phase, "merge") && !verdict;
-    if (reply || (err_is_transient(why.code) && !must_be_known))
-        return true;
-    *err = why;
-    return false;
+    AUTO(reply)
+    ProtobufCMessage *message = run_call_within(
+        run, "Backups", "ReportPhase", &request.base, &evercopy__v1__report_phase_reply__descriptor,
+        SHIM_CALL_MS, must_be_known ? run->shim->db->agentwait_s * 1000 : 0, false, &why);
+    if (!message && (!err_is_transient(why.code) || must_be_known)) {
+        *err = why;
+        return false;
+    }
+    if (message)
+        run_note_cancel(run, ((Evercopy__V1__ReportPhaseReply *)message)->cancelled_by);
+    return true;
 }
 
 static bool run_phases(struct run *run, struct err *err)
@@ -830,7 +841,7 @@ static bool run_phases(struct run *run, struct err *err)
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         run->phase = phases[i].name;
         if (run_is_stopped(run))
-            return err_set(err, ERR_CANCELLED, "stopped by a signal");
+            return run_stopped(run, err);
         if (!report_phase(run, 0, "", err))
             return false;
         if (!phases[i].fn(run, err)) {
@@ -845,26 +856,69 @@ static bool run_phases(struct run *run, struct err *err)
     return true;
 }
 
+/* How the run ended, as it is told to the agent: now, or by the next shim out of the spool. */
+struct ending {
+    Evercopy__V1__FinishBackupRequest request;
+    char key[33];
+    char cause[512], next[256];
+};
+
+static void fill_ending(const struct run *run, const struct err *failure, struct ending *e)
+{
+    bool failed = failure->code != ERR_NONE;
+    evercopy__v1__finish_backup_request__init(&e->request);
+    shim_key(e->key);
+    e->request.idempotency_key = e->key;
+    e->request.job = (char *)run->job;
+    e->request.fencing_token = run->token;
+    e->request.verdict = failed ? WIRE_FAILED : run->warning[0] ? WIRE_WARNING : WIRE_OK;
+    e->request.phase = (char *)(failed || run->warning[0] ? run->phase : "");
+    e->request.cause = wire_text(failed ? failure->text : run->warning, e->cause, sizeof e->cause);
+    e->request.next = wire_text(run->next, e->next, sizeof e->next);
+    e->request.suspect_files = run->suspects;
+    e->request.n_suspect_files = run->suspect_count;
+}
+
+static char *ending_json(const struct ending *e, struct err *err)
+{
+    AUTO(json) json_t *doc = json_object();
+    json_t *suspects = json_array();
+    if (!json_put(doc, "suspects", suspects, err) ||
+        !json_put_u64(doc, "verdict", (uint64_t)e->request.verdict, err) ||
+        !json_put_text(doc, "phase", e->request.phase, err) ||
+        !json_put_text(doc, "cause", e->request.cause, err) ||
+        !json_put_text(doc, "next", e->request.next, err))
+        return NULL;
+    for (size_t i = 0; i < e->request.n_suspect_files; i++)
+        if (!json_add(suspects, json_integer(e->request.suspect_files[i]), err))
+            return NULL;
+    return json_format(doc, err);
+}
+
+/* A run that could not do without the agent and has waited for it does not wait as long again. */
 static ProtobufCMessage *finish(struct run *run, const struct err *failure, struct err *err)
 {
-    Evercopy__V1__FinishBackupRequest request = EVERCOPY__V1__FINISH_BACKUP_REQUEST__INIT;
-    char key[33];
-    bool failed = failure->code != ERR_NONE;
-    shim_key(key);
-    request.idempotency_key = key;
-    request.job = run->job;
-    request.fencing_token = run->token;
-    request.verdict = failed ? WIRE_FAILED : run->warning[0] ? WIRE_WARNING : WIRE_OK;
-    request.phase = (char *)(failed || run->warning[0] ? run->phase : "");
-    char cause[sizeof failure->text];
-    char next[sizeof run->next];
-    request.cause = wire_text(failed ? failure->text : run->warning, cause, sizeof cause);
-    request.next = wire_text(run->next, next, sizeof next);
-    request.suspect_files = run->suspects;
-    request.n_suspect_files = run->suspect_count;
+    struct ending e;
+    fill_ending(run, failure, &e);
+    bool hurry = failure->code == ERR_CANCELLED || failure->code == ERR_UNAVAILABLE;
     run_flush(run);
-    return keyed_call(run, "FinishBackup", &request.base,
-                      &evercopy__v1__finish_backup_reply__descriptor, err);
+    ProtobufCMessage *reply =
+        run_call_within(run, "Backups", "FinishBackup", &e.request.base,
+                        &evercopy__v1__finish_backup_reply__descriptor, SHIM_CALL_MS,
+                        hurry ? AGENT_BACK_MS : run->shim->db->agentwait_s * 1000, hurry, err);
+    bool heard = reply || !err_is_transient(err->code);
+    if (!heard) {
+        struct err why = {0};
+        AUTO(mem) char *json = ending_json(&e, &why);
+        if (!json || !spool_verdict_put(run->spool, json, &why))
+            run_say(run, "the verdict cannot be kept for the agent: %s", why.text);
+    }
+    run->ended = reply != NULL;
+    run_flush(run);
+    const char *left = spool_end(run->spool, !heard || (reply && spool_waiting(run->spool)));
+    if (left[0])
+        run_say(run, "the next call on this host tells the agent: '%s'", left);
+    return reply;
 }
 
 /* The first line of stderr says it all, and stdout repeats it (the scheduler keeps either). */
@@ -900,6 +954,18 @@ static int conclude_reply(struct run *run, const Evercopy__V1__FinishBackupReply
     return conclude(run, kind, reply->phase, reply->cause[0] ? reply->cause : text);
 }
 
+/* A certificate that ends would end the backups: renewed in time, and no reason to fail a run. */
+static void renew_in_time(struct run *run)
+{
+    char until[32];
+    bool due = false;
+    struct err err = {0};
+    if (!renew_is_due(run->shim, &due, &err) || (due && !renew_now(run->shim, until, &err)))
+        run_say(run, "warning: this host's certificate could not be renewed: %s", err.text);
+    else if (due)
+        run_say(run, "this host's certificate was renewed, valid until %s", until);
+}
+
 static int run_granted(struct run *run)
 {
     struct err failure = {0};
@@ -913,6 +979,7 @@ static int run_granted(struct run *run)
     }
     rpc_client_on_wait(run->shim->client, NULL,
                        NULL); /* the end is told also when we were stopped */
+    renew_in_time(run);
     AUTO(reply) ProtobufCMessage *reply = finish(run, &failure, &err);
     if (reply)
         return conclude_reply(run, (Evercopy__V1__FinishBackupReply *)reply, &failure);
@@ -934,7 +1001,7 @@ int verb_backup(const struct shim_options *options, const char *db)
     run.phase = ok ? "agent" : run.phase;
     ok = ok && shim_connect(&shim, &err) && shim_is_answering(&shim, &err);
     run.phase = ok ? "facts" : run.phase;
-    ok = ok && check_area(&run, &err) && run_probe(&run, &err);
+    ok = ok && run_keep_log(&run, &err) && check_area(&run, &err) && run_probe(&run, &err);
     ok = ok && (run.before = run_facts(&run, "begin", NULL, &err)) && check_database(&run, &err);
     run.phase = ok ? "begin" : run.phase;
     if (!ok || !begin(&run, &err))

@@ -20,7 +20,7 @@ static bool parse_lease(const char *text, uint32_t *ret_s, struct err *err)
         unit = text[--len] == 'm' ? 60 : text[len] == 'h' ? 3600 : 86400;
     if (!str_format(digits, sizeof digits, "%.*s", (int)len, text) ||
         !str_to_u64(digits, UINT64_C(366) * 86400 / unit, &value) || !value)
-        return err_set(err, ERR_INVALID, "--lease '%.20s' is no time such as 90m, 12h or 3d", text);
+        return err_set(err, ERR_INVALID, "'%.20s' is no time such as 90m, 12h or 3d", text);
     *ret_s = (uint32_t)(value * unit);
     return true;
 }
@@ -71,6 +71,28 @@ int verb_clone_create(const struct shim_options *options, const char *db, const 
         reply = shim_call(&shim, "Clones", "CreateClone", &request.base,
                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err);
     if (!reply || !print_clone(&shim, ((Evercopy__V1__CreateCloneReply *)reply)->clone, &err))
+        return shim_report(&shim, db, "clone", &err);
+    return 0;
+}
+
+int verb_clone_extend(const struct shim_options *options, const char *db, const char *name)
+{
+    AUTO(shim) struct shim shim = {0};
+    struct err err = {0};
+    char key[33];
+    Evercopy__V1__ExtendCloneRequest request = EVERCOPY__V1__EXTEND_CLONE_REQUEST__INIT;
+    shim_key(key);
+    request.idempotency_key = key;
+    request.db_unique_name = (char *)db;
+    request.name = (char *)name;
+    AUTO(reply) ProtobufCMessage *reply = NULL;
+    if (!options->lease)
+        err_set(&err, ERR_INVALID, "say for how long: --for 90m, 12h or 3d");
+    else if (shim_open(&shim, options, db, &err) &&
+             parse_lease(options->lease, &request.lease_s, &err))
+        reply = shim_call(&shim, "Clones", "ExtendClone", &request.base,
+                          &evercopy__v1__extend_clone_reply__descriptor, SHIM_CALL_MS, &err);
+    if (!reply || !print_clone(&shim, ((Evercopy__V1__ExtendCloneReply *)reply)->clone, &err))
         return shim_report(&shim, db, "clone", &err);
     return 0;
 }

@@ -138,6 +138,22 @@ static bool applied_json(json_t *doc, const Evercopy__V1__ApplyRetentionReply *r
 
 /* ---- evercopy retention ---- */
 
+/* --clock-is-right, before anything is asked to go. */
+static bool confirm_clock(struct shim *shim, struct err *err)
+{
+    Evercopy__V1__ConfirmClockRequest request = EVERCOPY__V1__CONFIRM_CLOCK_REQUEST__INIT;
+    char key[33];
+    shim_key(key);
+    request.idempotency_key = key;
+    if (!shim->options->clock_is_right)
+        return true;
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        shim_call(shim, "Retention", "ConfirmClock", &request.base,
+                  &evercopy__v1__confirm_clock_reply__descriptor, SHIM_CALL_MS, err);
+    return reply != NULL;
+}
+
 /* Exactly the plan that was shown. */
 static ProtobufCMessage *apply(struct shim *shim, const Evercopy__V1__PreviewRetentionReply *seen,
                                struct err *err)
@@ -148,7 +164,8 @@ static ProtobufCMessage *apply(struct shim *shim, const Evercopy__V1__PreviewRet
     request.idempotency_key = key;
     request.db_unique_name = (char *)shim->db->name;
     request.plan_id = seen->plan_id;
-    request.clock_is_right = shim->options->clock_is_right;
+    if (!confirm_clock(shim, err))
+        return NULL;
     return shim_call(shim, "Retention", "ApplyRetention", &request.base,
                      &evercopy__v1__apply_retention_reply__descriptor, SHIM_SNAPSHOT_MS, err);
 }
@@ -220,9 +237,8 @@ int verb_snapshot_create(const struct shim_options *options, const char *db)
     request.idempotency_key = key;
     request.db_unique_name = (char *)db;
     AUTO(reply)
-    ProtobufCMessage *reply =
-        ask(&shim, options, db, "Snapshots", "CreateSnapshot", &request.base,
-            &evercopy__v1__create_snapshot_reply__descriptor, &code);
+    ProtobufCMessage *reply = ask(&shim, options, db, "Snapshots", "CreateSnapshot", &request.base,
+                                  &evercopy__v1__create_snapshot_reply__descriptor, &code);
     if (!reply)
         return code;
     const Evercopy__V1__Snapshot *s = ((Evercopy__V1__CreateSnapshotReply *)reply)->snapshot;
@@ -236,6 +252,7 @@ int verb_snapshot_create(const struct shim_options *options, const char *db)
 int verb_snapshot_delete(const struct shim_options *options, const char *db, const char *name)
 {
     AUTO(shim) struct shim shim = {0};
+    struct err err = {0};
     char key[33];
     int code;
     Evercopy__V1__DeleteSnapshotRequest request = EVERCOPY__V1__DELETE_SNAPSHOT_REQUEST__INIT;
@@ -243,11 +260,13 @@ int verb_snapshot_delete(const struct shim_options *options, const char *db, con
     request.idempotency_key = key;
     request.db_unique_name = (char *)db;
     request.snapshot = (char *)name;
-    request.clock_is_right = options->clock_is_right;
+    if (options->clock_is_right &&
+        (!shim_open(&shim, options, db, &err) || !confirm_clock(&shim, &err)))
+        return shim_report(&shim, db, "snapshot", &err);
+    shim_close(&shim);
     AUTO(reply)
-    ProtobufCMessage *reply =
-        ask(&shim, options, db, "Retention", "DeleteSnapshot", &request.base,
-            &evercopy__v1__delete_snapshot_reply__descriptor, &code);
+    ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "DeleteSnapshot", &request.base,
+                                  &evercopy__v1__delete_snapshot_reply__descriptor, &code);
     if (reply && !options->quiet)
         printf("snapshot '%s' deleted\n", name);
     return code;
@@ -278,18 +297,18 @@ static bool hold_until(const struct shim_options *options, const char *db, uint6
     uint64_t seconds;
     uint64_t scn;
     *ret_us = 0;
-    if (options->until && options->lasting)
+    if (options->until && options->lease)
         return err_set(err, ERR_INVALID, "name one of --until and --for");
-    if (options->lasting) {
-        if (!duration(options->lasting, &seconds, err))
+    if (options->lease) {
+        if (!duration(options->lease, &seconds, err))
             return false;
         *ret_us = clock_wall_us() + seconds * 1000000u;
         return true;
     }
     target.to = options->until;
     target.scn = NULL;
-    return !options->until || (shim_open(&shim, &target, db, err) &&
-                               shim_target(&shim, &scn, ret_us, err));
+    return !options->until ||
+           (shim_open(&shim, &target, db, err) && shim_target(&shim, &scn, ret_us, err));
 }
 
 int verb_snapshot_hold(const struct shim_options *options, const char *db, const char *name)
@@ -333,9 +352,8 @@ int verb_snapshot_release(const struct shim_options *options, const char *db, co
     request.snapshot = (char *)name;
     request.hold = (char *)(options->hold ? options->hold : "");
     AUTO(reply)
-    ProtobufCMessage *reply =
-        ask(&shim, options, db, "Retention", "ReleaseSnapshot", &request.base,
-            &evercopy__v1__release_snapshot_reply__descriptor, &code);
+    ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "ReleaseSnapshot", &request.base,
+                                  &evercopy__v1__release_snapshot_reply__descriptor, &code);
     if (reply && !options->quiet)
         printf("hold on '%s' released, %" PRIu32 " others hold it\n", name,
                ((Evercopy__V1__ReleaseSnapshotReply *)reply)->left);
@@ -353,17 +371,16 @@ int verb_snapshot_lock(const struct shim_options *options, const char *db, const
     request.idempotency_key = key;
     request.db_unique_name = (char *)db;
     request.snapshot = (char *)name;
-    if (!options->lasting)
+    if (!options->lease)
         err_set(&err, ERR_INVALID, "a lock needs --for DURATION");
-    if (err.code != ERR_NONE || !duration(options->lasting, &request.for_s, &err))
+    if (err.code != ERR_NONE || !duration(options->lease, &request.for_s, &err))
         return shim_report(&shim, db, "snapshot", &err);
     AUTO(reply)
     ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "LockSnapshot", &request.base,
                                   &evercopy__v1__lock_snapshot_reply__descriptor, &code);
     if (reply && !options->quiet) {
         const Evercopy__V1__LockSnapshotReply *lock = (const void *)reply;
-        printf("snapshot '%s' is locked by the %s for %" PRIu64
-               " min of the box's running time\n",
+        printf("snapshot '%s' is locked by the %s for %" PRIu64 " min of the box's running time\n",
                name, lock->by, (lock->left_s + 59) / 60);
     }
     return code;

@@ -1,5 +1,5 @@
-/* The run's phase "prune": archived logs leave the live area once the agent says that snapshots hold
- * them. Trouble with it is a warning, never the backup's failure. */
+/* The run's phase "prune": archived logs leave the live area once the agent says that snapshots
+ * hold them. Trouble with it is a warning, never the backup's failure. */
 #pragma once
 #include "agent/shim/run.h"
 

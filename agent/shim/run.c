@@ -4,6 +4,8 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "evercopy/v1/backups.pb-c.h"
+#include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,10 +17,13 @@
 enum {
     SQL_DEADLINE_MS = 300000,
     FLUSH_MS = 2000,
-    AGAIN_MS = 60000,
+    AGAIN_MS = 15000,
     LOG_CALL_MS = 5000,
-    PULSE_MS = 60000,
-    SAY_MAX = 1200
+    PULSE_MS = 15000, /* renews the lease, and is how a silent run hears that it is to stop */
+    SAY_MAX = 1200,
+    AWAY_FIRST_MS = 500, /* then doubled */
+    AWAY_MOST_MS = 10000,
+    MINUTE_MS = 60000
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -41,6 +46,21 @@ void run_catch_signals(void)
         sigaction(signals[i], &action, NULL);
 }
 
+bool run_stopped(const struct run *run, struct err *err)
+{
+    if (run->cancelled_by[0])
+        return err_set(err, ERR_CANCELLED, "cancelled by %s", run->cancelled_by);
+    return err_set(err, ERR_CANCELLED, "stopped by a signal");
+}
+
+void run_note_cancel(struct run *run, const char *who)
+{
+    if (run->cancelled_by[0] || !who[0])
+        return;
+    IGNORE(!str_copy(run->cancelled_by, sizeof run->cancelled_by, who)); /* cut is fine */
+    stop_signal = SIGTERM;
+}
+
 void run_done(struct run *run)
 {
     facts_free(run->facts);
@@ -49,25 +69,38 @@ void run_done(struct run *run)
     rows_logs_done(&run->copied);
     rows_logs_done(&run->holes);
     own_free(run->suspects);
-    for (size_t i = 0; i < run->line_count; i++)
-        own_free(run->lines[i]);
-    own_free(run->lines);
+    spool_free(run->spool);
+    own_free(run->batch);
     *run = (struct run){0};
 }
 
 /* ---- the log ---- */
 
+bool run_keep_log(struct run *run, struct err *err)
+{
+    run->batch = own_alloc(sizeof *run->batch, err);
+    run->spool = run->batch ? spool_new(run->shim->db->spoolmax_mib << 20, err) : NULL;
+    return run->spool != NULL;
+}
+
+/* A run goes on without a spool on disk: what waits is kept in memory then. */
+void run_attach_log(struct run *run)
+{
+    struct spool_id id = {.token = run->token};
+    struct err why = {0};
+    IGNORE(!str_copy(id.database, sizeof id.database, run->shim->db->name));
+    IGNORE(!str_copy(id.job, sizeof id.job, run->job));
+    if (!spool_attach(run->spool, run->shim->db->spool, &id, &why))
+        run_say(run, "the log waits in memory only: %s", why.text);
+}
+
 static void keep_line(struct run *run, const char *text, size_t len)
 {
-    struct err err = {0};
-    if (run->line_count >= RUN_LINES_MAX || !own_grow((void **)&run->lines, &run->line_capacity,
-                                                      run->line_count, sizeof *run->lines, &err))
-        return; /* the log is cut, the run goes on */
-    char *copy = own_strndup(text, len, &err);
-    if (copy)
-        run->lines[run->line_count++] = copy;
+    if (!run->spool)
+        return;
+    spool_add(run->spool, text, len);
     uint64_t wait_ms = run->agent_gone ? AGAIN_MS : FLUSH_MS;
-    if (run->job[0] && ((run->line_count >= RUN_BATCH_LINES && !run->agent_gone) ||
+    if (run->job[0] && ((spool_waiting(run->spool) >= SPOOL_BATCH_LINES && !run->agent_gone) ||
                         clock_mono_ms() - run->sent_ms > wait_ms))
         run_flush(run);
 }
@@ -89,52 +122,128 @@ void run_say(struct run *run, const char *fmt, ...)
     keep_line(run, line, strlen(line));
 }
 
-static void drop_sent(struct run *run, uint64_t next_line)
-{
-    size_t sent = next_line > run->first_line ? (size_t)(next_line - run->first_line) : 0;
-    if (sent > run->line_count)
-        sent = run->line_count;
-    for (size_t i = 0; i < sent; i++)
-        own_free(run->lines[i]);
-    memmove(run->lines, run->lines + sent, (run->line_count - sent) * sizeof *run->lines);
-    run->line_count -= sent;
-    run->first_line += sent;
-}
-
 static bool send_batch(struct run *run, struct err *err)
 {
-    ProtobufCBinaryData batch[RUN_BATCH_LINES];
-    size_t count = run->line_count < RUN_BATCH_LINES ? run->line_count : RUN_BATCH_LINES;
-    for (size_t i = 0; i < count; i++)
-        batch[i] = (ProtobufCBinaryData){strlen(run->lines[i]), (uint8_t *)run->lines[i]};
+    struct spool_batch *batch = run->batch;
+    AUTO(mem) ProtobufCBinaryData *lines = own_alloc(sizeof *lines * SPOOL_BATCH_LINES, err);
+    if (!lines || !spool_read(run->spool, batch, err))
+        return false;
+    for (size_t i = 0; i < batch->count; i++)
+        lines[i] = (ProtobufCBinaryData){batch->lines[i].len, (uint8_t *)batch->lines[i].text};
     Evercopy__V1__AppendLogRequest request = EVERCOPY__V1__APPEND_LOG_REQUEST__INIT;
     request.job = run->job;
     request.fencing_token = run->token;
-    request.first_line = run->first_line;
-    request.lines = batch;
-    request.n_lines = count;
+    request.first_line = batch->first;
+    request.lines = lines;
+    request.n_lines = batch->count;
+    request.late = run->ended;
     AUTO(reply)
-    ProtobufCMessage *reply =
+    ProtobufCMessage *message =
         shim_call(run->shim, "Backups", "AppendLog", &request.base,
                   &evercopy__v1__append_log_reply__descriptor, LOG_CALL_MS, err);
-    if (!reply)
+    if (!message && err->code == ERR_LIMIT)
+        spool_close(run->spool); /* the agent's own bound on a job's log */
+    if (!message)
         return false;
-    drop_sent(run, ((Evercopy__V1__AppendLogReply *)reply)->next_line);
+    const Evercopy__V1__AppendLogReply *reply = (const void *)message;
+    spool_acked(run->spool, reply->next_line);
+    run_note_cancel(run, reply->cancelled_by);
     return true;
 }
 
 void run_flush(struct run *run)
 {
     struct err err = {0};
-    if (!run->job[0])
+    if (!run->job[0] || !run->spool)
         return;
     run->sent_ms = clock_mono_ms();
     run->agent_gone = false;
-    while (run->line_count && !run->agent_gone) {
-        size_t before = run->line_count;
-        run->agent_gone = !send_batch(run, &err) || run->line_count == before;
+    while (spool_waiting(run->spool) && !run->agent_gone) {
+        uint64_t before = spool_waiting(run->spool);
+        run->agent_gone = !send_batch(run, &err) || spool_waiting(run->spool) == before;
     }
     run->sent_ms = clock_mono_ms();
+}
+
+/* ---- an agent that is away ---- */
+
+/* Sleeps; a signal wakes it. */
+static void pause_ms(uint64_t ms) { IGNORE(poll(NULL, 0, (int)ms) < 0); }
+
+static void tell_away(struct run *run, const struct err *why, uint64_t wait_ms)
+{
+    run->agent_gone = true; /* so that saying it does not try once more */
+    run->sent_ms = clock_mono_ms();
+    run_say(run, "waiting for the agent, up to %" PRIu64 " s: %s", wait_ms / 1000, why->text);
+}
+
+ProtobufCMessage *run_call_within(struct run *run, const char *service, const char *method,
+                                  const ProtobufCMessage *request,
+                                  const ProtobufCMessageDescriptor *output, uint64_t timeout_ms,
+                                  uint64_t wait_ms, bool patient, struct err *err)
+{
+    uint64_t begun = clock_mono_ms();
+    uint64_t pause = AWAY_FIRST_MS;
+    for (bool told = false;; told = true) {
+        ProtobufCMessage *reply =
+            shim_call(run->shim, service, method, request, output, timeout_ms, err);
+        uint64_t spent = clock_mono_ms() - begun;
+        if (reply && told)
+            run_say(run, "the agent is back after %" PRIu64 " s", spent / 1000);
+        if (reply || err->code != ERR_UNAVAILABLE || spent >= wait_ms)
+            return reply;
+        if (!told)
+            tell_away(run, err, wait_ms);
+        err_clear(err);
+        pause_ms(pause < wait_ms - spent ? pause : wait_ms - spent);
+        pause = pause * 2 < AWAY_MOST_MS ? pause * 2 : AWAY_MOST_MS;
+        if (!patient && run_is_stopped(run)) {
+            run_stopped(run, err);
+            return NULL;
+        }
+    }
+}
+
+ProtobufCMessage *run_call(struct run *run, const char *service, const char *method,
+                           const ProtobufCMessage *request,
+                           const ProtobufCMessageDescriptor *output, uint64_t timeout_ms,
+                           struct err *err)
+{
+    return run_call_within(run, service, method, request, output, timeout_ms,
+                           run->shim->db->agentwait_s * 1000, false, err);
+}
+
+/* ---- while a tool is on ---- */
+
+static void tell_alarm(struct run *run, const char *text)
+{
+    Evercopy__V1__ReportPhaseRequest request = EVERCOPY__V1__REPORT_PHASE_REQUEST__INIT;
+    struct err err = {0};
+    run_say(run, "%s", text);
+    if (!run->job[0])
+        return;
+    request.job = run->job;
+    request.fencing_token = run->token;
+    request.phase = (char *)run->phase;
+    request.alarm = (char *)text;
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        shim_call(run->shim, "Backups", "ReportPhase", &request.base,
+                  &evercopy__v1__report_phase_reply__descriptor, LOG_CALL_MS, &err);
+    run->agent_gone = !reply; /* the line stands in the log, which comes later */
+}
+
+static void watch_silence(struct run *run)
+{
+    char text[160];
+    uint64_t limit = run->shim->db->rmansilent_min * MINUTE_MS;
+    uint64_t silent = clock_mono_ms() - run->heard_ms;
+    if (!limit || !run->heard_ms || run->silence_told || silent < limit)
+        return;
+    run->silence_told = true;
+    IGNORE(!str_format(text, sizeof text, "RMAN has said nothing for %" PRIu64 " minutes in %s",
+                       silent / MINUTE_MS, run->phase));
+    tell_alarm(run, text);
 }
 
 /* Asked several times a second while a tool runs: RMAN may copy for hours without a word, and the
@@ -143,12 +252,15 @@ static bool run_watch(void *arg)
 {
     struct run *run = arg;
     struct err err = {0};
-    if (run->job[0] && clock_mono_ms() - run->sent_ms > PULSE_MS) {
+    if (run->job[0] && run->spool && clock_mono_ms() - run->sent_ms > PULSE_MS) {
         run_flush(run);
         if (!run->agent_gone)
             run->agent_gone = !send_batch(run, &err);
     }
-    return run_is_stopped(run);
+    watch_silence(run);
+    uint64_t deadline = run->shim->db->rmandeadline_min * MINUTE_MS;
+    run->hung |= deadline && run->heard_ms && clock_mono_ms() - run->heard_ms >= deadline;
+    return run->hung || run_is_stopped(run);
 }
 
 /* ---- tools ---- */
@@ -162,8 +274,11 @@ static void on_sql_line(void *arg, const char *line, size_t len)
 static void on_rman_line(void *arg, const char *line, size_t len,
                          const struct rmanlog_line *meaning)
 {
+    struct run *run = arg;
     (void)meaning;
-    keep_line(arg, line, len);
+    run->heard_ms = clock_mono_ms();
+    run->silence_told = false;
+    keep_line(run, line, len);
 }
 
 bool run_sql(struct run *run, const char *template_name, const struct template_vars *vars,
@@ -182,6 +297,38 @@ bool run_sql(struct run *run, const char *template_name, const struct template_v
     return script && sqlplus_run(&sqlplus, script, row, row_arg, err);
 }
 
+/* Stopping the client does not end the server's processes at once: which ones are there? */
+static void name_sessions(struct run *run)
+{
+    AUTO(rows_channels) struct rows_channels channels = {0};
+    struct err why = {0};
+    if (!run_sql(run, "channels.sql", NULL, rows_channels, &channels, &why)) {
+        run_say(run, "which RMAN sessions live on is not known: %s", why.text);
+        return;
+    }
+    for (size_t i = 0; i < channels.count; i++) {
+        const struct rows_channel *c = &channels.items[i];
+        run_say(run, "still in V$SESSION: sid %" PRIu32 " serial %" PRIu32 " (%s)", c->sid,
+                c->serial, c->client_info);
+    }
+    if (channels.count)
+        IGNORE(!str_format(run->next, sizeof run->next,
+                           "%zu sessions live on; alter system kill session '%" PRIu32 ",%" PRIu32
+                           "' when they do not end",
+                           channels.count, channels.items[0].sid, channels.items[0].serial));
+}
+
+static bool tell_hung(struct run *run, struct err *err)
+{
+    run->hung = false;
+    err_clear(err);
+    err_set(err, ERR_TIMEOUT, "RMAN said nothing for %" PRIu64 " minutes and was stopped",
+            run->shim->db->rmandeadline_min);
+    tell_alarm(run, err->text);
+    name_sessions(run);
+    return false;
+}
+
 bool run_rman(struct run *run, const char *template_name, const struct template_vars *vars,
               struct err *err)
 {
@@ -194,11 +341,18 @@ bool run_rman(struct run *run, const char *template_name, const struct template_
     };
     if (!run->log && !(run->log = rmanlog_new(err)))
         return false;
+    run->heard_ms = clock_mono_ms();
+    run->silence_told = run->hung = false;
     bool ok = script && rman_run(&rman, script, run->log, err);
+    run->heard_ms = 0;
     run_flush(run);
     const struct rmanlog_facts *said = rmanlog_facts(run->log);
     if (!ok && err->code == ERR_EXTERNAL && said->action && said->action[0])
         IGNORE(!str_copy(run->next, sizeof run->next, said->action));
+    if (!ok && err->code == ERR_CANCELLED && run->hung)
+        return tell_hung(run, err);
+    if (!ok && err->code == ERR_CANCELLED && run->cancelled_by[0])
+        return run_stopped(run, err);
     return ok;
 }
 

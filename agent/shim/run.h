@@ -5,10 +5,9 @@
 #include "agent/shim/rman.h"
 #include "agent/shim/rows.h"
 #include "agent/shim/shim.h"
+#include "agent/shim/spool.h"
 #include "agent/shim/sqlplus.h"
 #include "agent/shim/template.h"
-
-enum { RUN_LINES_MAX = 100000, RUN_BATCH_LINES = 200 };
 
 struct run {
     struct shim *shim;
@@ -27,13 +26,16 @@ struct run {
     struct rows_logs holes;  /* logs that are nowhere any more */
     struct rows_logs copied; /* logs RMAN was told to copy in this run */
     const char *phase;
-    char next[256];    /* what the operator can do about a failure */
-    char warning[256]; /* the run is good, but */
-    char **lines;      /* not yet taken by the agent */
-    size_t line_count, line_capacity;
-    uint64_t first_line; /* number of lines[0] */
+    char next[256];            /* what the operator can do about a failure */
+    char warning[256];         /* the run is good, but */
+    struct spool *spool;       /* NULL: this verb has no log at the agent */
+    struct spool_batch *batch; /* room for what is being sent */
     uint64_t sent_ms;
-    bool agent_gone; /* lines wait, RMAN goes on */
+    uint64_t heard_ms;       /* last line of the tool that is on */
+    bool silence_told, hung; /* hung: stopped for its silence */
+    char cancelled_by[160];  /* the agent told so; "" otherwise */
+    bool ended;              /* the agent has the verdict: what is still said comes late */
+    bool agent_gone;         /* lines wait, RMAN goes on */
 };
 
 /* Set by SIGTERM, SIGINT, SIGHUP; the running tool is then stopped in order. */
@@ -41,6 +43,8 @@ bool run_is_stopped(void *arg);
 void run_catch_signals(void);
 /* For what must still be done after a stop. */
 void run_forget_stop(void);
+/* CANCELLED, with who wanted it; returns false. */
+bool run_stopped(const struct run *run, struct err *err);
 
 void run_done(struct run *run);
 OWN_DEFINE_INPLACE(run, struct run, run_done);
@@ -49,6 +53,23 @@ OWN_DEFINE_INPLACE(run, struct run, run_done);
 void run_say(struct run *run, const char *fmt, ...) PRINTF(2, 3);
 /* Sends waiting lines; trouble with the agent is remembered, not an error. */
 void run_flush(struct run *run);
+/* Makes the log of this run a spool: in memory, and on disk once the run has its name. */
+bool run_keep_log(struct run *run, struct err *err) MUST;
+void run_attach_log(struct run *run);
+
+/* A call that a run which has begun cannot do without: waits for an agent that is away, trying
+ * again ever more slowly, for `agentwait` at most and no longer than a stop is not asked for. */
+ProtobufCMessage *run_call(struct run *run, const char *service, const char *method,
+                           const ProtobufCMessage *request,
+                           const ProtobufCMessageDescriptor *output, uint64_t timeout_ms,
+                           struct err *err) MUST;
+/* The same with a wait of its own; patient goes on after a stop was asked for. */
+ProtobufCMessage *run_call_within(struct run *run, const char *service, const char *method,
+                                  const ProtobufCMessage *request,
+                                  const ProtobufCMessageDescriptor *output, uint64_t timeout_ms,
+                                  uint64_t wait_ms, bool patient, struct err *err) MUST;
+/* The agent said that somebody wants the run to stop. */
+void run_note_cancel(struct run *run, const char *who);
 
 /* Renders and runs a SQL template; rows may be NULL. */
 bool run_sql(struct run *run, const char *template_name, const struct template_vars *vars,

@@ -2,12 +2,17 @@
 #include "agent/shim/shim.h"
 
 #include "agent/base/clock.h"
+#include "agent/base/sys.h"
+#include "agent/net/bundle.h"
 #include "evercopy/v1/jobs.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define SHIM_TICKETS "/var/lib/evercopy/shim"
 
 enum { ANSWER_MS = 10000 };
 
@@ -50,6 +55,25 @@ static bool split_address(const char *text, char host[256], uint16_t *port, stru
     return true;
 }
 
+/* Beside the state of other programs, named after the certificate; the folder is made when its
+ * parent is there. Where that may not be, connections are made anew each time, which is only
+ * slower. */
+static void ticket_place(const struct config_database *db, char ret[4096])
+{
+    struct err err = {0};
+    if (*db->ticketfile) {
+        IGNORE(!str_copy(ret, 4096, db->ticketfile));
+        return;
+    }
+    const char *slash = strrchr(db->cert, '/');
+    const char *name = slash ? slash + 1 : db->cert;
+    const char *dot = strrchr(name, '.');
+    int len = dot ? (int)(dot - name) : (int)strlen(name);
+    IGNORE(!str_format(ret, 4096, SHIM_TICKETS "/%.*s.ticket", len, name));
+    if (access(SHIM_TICKETS, F_OK) != 0)
+        IGNORE(sys_mkdir(SHIM_TICKETS, 0700, &err));
+}
+
 bool shim_connect(struct shim *shim, struct err *err)
 {
     if (shim->client)
@@ -61,7 +85,12 @@ bool shim_connect(struct shim *shim, struct err *err)
         return false;
     if (!host[0])
         return config_require(shim->config, shim->db, "agent", err);
+    if (shim->db->cert && shim->db->key && !bundle_settle(shim->db->cert, shim->db->key, err))
+        return false;
+    char ticket[4096];
+    ticket_place(shim->db, ticket);
     struct rpc_client_options options = {
+        .ticket_file = ticket,
         .host = host,
         .port = port,
         .ca_file = shim->db->ca,
@@ -81,7 +110,11 @@ ProtobufCMessage *shim_call(struct shim *shim, const char *service, const char *
     IGNORE(!str_format(full, sizeof full, "evercopy.v1.%s", service));
     if (!shim_connect(shim, err))
         return NULL;
-    return rpc_client_call(shim->client, full, method, request, output, timeout_ms, err);
+    ProtobufCMessage *reply =
+        rpc_client_call(shim->client, full, method, request, output, timeout_ms, err);
+    if (reply && !shim->delivered)
+        shim_deliver(shim);
+    return reply;
 }
 
 void shim_free_reply(ProtobufCMessage *reply)

@@ -16,7 +16,7 @@ struct shim_options {
     const char *oratab; /* NULL: /etc/oratab */
     bool json, quiet, apply, allow_full, strict, follow, keep, validate_all;
     const char *to, *scn, *snapshot, *dest, *sid, *name, *purpose, *lease, *file, *limit;
-    const char *reason, *until, *lasting, *hold; /* of holds and locks; lasting: --for */
+    const char *reason, *until, *hold; /* of holds */
     bool clock_is_right;
 };
 
@@ -25,6 +25,7 @@ struct shim {
     struct config_shim *config;
     const struct config_database *db; /* NULL for verbs without one */
     struct rpc_client *client;        /* made at the first call */
+    bool delivered;                   /* the spool was looked at */
 };
 
 /* Loads the configuration; db_name NULL for verbs over all databases. */
@@ -43,6 +44,10 @@ OWN_DEFINE(reply, ProtobufCMessage, shim_free_reply);
 bool shim_connect(struct shim *shim, struct err *err) MUST;
 /* A short call that changes nothing: is the agent there, and does it take our certificate? */
 bool shim_is_answering(struct shim *shim, struct err *err) MUST;
+
+/* Tells the agent what earlier shims of this database could not: log lines and verdicts out of the
+ * spool, each once. Called by the first call that was answered; trouble waits for the next time. */
+void shim_deliver(struct shim *shim);
 
 /* A random idempotency key; ret holds 33. */
 void shim_key(char ret[33]);
@@ -64,8 +69,10 @@ int verb_window(const struct shim_options *options, const char *db);
 int verb_snapshots(const struct shim_options *options, const char *db);
 int verb_jobs(const struct shim_options *options, const char *db);
 int verb_log(const struct shim_options *options, const char *job);
+int verb_cancel(const struct shim_options *options, const char *job);
 int verb_clones(const struct shim_options *options, const char *db);
 int verb_clone_create(const struct shim_options *options, const char *db, const char *name);
+int verb_clone_extend(const struct shim_options *options, const char *db, const char *name);
 int verb_clone_drop(const struct shim_options *options, const char *db, const char *name);
 int verb_retention(const struct shim_options *options, const char *db);
 int verb_snapshot_create(const struct shim_options *options, const char *db);
@@ -75,6 +82,7 @@ int verb_snapshot_release(const struct shim_options *options, const char *db, co
 int verb_snapshot_lock(const struct shim_options *options, const char *db, const char *name);
 int verb_snapshot_verify(const struct shim_options *options, const char *db, const char *name);
 int verb_restore(const struct shim_options *options, const char *db);
+int verb_renew(const struct shim_options *options, const char *db);
 int verb_identify(const struct shim_options *options, const char *const *files, size_t count);
 int verb_validate_file(const struct shim_options *options, const char *file);
 

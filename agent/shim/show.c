@@ -339,9 +339,9 @@ static void jobs_text(const ProtobufCMessage *message)
     for (size_t i = 0; i < reply->n_jobs; i++) {
         const Evercopy__V1__Job *job = reply->jobs[i];
         shim_time(job->started_us, 0, started);
-        printf("%-38s %-10s %-8s %-12s %s  %s%s%s\n", job->id, job->db_unique_name, job->state,
+        printf("%-38s %-10s %-8s %-12s %s  %s%s%s%s%s\n", job->id, job->db_unique_name, job->state,
                job->step, started, shim_verdict_word((int)job->verdict), job->cause[0] ? ": " : "",
-               job->cause);
+               job->cause, job->cancelled_by[0] ? ", to stop, asked by " : "", job->cancelled_by);
     }
 }
 
@@ -355,6 +355,7 @@ static bool job_one(const void *item, json_t *to, struct err *err)
            put_verdict(to, "verdict", (int)job->verdict, err) &&
            json_put_text(to, "cause", job->cause, err) &&
            json_put_text(to, "owner", job->owner, err) &&
+           json_put_text(to, "cancelled_by", job->cancelled_by, err) &&
            json_put_u64(to, "started_us", job->started_us, err) &&
            json_put_u64(to, "ended_us", job->ended_us, err);
 }
@@ -380,6 +381,11 @@ int verb_jobs(const struct shim_options *options, const char *db)
 
 /* ---- clones ---- */
 
+static const char *lease_word(int64_t left_s)
+{
+    return left_s < 0 ? " (OVER, it is to be dropped)" : left_s < 3600 ? " (within the hour)" : "";
+}
+
 static void clones_text(const ProtobufCMessage *message)
 {
     const Evercopy__V1__ListClonesReply *reply = (const void *)message;
@@ -387,9 +393,10 @@ static void clones_text(const ProtobufCMessage *message)
     for (size_t i = 0; i < reply->n_clones; i++) {
         const Evercopy__V1__Clone *c = reply->clones[i];
         shim_time(c->expires_us, 0, expires);
-        printf("%-24s %-10s of %-38s %s%" PRIu64 "%s  owner %s, until %s\n  %s\n", c->name,
+        printf("%-24s %-10s of %-38s %s%" PRIu64 "%s  owner %s, until %s%s%s%s\n  %s\n", c->name,
                c->db_unique_name, c->snapshot, c->scn ? "SCN " : "whole, SCN ", c->scn,
-               c->purpose[0] ? ", " : "", c->owner, expires, c->mount);
+               c->purpose[0] ? ", " : "", c->owner, expires, lease_word(c->left_s),
+               c->trouble[0] ? ": " : "", c->trouble, c->mount);
     }
     if (!reply->n_clones)
         printf("no clones\n");
@@ -405,6 +412,8 @@ static bool clone_one(const void *item, json_t *to, struct err *err)
            json_put_text(to, "purpose", c->purpose, err) && json_put_u64(to, "scn", c->scn, err) &&
            json_put_u64(to, "created_us", c->created_us, err) &&
            json_put_u64(to, "expires_us", c->expires_us, err) &&
+           json_put_flag(to, "over", c->left_s < 0, err) &&
+           json_put_text(to, "trouble", c->trouble, err) &&
            json_put_text(to, "mount", c->mount, err);
 }
 

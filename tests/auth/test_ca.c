@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "tests/lib/descriptors.h"
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -262,9 +263,11 @@ Test(ca, enrolls_all_or_nothing)
     bool done = false;
     for (long nth = 1; !done && nth < 200; nth++) {
         struct err err = {0};
+        size_t files = descriptors_count();
         sys_fault(nth, ENOSPC);
         bool ok = enroll("host", "dbhost", &err);
         done = sys_fault(0, 0) < nth;
+        cr_expect_eq(descriptors_count(), files, "call %ld left a file open", nth);
         cr_expect_eq(ok, err.code == ERR_NONE);
         cr_expect(ok || count_in(in("out")) == 0, "call %ld left %zu files", nth,
                   count_in(in("out")));

@@ -3,6 +3,7 @@
 #include "agent/base/exec.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "tests/lib/descriptors.h"
 #include "tests/lib/engine_drive.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -410,26 +411,18 @@ Test(exec, it_dies_with_the_calling_thread)
     cr_expect_eq(in_child(lose_thread), 0);
 }
 
-static size_t count_descriptors(void)
-{
-    struct err err = {0};
-    AUTO(sys_names) struct sys_names names = {0};
-    cr_assert(sys_list("/proc/self/fd", &names, &err));
-    return names.count;
-}
-
 Test(exec, two_hundred_runs_leave_nothing_behind)
 {
     struct err err = {0};
     struct exec_result r;
     const char *const good[] = {"/bin/true", NULL};
     const char *const bad[] = {"/no/such/program", NULL};
-    size_t before = count_descriptors();
+    size_t before = descriptors_count();
     for (int i = 0; i < 200; i++) {
         struct exec e = {.argv = i % 4 ? good : bad, .envp = no_env};
         cr_expect_eq(exec_run(&e, &r, &err), i % 4 != 0);
     }
-    cr_expect_eq(count_descriptors(), before);
+    cr_expect_eq(descriptors_count(), before);
     cr_expect_eq(waitpid(-1, NULL, WNOHANG), -1, "no zombie");
 }
 
@@ -445,7 +438,7 @@ Test(exec, without_memory_or_descriptors_it_says_so)
     cr_expect_eq(err.code, ERR_NO_MEMORY);
     int pair[2];
     cr_assert_eq(pipe(pair), 0);
-    size_t before = count_descriptors();
+    size_t before = descriptors_count();
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){100, 100}), 0);
     int filler[100];
     size_t count = 0;
@@ -460,7 +453,7 @@ Test(exec, without_memory_or_descriptors_it_says_so)
     cr_expect(exec_run(&e, &r, &err), "%s", err.text);
     while (count)
         close(filler[--count]);
-    cr_expect_eq(count_descriptors(), before);
+    cr_expect_eq(descriptors_count(), before);
 }
 
 static void *many_main(void *arg)

@@ -1,6 +1,7 @@
 /* Files: nothing leaves its directory, writes are all or nothing, every call may fail. */
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "tests/lib/descriptors.h"
 #include "tests/lib/engine_drive.h"
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -24,14 +25,6 @@ static void put(const char *path, const char *text)
 {
     struct err err = {0};
     cr_assert(sys_write_file(path, text, strlen(text), 0600, &err), "%s", err.text);
-}
-
-static size_t count_descriptors(void)
-{
-    struct err err = {0};
-    AUTO(sys_names) struct sys_names names = {0};
-    cr_assert(sys_list("/proc/self/fd", &names, &err));
-    return names.count;
 }
 
 Test(sys, open_beneath_cannot_leave)
@@ -197,14 +190,14 @@ Test(sys, write_file_is_all_or_nothing_under_every_fault)
             struct err err = {0};
             cr_assert(sys_remove_tree(dir, &err) && sys_mkdir(dir, 0700, &err));
             put(at(dir, "f"), "before");
-            size_t descriptors = count_descriptors();
+            size_t descriptors = descriptors_count();
             sys_fault(nth, kinds[k]);
             ok = sys_write_file(at(dir, "f"), "after", 5, 0600, &err);
             long calls = sys_fault(0, 0);
             cr_assert_eq(ok, calls < nth, "fault %ld was swallowed", nth);
             cr_expect_eq(err.code, ok ? ERR_NONE : err_from_errno(kinds[k]));
             check_images(dir, ok, nth);
-            cr_assert_eq(count_descriptors(), descriptors);
+            cr_assert_eq(descriptors_count(), descriptors);
             cr_assert_lt(nth, 30);
         }
     }
@@ -256,7 +249,7 @@ Test(sys, each_failed_call_is_reported_and_nothing_leaks)
                 cr_assert(sys_mkdirs(at(dir, "tree/x/y"), 0700, &err));
                 put(at(dir, "tree/x/g"), "g");
                 put(at(dir, "file/f"), "content");
-                size_t descriptors = count_descriptors();
+                size_t descriptors = descriptors_count();
                 if (heap)
                     own_fault(nth);
                 else
@@ -265,7 +258,7 @@ Test(sys, each_failed_call_is_reported_and_nothing_leaks)
                 long calls = heap ? own_fault(0) : sys_fault(0, 0);
                 cr_assert_eq(ok, calls < nth, "row %zu: fault %ld of heap %d", i, nth, heap);
                 cr_assert_eq(err.code, ok ? ERR_NONE : heap ? ERR_NO_MEMORY : ERR_IO);
-                cr_assert_eq(count_descriptors(), descriptors);
+                cr_assert_eq(descriptors_count(), descriptors);
                 cr_assert_lt(nth, 60);
             }
         }
@@ -325,10 +318,10 @@ Test(sys, remove_tree_removes_what_is_deeper_than_any_path)
         close(fd);
         fd = sub;
     }
-    size_t descriptors = count_descriptors();
+    size_t descriptors = descriptors_count();
     cr_expect(sys_remove_tree(at(dir, "tree"), &err), "%s", err.text);
     cr_expect_not(sys_lstat(at(dir, "tree"), &st, &err));
-    cr_expect_eq(count_descriptors(), descriptors);
+    cr_expect_eq(descriptors_count(), descriptors);
 }
 
 Test(sys, mkdirs_makes_what_is_missing_and_nothing_else)

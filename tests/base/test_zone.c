@@ -42,10 +42,12 @@ static int compare(const char *name, unsigned seed)
 }
 
 static const char *const names[] = {
-    "Europe/Vienna",    "America/New_York",  "Australia/Lord_Howe", "Asia/Kolkata",
-    "America/St_Johns", "Africa/Casablanca", "Europe/Dublin",       "Pacific/Apia",
-    "America/Sao_Paulo", "Asia/Tehran",      "Pacific/Chatham",     "America/Nuuk",
-    "UTC",              "EST5EDT",           "Antarctica/Troll",    "Africa/Cairo",
+    "Europe/Vienna", "America/New_York", "Australia/Lord_Howe",
+    "Asia/Kolkata",  "America/St_Johns", "Africa/Casablanca",
+    "Europe/Dublin", "Pacific/Apia",     "America/Sao_Paulo",
+    "Asia/Tehran",   "Pacific/Chatham",  "America/Nuuk",
+    "UTC",           "EST5EDT",          "Antarctica/Troll",
+    "Africa/Cairo",
 };
 
 Test(zone, every_answer_is_the_c_librarys)
@@ -105,8 +107,8 @@ Test(zone, weeks_begin_on_monday)
 
 Test(zone, names_that_leave_the_folder_are_refused)
 {
-    static const char *const bad[] = {"../../etc/passwd", "/etc/passwd", "Europe/Nowhere",
-                                      "Europe", "a\nb"};
+    static const char *const bad[] = {"../../etc/passwd", "/etc/passwd", "Europe/Nowhere", "Europe",
+                                      "a\nb"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct err err = {0};
         struct zone *zone = zone_load(bad[i], &err);

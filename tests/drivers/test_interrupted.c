@@ -3,7 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
-#include <dirent.h>
+#include "tests/lib/descriptors.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -289,17 +289,6 @@ static const struct deed deeds[] = {
     {"sweep", NULL, do_sweep, false},
 };
 
-static int open_files(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int count = 0;
-    while (dir && readdir(dir))
-        count++;
-    if (dir)
-        closedir(dir);
-    return count;
-}
-
 /* 'f', whatever it is, exists whole or not at all; it is gone afterwards. */
 static bool undo_f(struct sandbox *s, const char *volume, struct err *why)
 {
@@ -347,11 +336,11 @@ static bool fail_nth(struct sandbox *s, const struct deed *deed, enum fault faul
     if (deed->prepare)
         DO(deed->prepare(s, why));
     struct err e = {0};
-    int files = open_files();
+    size_t files = descriptors_count();
     set_fault(fault, nth);
     bool ok = deed->act(s, &e);
     *ret_hit = set_fault(fault, 0) >= nth;
-    WANT(open_files() == files);
+    WANT(descriptors_count() == files);
     WANT(ok == (e.code == ERR_NONE));
     enum err_code wanted = fault == FAULT_SYS ? ERR_NO_SPACE : ERR_NO_MEMORY;
     if (!ok && (!*ret_hit || e.code != wanted))

@@ -68,6 +68,7 @@ static const struct backup_begin good = {
     .channel_text = "",
     .dead_job = "",
     .dbid = PW_DBID,
+    .boot_id = "boot-1 pid:[1]",
     .resetlogs_id = PW_RESETLOGS,
     .pid = 4711,
 };
@@ -352,11 +353,57 @@ Test(backup, only_the_host_of_a_dead_run_may_take_its_place_at_once)
     request.dead_job = "backup-other";
     refuse(&s, &request, ERR_BUSY, "already running");
     request.dead_job = run.job;
+    request.boot_id = "boot-1 pid:[2]"; /* a container beside it, with the same name */
+    refuse(&s, &request, ERR_BUSY, "already running");
+    request.boot_id = "";
+    refuse(&s, &request, ERR_BUSY, "already running");
+    request.boot_id = good.boot_id;
     struct err err = {0};
     struct backup_granted next = {0};
     cr_assert(backup_begin(s.dir.catalog, s.world, &request, &next, &err), "%s", err.text);
     cr_expect_eq(jobs(&s, JOB_FAILED), 1);
     cr_expect_eq(jobs(&s, JOB_RUNNING), 1);
+}
+
+/* ---- what comes late ---- */
+
+Test(backup, a_late_word_is_told_once_and_changes_no_end)
+{
+    STAGE(s);
+    struct err err = {0};
+    struct backup_granted run = begin(&s, "");
+    const uint32_t suspects[] = {3};
+    struct catalog_job job;
+    cr_assert(backup_phase(s.dir.catalog, run.job, "merge", 0, "", &err));
+    cr_assert(backup_tick(s.dir.catalog, 3600000, 60000, &err));
+    for (int i = 0; i < 2; i++) {
+        cr_assert(backup_knows(s.dir.catalog, run.job, run.token, &job, &err), "%s", err.text);
+        cr_expect_eq(job.state, JOB_FAILED);
+        cr_expect(strstr(job.cause, "went silent"));
+        cr_assert(backup_late_word(s.dir.catalog, &job, "it came to its end", suspects, 1, &err));
+    }
+    size_t count, told = 0;
+    AUTO(mem)
+    struct catalog_journal_row *rows =
+        catalog_journal_list(s.dir.catalog, run.job, &count, &err);
+    for (size_t i = 0; i < count; i++)
+        told += strstr(rows[i].text, "it came to its end") != NULL;
+    cr_expect_eq(told, 1);
+    AUTO(mem) uint32_t *files = NULL;
+    cr_assert(backup_suspects_get(s.dir.catalog, "ORCL", &files, &count, &err));
+    cr_expect(count == 1 && files[0] == 3);
+}
+
+Test(backup, nobody_speaks_for_a_run_that_was_followed_by_another)
+{
+    STAGE(s);
+    struct err err = {0};
+    struct backup_granted first = begin(&s, "");
+    struct catalog_job job;
+    cr_assert(backup_tick(s.dir.catalog, 3600000, 60000, &err));
+    begin(&s, "");
+    cr_expect_not(backup_knows(s.dir.catalog, first.job, first.token, &job, &err));
+    cr_expect_eq(err.code, ERR_FENCED);
 }
 
 /* ---- the verdict ---- */

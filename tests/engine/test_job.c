@@ -4,6 +4,7 @@
 #include "agent/catalog/catalog_int.h"
 #include "tests/lib/engine_drive.h"
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -90,14 +91,21 @@ static const struct job_step wait_steps[] = {{"one", count}, {"wait", wait}, {"t
 static const struct job_step refuse_steps[] = {{"one", count}, {"refuse", refuse}};
 static const struct job_step silent_steps[] = {{"silent", say_nothing}};
 static const struct job_step bloat_steps[] = {{"bloat", bloat}};
-static const struct job_kind bloated = {"bloated", bloat_steps, 1, undo, NULL, NULL, false, NULL};
-static const struct job_kind plain = {"plain", plain_steps, 2, undo, commit, NULL, false, NULL};
-static const struct job_kind empty = {"empty", NULL, 0, NULL, commit, NULL, false, NULL};
-static const struct job_kind stumbling = {"stumbling", stumble_steps, 1, undo, NULL, NULL, false, NULL};
-static const struct job_kind waiting = {"waiting", wait_steps, 3, undo, commit, NULL, false, NULL};
-static const struct job_kind refused = {"refused", refuse_steps, 2, undo, NULL, NULL, false, NULL};
-static const struct job_kind silent = {"silent", silent_steps, 1, NULL, NULL, NULL, false, NULL};
-static const struct job_kind badly = {"badly", plain_steps, 2, undo, commit_badly, NULL, false, NULL};
+static const struct job_kind bloated = {"bloated", bloat_steps, 1,    undo, NULL,
+                                        NULL,      false,       NULL, false};
+static const struct job_kind plain = {"plain", plain_steps, 2,    undo, commit,
+                                      NULL,    false,       NULL, false};
+static const struct job_kind empty = {"empty", NULL, 0, NULL, commit, NULL, false, NULL, false};
+static const struct job_kind stumbling = {"stumbling", stumble_steps, 1,    undo, NULL,
+                                          NULL,        false,         NULL, false};
+static const struct job_kind waiting = {"waiting", wait_steps, 3,    undo, commit,
+                                        NULL,      false,      NULL, false};
+static const struct job_kind refused = {"refused", refuse_steps, 2,    undo, NULL,
+                                        NULL,      false,        NULL, false};
+static const struct job_kind silent = {"silent", silent_steps, 1,    NULL, NULL,
+                                       NULL,     false,        NULL, false};
+static const struct job_kind badly = {"badly", plain_steps, 2,    undo, commit_badly,
+                                      NULL,    false,       NULL, false};
 static const struct job_kind outside = {.name = "outside", .external = true};
 static const struct job_kind *const kinds[] = {&plain,  &empty, &stumbling, &waiting, &refused,
                                                &silent, &badly, &outside,   &bloated};
@@ -432,4 +440,91 @@ Test(job, a_full_catalog_fails_the_job_and_undoes_it)
     cr_expect_eq(b.world.undos, 1);
     cr_expect_eq(ask(&b, end.id).row.state, JOB_FAILED);
     cr_expect_eq(run(&b, "plain", "", &end), ERR_NONE, "small ones still fit");
+}
+
+/* ---- stopping one ---- */
+
+struct stopping {
+    const char *id;
+    bool ok;
+    struct err err;
+};
+
+static void ask_to_stop(struct engine *engine, void *arg)
+{
+    struct stopping *s = arg;
+    s->ok = engine_cancel(engine, s->id, "an operator", &s->err);
+}
+
+static void find_running(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *rows =
+        catalog_job_list(engine_catalog(engine), "", "", JOB_RUNNING, 0, &count, &err);
+    cr_assert(rows && count == 1);
+    *(struct catalog_job *)arg = rows[0];
+}
+
+Test(job, a_cancelled_job_stops_at_its_next_step_and_is_undone)
+{
+    AUTO(bench) struct bench b = {0};
+    bench_init(&b);
+    b.world.hold = true;
+    struct drive_job *job = start(&b, "waiting", "");
+    while (b.world.acts < 1)
+        sched_yield();
+    struct catalog_job row, end;
+    struct err err = {0};
+    drive_call(b.engine, find_running, &row);
+    struct stopping stopping = {.id = row.id};
+    drive_call(b.engine, ask_to_stop, &stopping);
+    cr_assert(stopping.ok, "%s", stopping.err.text);
+    cr_expect_not(drive_wait(job, &end, &err));
+    cr_expect_eq(err.code, ERR_CANCELLED);
+    cr_expect(strstr(err.text, "cancelled by an operator"), "%s", err.text);
+    cr_expect_eq(end.state, JOB_FAILED);
+    cr_expect_eq(b.world.undos, 1);
+    cr_expect_eq(b.world.commits, 0);
+    stopping.err = (struct err){0};
+    drive_call(b.engine, ask_to_stop, &stopping);
+    cr_expect(!stopping.ok && stopping.err.code == ERR_NOT_FOUND);
+}
+
+Test(job, a_job_that_was_to_stop_stops_after_a_restart_too)
+{
+    AUTO(bench) struct bench b = {0};
+    bench_init(&b);
+    b.world.hold = true;
+    struct drive_job *job = start(&b, "waiting", "");
+    struct catalog_job row, end;
+    struct err err = {0};
+    drive_call(b.engine, find_running, &row);
+    bench_stop(&b);
+    cr_expect_not(drive_wait(job, &end, &err));
+    {
+        char path[4200];
+        cr_assert(str_format(path, sizeof path, "%s/catalog.db", b.dir));
+        err_clear(&err);
+        AUTO(catalog) struct catalog *c = catalog_open(path, &err);
+        cr_assert(c && catalog_job_cancel(c, row.id, "an operator", &err), "%s", err.text);
+    }
+    bench_start(&b);
+    struct drive_boot boot;
+    cr_assert(drive_boot(b.engine, &boot, &err));
+    cr_expect_eq(boot.swept, 1);
+    cr_expect_eq(b.world.undos, 1);
+}
+
+Test(job, what_failed_for_a_while_may_be_asked_again_with_the_same_key)
+{
+    AUTO(bench) struct bench b = {0};
+    struct catalog_job first, second;
+    bench_init(&b);
+    b.world.transient_failures = 6;
+    cr_expect_eq(run(&b, "stumbling", "k", &first), ERR_UNAVAILABLE);
+    cr_expect_eq(b.world.undos, 1);
+    cr_expect_eq(run(&b, "stumbling", "k", &second), ERR_NONE);
+    cr_expect_str_neq(first.id, second.id);
 }

@@ -98,9 +98,9 @@ Test(keep, a_hold_that_only_the_snapshot_itself_knows_still_holds)
     char name[64];
     begin(&p);
     kw_name(2, name);
-    cr_assert(driver_note_put(kw_driver(&p.k), "v1", name, NULL,
-                              "{\"holds\":[{\"id\":\"x\",\"owner\":\"eve\",\"reason\":\"why not\"}]}",
-                              &err));
+    cr_assert(driver_note_put(
+        kw_driver(&p.k), "v1", name, NULL,
+        "{\"holds\":[{\"id\":\"x\",\"owner\":\"eve\",\"reason\":\"why not\"}]}", &err));
     struct catalog_job row = apply(&p, plan(&p));
     cr_expect(strstr(row.cause, "stopped after 1 of 4") && strstr(row.cause, "held by eve"), "%s",
               row.cause);
@@ -226,8 +226,12 @@ Test(keep, a_box_that_was_off_for_long_is_asked_about)
         uint64_t up_s;  /* of this boot */
         enum err_code code;
     } cases[] = {
-        {300, 60, ERR_NONE},           {-30, 60, ERR_NONE},       {-3600, 60, ERR_PRECONDITION},
-        {7200, 60, ERR_PRECONDITION},  {7200, 6000, ERR_NONE},    {30 * 86400, 60, ERR_PRECONDITION},
+        {300, 60, ERR_NONE},
+        {-30, 60, ERR_NONE},
+        {-3600, 60, ERR_PRECONDITION},
+        {7200, 60, ERR_PRECONDITION},
+        {7200, 6000, ERR_NONE},
+        {30 * 86400, 60, ERR_PRECONDITION},
         {30 * 86400, 30 * 86400, ERR_NONE},
     };
     struct guard_mark last = {.wall_us = 1000000000000000u, .boot_ms = 5000, .boot_id = "a"};

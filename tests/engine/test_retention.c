@@ -82,8 +82,9 @@ Test(retention, a_log_that_a_kept_point_needs_keeps_the_snapshot_that_holds_it)
     w.extra[copies].hold_count = 1;
     const struct retention *r = decide(&w);
     cr_expect(retention_keeps(r, logs) && retention_keeps(r, newest));
-    cr_expect(says(r, logs, "its log thread 1 sequence 10 is needed by the kept point at 2026-01-01 "
-                            "00:00:00"));
+    cr_expect(says(r, logs,
+                   "its log thread 1 sequence 10 is needed by the kept point at 2026-01-01 "
+                   "00:00:00"));
     struct err err = {0};
     cr_expect_not(retention_may_delete(r, logs, &err));
     cr_expect(strstr(err.text, "sequence 10"), "%s", err.text);

@@ -387,8 +387,8 @@ static void tell(const struct world *w, const struct result *x)
         char day[32];
         bucket(w->pw.sources[i].created_us, 0, day);
         fprintf(stderr, "%s at %" PRIu64 " (%s) start %" PRIu64 " %s%s point %" PRIu64 "\n",
-                w->pw.names[i], w->seen[i].at, day, w->seen[i].start,
-                x->keep[i] ? "kept" : "goes", x->proven[i] ? " proven" : "", point_of(w, i));
+                w->pw.names[i], w->seen[i].at, day, w->seen[i].start, x->keep[i] ? "kept" : "goes",
+                x->proven[i] ? " proven" : "", point_of(w, i));
         for (size_t k = 0; k < count; k++)
             fprintf(stderr, "    %d %s\n", (int)why[k].rule, why[k].text);
     }
@@ -562,7 +562,8 @@ static void check_deletes(const struct world *w, const struct result *x)
     set[i] = false;
     mark_reached(w, set, reached);
     for (size_t k = 0; k < w->pw.count; k++) {
-        uint64_t point = k != i && x->keep[k] && x->proven[k] && is_point(x, k) ? point_of(w, k) : 0;
+        uint64_t point =
+            k != i && x->keep[k] && x->proven[k] && is_point(x, k) ? point_of(w, k) : 0;
         AGREE(w, x, !point || reached[point] || !x->before[point],
               "deleting %s loses the point of %s", w->pw.names[i], w->pw.names[k]);
     }

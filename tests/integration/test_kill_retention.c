@@ -1,5 +1,5 @@
-/* Retention on a real storage, killed at every write of the catalog and at random instants: a hold, a
- * lock, an apply. What was reported holds, what stays is whole, catalog and storage agree. */
+/* Retention on a real storage, killed at every write of the catalog and at random instants: a hold,
+ * a lock, an apply. What was reported holds, what stays is whole, catalog and storage agree. */
 #include "agent/base/sys.h"
 #include "tests/lib/keep_world.h"
 #include "tests/lib/kill_harness.h"
@@ -24,7 +24,8 @@ static bool setup(void *arg, const char *dir, struct err *err)
     struct place *place = arg;
     IGNORE(!str_format(place->root, sizeof place->root, "%s/round-%u", place->scratch.mount,
                        ++place->rounds));
-    IGNORE(!str_format(place->keys, sizeof place->keys, "driver = reflink\nroot = %s", place->root));
+    IGNORE(
+        !str_format(place->keys, sizeof place->keys, "driver = reflink\nroot = %s", place->root));
     AUTO(kw) struct kw k = {0};
     return sys_mkdir(place->root, 0755, err) && open_world(place, &k, err) && kw_fill(&k, dir, err);
 }
@@ -101,7 +102,8 @@ static bool check_storage(const struct kw *k, const char *dir, struct err *err)
     size_t known;
     IGNORE(!str_format(path, sizeof path, "%s/catalog.db", dir));
     AUTO(catalog) struct catalog *c = catalog_open(path, err);
-    AUTO(mem) struct catalog_snapshot *rows = c ? catalog_snapshot_list(c, "ORCL", &known, err) : NULL;
+    AUTO(mem)
+    struct catalog_snapshot *rows = c ? catalog_snapshot_list(c, "ORCL", &known, err) : NULL;
     if (!rows)
         return false;
     size_t listed = 0;

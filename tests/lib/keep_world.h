@@ -45,7 +45,10 @@ static inline bool kw_begin(struct kw *k, const char *driver_keys, struct err *e
     return k->world != NULL;
 }
 
-static inline const struct config_served *kw_db(const struct kw *k) { return &k->config->databases[0]; }
+static inline const struct config_served *kw_db(const struct kw *k)
+{
+    return &k->config->databases[0];
+}
 static inline struct driver_ref *kw_driver(const struct kw *k)
 {
     return world_driver(k->world, kw_db(k));
@@ -130,7 +133,8 @@ static inline void kw_on_lane(struct engine *engine, void *arg)
 {
     struct kw_ask *ask = arg;
     AUTO(keep)
-    struct keep *keep = keep_decide(engine_catalog(engine), ask->k->world, kw_db(ask->k), &ask->err);
+    struct keep *keep =
+        keep_decide(engine_catalog(engine), ask->k->world, kw_db(ask->k), &ask->err);
     if (!keep)
         return;
     ask->going = retention_going(keep->decision);

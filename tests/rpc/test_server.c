@@ -4,6 +4,7 @@
 #include "agent/net/h2.h"
 #include "agent/net/sock.h"
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -690,6 +691,82 @@ Test(rpc, lets_clients_in_past_a_crowd_of_silent_ones)
         cr_expect_eq(recv(crowd[i], &byte, 1, MSG_DONTWAIT), 0, "connection %zu is still open", i);
         close(crowd[i]);
     }
+}
+
+enum { FLOOD = 300 };
+
+/* A flood that says nothing must not push out an honest client that is in the middle of its
+ * handshake, however slow its machine is. */
+Test(rpc, a_handshake_under_way_outlives_a_flood_of_silent_connections)
+{
+    struct err err = {0};
+    struct tls_files files = {in_dir("bundle/ca.crt"), in_dir("bundle/host.crt"),
+                              in_dir("bundle/host.key")};
+    AUTO(tls_context) struct tls_context *context = tls_context_new(TLS_CLIENT, &files, &err);
+    cr_ok(context, err);
+    AUTO(fd) int fd = sock_connect("127.0.0.1", world.port, clock_mono_ms() + 5000, &err);
+    cr_assert_geq(fd, 0);
+    AUTO(tls) struct tls *tls = tls_new(context, fd, &err);
+    cr_ok(tls, err);
+    fd = -1;
+    cr_assert_eq(tls_handshake(tls, &err), TLS_WANT_READ);
+    cr_assert(sock_wait(tls_fd(tls), true, false, clock_mono_ms() + 5000)); /* it was heard */
+    int silent[FLOOD];
+    for (int i = 0; i < FLOOD; i++)
+        silent[i] = sock_connect("127.0.0.1", world.port, clock_mono_ms() + 5000, &err);
+    AUTO(rpc_client) struct rpc_client *behind = connect_host(); /* all of them were accepted */
+    cr_ok(say(behind, "Say", "", 20000, &err), err);
+    enum tls_step step = TLS_WANT_READ;
+    while (step == TLS_WANT_READ || step == TLS_WANT_WRITE) {
+        step = tls_handshake(tls, &err);
+        if (step == TLS_WANT_READ)
+            cr_assert(sock_wait(tls_fd(tls), true, false, clock_mono_ms() + 5000));
+    }
+    cr_ok(step == TLS_DONE, err);
+    for (int i = 0; i < FLOOD; i++)
+        if (silent[i] >= 0)
+            close(silent[i]);
+}
+
+/* Lets the first connection go in mid-handshake, and passes the second one on to the server. */
+static void *let_go_once(void *arg)
+{
+    int listener = *(int *)arg;
+    struct err err = {0};
+    char bytes[4096];
+    int first = accept(listener, NULL, NULL);
+    IGNORE(recv(first, bytes, 1, 0) < 0); /* it has begun */
+    close(first);
+    int second = accept(listener, NULL, NULL);
+    int server = sock_connect("127.0.0.1", world.port, clock_mono_ms() + 5000, &err);
+    struct pollfd both[2] = {{second, POLLIN, 0}, {server, POLLIN, 0}};
+    while (second >= 0 && server >= 0 && poll(both, 2, 10000) > 0) {
+        int from = both[0].revents ? 0 : 1;
+        ssize_t n = recv(both[from].fd, bytes, sizeof bytes, 0);
+        if (n <= 0 || send(both[!from].fd, bytes, (size_t)n, MSG_NOSIGNAL) != n)
+            break;
+    }
+    close(second);
+    close(server);
+    return NULL;
+}
+
+Test(rpc, a_client_that_was_let_go_in_mid_handshake_comes_again)
+{
+    struct err err = {0};
+    uint16_t port;
+    AUTO(fd) int listener = sock_listen("127.0.0.1", 0, &port, &err);
+    cr_assert_geq(listener, 0);
+    IGNORE(fcntl(listener, F_SETFL, 0) < 0); /* accept waits */
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, let_go_once, &listener), 0);
+    uint16_t real = world.port;
+    world.port = port;
+    struct rpc_client *client = connect_host();
+    world.port = real;
+    cr_ok(say(client, "Say", "again", 20000, &err), err);
+    rpc_client_free(client);
+    pthread_join(thread, NULL);
 }
 
 /* Every allocation of client and server fails in turn: each call answers or says why. */

@@ -17,6 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Not every test file needs everything here. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #define SERVICE "evercopy.test.Echo"
 #define cr_ok(expression, err) cr_assert((expression), "%s", (err).text)
 
@@ -30,6 +33,8 @@ struct world {
     _Atomic int cancelled; /* handlers that heard of a cancellation */
     _Atomic int drained;
     _Atomic size_t most_queued; /* of a stream */
+    _Atomic long gathered;      /* messages a client stream's handler was given */
+    _Atomic bool gate;          /* while shut, "wait" is not answered */
 };
 static struct world world;
 
@@ -144,6 +149,151 @@ static void handle_flow(struct rpc_call *call, const ProtobufCMessage *request)
     flow_on(flow);
 }
 
+/* Takes texts and answers with the last one; "fail" and "enough" answer at once, "wait" takes no
+ * more until the gate is open. */
+struct gather {
+    struct rpc_call *call;
+    struct timer *timer;
+    char last[64];
+};
+
+static void gather_free(struct gather *gather)
+{
+    timer_free(gather->timer);
+    own_free(gather);
+}
+
+static void gather_reply(struct gather *gather)
+{
+    Text reply = EVERCOPY__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+    reply.db_unique_name = gather->last;
+    rpc_call_reply(gather->call, &reply.base);
+    gather_free(gather);
+}
+
+static void gather_cancelled(void *arg)
+{
+    struct gather *gather = arg;
+    struct err err = {0};
+    world.cancelled++;
+    err_set(&err, ERR_CANCELLED, "cancelled");
+    rpc_call_fail(gather->call, &err, NULL);
+    gather_free(gather);
+}
+
+static void gather_look(void *arg)
+{
+    struct gather *gather = arg;
+    if (world.gate) {
+        timer_stop(gather->timer);
+        rpc_call_next(gather->call);
+    }
+}
+
+static void gather_message(void *arg, const ProtobufCMessage *message)
+{
+    struct gather *gather = arg;
+    struct err err = {0};
+    if (!message) {
+        gather_reply(gather);
+        return;
+    }
+    world.gathered++;
+    const char *text = ((const Text *)message)->db_unique_name;
+    str_copy(gather->last, sizeof gather->last, text);
+    if (str_equal(text, "fail")) {
+        err_set(&err, ERR_FENCED, "told to fail");
+        rpc_call_fail(gather->call, &err, NULL);
+        gather_free(gather);
+    } else if (str_equal(text, "enough")) {
+        gather_reply(gather);
+    } else if (str_equal(text, "wait")) {
+        timer_set(gather->timer, 5, 5);
+    } else {
+        rpc_call_next(gather->call);
+    }
+}
+
+static void handle_gather(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    cr_assert_null(request);
+    struct err err = {0};
+    struct gather *gather = own_alloc(sizeof *gather, &err);
+    cr_ok(gather, err);
+    gather->call = call;
+    gather->timer = timer_new(world.loop, gather_look, gather, &err);
+    cr_ok(gather->timer, err);
+    rpc_call_on_cancel(call, gather_cancelled, gather);
+    rpc_call_receive(call, gather_message, gather);
+}
+
+/* As above for messages of any size: answers with the number of bytes. */
+struct blobs {
+    struct rpc_call *call;
+    size_t bytes;
+};
+
+static void blobs_message(void *arg, const ProtobufCMessage *message)
+{
+    struct blobs *blobs = arg;
+    char number[32];
+    if (message) {
+        world.gathered++;
+        blobs->bytes += ((const Blob *)message)->manifest_json.len;
+        rpc_call_next(blobs->call);
+        return;
+    }
+    Text reply = EVERCOPY__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+    str_format(number, sizeof number, "%zu", blobs->bytes);
+    reply.db_unique_name = number;
+    rpc_call_reply(blobs->call, &reply.base);
+    own_free(blobs);
+}
+
+static void blobs_cancelled(void *arg)
+{
+    struct blobs *blobs = arg;
+    world.cancelled++;
+    rpc_call_end(blobs->call);
+    own_free(blobs);
+}
+
+static void handle_gather_blobs(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    (void)request;
+    struct err err = {0};
+    struct blobs *blobs = own_alloc(sizeof *blobs, &err);
+    cr_ok(blobs, err);
+    blobs->call = call;
+    rpc_call_on_cancel(call, blobs_cancelled, blobs);
+    rpc_call_receive(call, blobs_message, blobs);
+}
+
+/* Says each message back. */
+static void chat_message(void *arg, const ProtobufCMessage *message)
+{
+    struct rpc_call *call = arg;
+    if (!message) {
+        rpc_call_end(call);
+        return;
+    }
+    IGNORE(!rpc_call_send(call, message)); /* on_cancel tells */
+    rpc_call_next(call);
+}
+
+static void chat_cancelled(void *arg)
+{
+    world.cancelled++;
+    rpc_call_end(arg);
+}
+
+static void handle_chat(struct rpc_call *call, const ProtobufCMessage *request)
+{
+    (void)request;
+    rpc_call_on_cancel(call, chat_cancelled, call);
+    rpc_call_receive(call, chat_message, call);
+}
+
 #define BLOB &evercopy__v1__get_manifest_reply__descriptor
 #define TEXT &evercopy__v1__list_snapshots_request__descriptor
 #define LINE &evercopy__v1__log_line__descriptor
@@ -155,8 +305,12 @@ static const struct rpc_method world_methods[] = {
     {SERVICE, "Findings", &evercopy__v1__take_snapshot_reply__descriptor,
      &evercopy__v1__take_snapshot_reply__descriptor, false, ROLE_ANY, handle_echo},
     {SERVICE, "Admin", TEXT, TEXT, false, ROLE_ADMIN, handle_echo},
-    {SERVICE, "Flow", &evercopy__v1__follow_log_request__descriptor, LINE, true, ROLE_ANY,
-     handle_flow},
+    {SERVICE, "Flow", &evercopy__v1__follow_log_request__descriptor, LINE, RPC_SERVER_STREAM,
+     ROLE_ANY, handle_flow},
+    {SERVICE, "Gather", TEXT, TEXT, RPC_CLIENT_STREAM, ROLE_ANY, handle_gather},
+    {SERVICE, "GatherAdmin", TEXT, TEXT, RPC_CLIENT_STREAM, ROLE_ADMIN, handle_gather},
+    {SERVICE, "GatherBlobs", BLOB, TEXT, RPC_CLIENT_STREAM, ROLE_ANY, handle_gather_blobs},
+    {SERVICE, "Chat", TEXT, TEXT, RPC_BOTH_STREAM, ROLE_ANY, handle_chat},
 };
 
 static bool world_authorize(void *arg, const struct rpc_peer *peer, const struct rpc_method *method,
@@ -200,6 +354,9 @@ static void make_authority(const char *dir)
     cr_ok(ca_init(dir, &request, &err), err);
 }
 
+/* Set by a suite that wants other options, before world_begin. */
+static void (*world_adjust)(struct rpc_server_options *options);
+
 static void world_begin(void)
 {
     struct err err = {0};
@@ -219,13 +376,15 @@ static void world_begin(void)
         .authorize = world_authorize,
         .handshakes = world.lane,
     };
+    if (world_adjust)
+        world_adjust(&options);
     world.server = rpc_server_new(world.loop, &options, &err);
     cr_ok(world.server, err);
     world.port = rpc_server_port(world.server);
     cr_assert_eq(pthread_create(&world.thread, NULL, world_main, NULL), 0);
 }
 
-static void world_drained(void *arg)
+static inline void world_drained(void *arg)
 {
     (void)arg;
     world.drained++;
@@ -239,7 +398,7 @@ static void world_drain_then_stop(void *arg)
     loop_stop(world.loop);
 }
 
-static void drain_done(struct work *work)
+static inline void drain_done(struct work *work)
 {
     (void)work;
     rpc_server_drain(world.server, world_drained, NULL);
@@ -273,7 +432,8 @@ static void world_end(void)
 }
 
 /* A client with "<bundle>/<name>.crt", trusting "<bundle>/ca.crt". */
-static struct rpc_client *connect_as(const char *bundle, const char *name)
+static struct rpc_client *connect_with_ticket(const char *bundle, const char *name,
+                                              const char *ticket_file)
 {
     struct err err = {0};
     char ca[64];
@@ -289,13 +449,19 @@ static struct rpc_client *connect_as(const char *bundle, const char *name)
         .cert_file = in_dir(cert),
         .key_file = in_dir(key),
         .connect_timeout_ms = 20000, /* 64 handshakes at once on a busy machine */
+        .ticket_file = ticket_file,
     };
     struct rpc_client *client = rpc_client_new(&options, &err);
     cr_ok(client, err);
     return client;
 }
 
-static struct rpc_client *connect_host(void) { return connect_as("bundle", "host"); }
+static inline struct rpc_client *connect_as(const char *bundle, const char *name)
+{
+    return connect_with_ticket(bundle, name, NULL);
+}
+
+static inline struct rpc_client *connect_host(void) { return connect_as("bundle", "host"); }
 
 /* A unary call with one text; the reply is dropped. */
 static bool say(struct rpc_client *client, const char *method, const char *text,

@@ -1,0 +1,12 @@
+/* A certificate and its key on disk, replaced together: what a crash leaves is one pair or the
+ * other, never half of each. */
+#pragma once
+#include "agent/base/own.h"
+
+/* Writes <cert>.next and <key>.next (0600), beside the ones in use. */
+bool bundle_stage(const char *cert_path, const char *key_path, const char *cert, const char *key,
+                  struct err *err) MUST;
+/* What is staged takes the place; the pair before stays as <cert>.old and <key>.old. */
+bool bundle_swap(const char *cert_path, const char *key_path, struct err *err) MUST;
+/* Ends a swap that a crash interrupted. Cheap when there is none; call before using the pair. */
+bool bundle_settle(const char *cert_path, const char *key_path, struct err *err) MUST;

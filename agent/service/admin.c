@@ -1,0 +1,97 @@
+/* evercopy.v1.Admin: certificates that end, and a configuration that changed. */
+#include "agent/service/ask.h"
+
+#include "agent/auth/ca.h"
+#include "agent/base/log.h"
+#include "agent/base/str.h"
+#include "agent/net/x509.h"
+#include "evercopy/v1/admin.pb-c.h"
+#include <string.h>
+
+struct renewal {
+    char note[80], key[80];
+    char *cert;
+};
+
+static void renewal_free(void *state)
+{
+    struct renewal *r = state;
+    own_free(r->cert);
+    own_free(r);
+}
+
+static void tell_cert(struct ask *ask, const char *cert)
+{
+    Evercopy__V1__RenewCertificateReply *reply = ask_alloc(ask, sizeof *reply);
+    AUTO(x509_facts) struct x509_facts facts = {0};
+    if (!reply || !x509_read(cert, &facts, &ask->err))
+        return;
+    evercopy__v1__renew_certificate_reply__init(reply);
+    reply->certificate = ask_text(ask, cert);
+    reply->not_after_us = facts.peer.not_after_us;
+    ask->reply = &reply->base;
+}
+
+/* On the readers' lane: signing costs milliseconds, and the lists are files. */
+static void run_renew(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    const Evercopy__V1__RenewCertificateRequest *request = (const void *)ask->request;
+    struct renewal *r = ask->state;
+    IGNORE(!ca_renew(world_config(ask_world(ask))->pki, &ask->peer, request->certificate_request,
+                     &r->cert, &ask->err)); /* told by ask->err */
+}
+
+/* The last renewal of a certificate is remembered: the same key again gets the same answer. */
+static bool remember(struct ask *ask, const struct renewal *r)
+{
+    AUTO(json) json_t *doc = json_object();
+    if (!json_put_text(doc, "key", r->key, &ask->err) ||
+        !json_put_text(doc, "cert", r->cert, &ask->err))
+        return false;
+    AUTO(mem) char *text = json_format(doc, &ask->err);
+    return text && catalog_note_put(ask_catalog(ask), "", r->note, text, &ask->err);
+}
+
+static void renewed(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    struct renewal *r = ask->state;
+    if (ask->err.code == ERR_NONE && remember(ask, r)) {
+        tell_cert(ask, r->cert);
+        log_info("certificate renewed cn=%s role=%s", ask->peer.cn, ask->peer.role);
+    }
+    ask_answer(ask);
+}
+
+/* True when it was answered before. */
+static bool replay(struct ask *ask, const struct renewal *r)
+{
+    struct err none = {0};
+    AUTO(mem) char *text = catalog_note_get(ask_catalog(ask), "", r->note, &none);
+    AUTO(json) json_t *doc = text ? json_parse(text, strlen(text), &none) : NULL;
+    if (!r->key[0] || !doc || !str_equal(json_text(doc, "key"), r->key))
+        return false;
+    tell_cert(ask, json_text(doc, "cert"));
+    return true;
+}
+
+void admin_renew(struct ask *ask)
+{
+    const Evercopy__V1__RenewCertificateRequest *request = (const void *)ask->request;
+    struct renewal *r = own_alloc(sizeof *r, &ask->err);
+    ask->state = r;
+    ask->state_free = renewal_free;
+    if (!r || !ask_key(ask, "renew", request->idempotency_key, r->key)) {
+        ask_answer(ask);
+        return;
+    }
+    IGNORE(!str_format(r->note, sizeof r->note, "renewal/%.64s", ask->peer.fingerprint));
+    if (replay(ask, r)) {
+        ask_answer(ask);
+        return;
+    }
+    ask->read = (struct work){
+        .run = run_renew, .done = renewed, .home = lane_post(service_lane(ask->service))};
+    lane_submit(world_readers(ask_world(ask)), &ask->read);
+}

@@ -1,0 +1,127 @@
+/* What earlier shims left in the spool, told to the agent: the log by number, then the verdict. */
+#include "agent/shim/shim.h"
+#include "agent/shim/spool.h"
+
+#include "agent/base/sys.h"
+#include "evercopy/v1/backups.pb-c.h"
+#include <string.h>
+
+enum { DELIVER_CALL_MS = 10000 };
+
+/* The agent will never take it: another run has come since, or it knows no such job. */
+static bool is_final(const struct err *err)
+{
+    return err->code == ERR_FENCED || err->code == ERR_NOT_FOUND || err->code == ERR_LIMIT ||
+           err->code == ERR_INVALID || err->code == ERR_CORRUPT;
+}
+
+static bool send_lines(struct shim *shim, struct spool *spool, const struct spool_batch *batch,
+                       struct err *err)
+{
+    const struct spool_id *id = spool_who(spool);
+    AUTO(mem) ProtobufCBinaryData *lines = own_alloc(sizeof *lines * SPOOL_BATCH_LINES, err);
+    if (!lines)
+        return false;
+    for (size_t i = 0; i < batch->count; i++)
+        lines[i] = (ProtobufCBinaryData){batch->lines[i].len, (uint8_t *)batch->lines[i].text};
+    Evercopy__V1__AppendLogRequest request = EVERCOPY__V1__APPEND_LOG_REQUEST__INIT;
+    request.job = (char *)id->job;
+    request.fencing_token = id->token;
+    request.first_line = batch->first;
+    request.lines = lines;
+    request.n_lines = batch->count;
+    request.late = true;
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        shim_call(shim, "Backups", "AppendLog", &request.base,
+                  &evercopy__v1__append_log_reply__descriptor, DELIVER_CALL_MS, err);
+    if (reply)
+        spool_acked(spool, ((Evercopy__V1__AppendLogReply *)reply)->next_line);
+    return reply != NULL;
+}
+
+/* What the agent has already is passed over: it was acknowledged to a shim that was killed then. */
+static bool deliver_log(struct shim *shim, struct spool *spool, struct err *err)
+{
+    AUTO(mem) struct spool_batch *batch = own_alloc(sizeof *batch, err);
+    if (!batch)
+        return false;
+    while (spool_waiting(spool)) {
+        uint64_t before = spool_waiting(spool);
+        if (!spool_read(spool, batch, err) || !send_lines(shim, spool, batch, err))
+            return false;
+        if (spool_waiting(spool) == before)
+            return err_set(err, ERR_INVALID, "the agent lacks lines before these");
+    }
+    return true;
+}
+
+static bool deliver_verdict(struct shim *shim, struct spool *spool, struct err *err)
+{
+    struct err why = {0};
+    AUTO(mem) char *text = spool_verdict_get(spool, &why);
+    if (!text && why.code == ERR_NOT_FOUND)
+        return true; /* killed before its verdict: the lease tells of it */
+    AUTO(json) json_t *doc = text ? json_parse(text, strlen(text), &why) : NULL;
+    const json_t *suspects = doc ? json_object_get(doc, "suspects") : NULL;
+    AUTO(mem) uint32_t *files = own_alloc(sizeof *files * (json_array_size(suspects) + 1), &why);
+    if (!doc || !files) {
+        *err = why;
+        return false;
+    }
+    Evercopy__V1__FinishBackupRequest request = EVERCOPY__V1__FINISH_BACKUP_REQUEST__INIT;
+    char key[33];
+    shim_key(key);
+    request.idempotency_key = key;
+    request.job = (char *)spool_who(spool)->job;
+    request.fencing_token = spool_who(spool)->token;
+    request.verdict = (Evercopy__V1__Verdict)json_u64(doc, "verdict");
+    request.phase = (char *)json_text(doc, "phase");
+    request.cause = (char *)json_text(doc, "cause");
+    request.next = (char *)json_text(doc, "next");
+    request.suspect_files = files;
+    for (size_t i = 0; i < json_array_size(suspects); i++)
+        files[request.n_suspect_files++] =
+            (uint32_t)json_integer_value(json_array_get(suspects, i));
+    request.late = true;
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        shim_call(shim, "Backups", "FinishBackup", &request.base,
+                  &evercopy__v1__finish_backup_reply__descriptor, SHIM_CALL_MS, err);
+    return reply != NULL;
+}
+
+/* The log first: its last lines come before the end. A log that is not taken bars no verdict. */
+static bool deliver_one(struct shim *shim, struct spool *spool, struct err *err)
+{
+    struct err why = {0};
+    if (!deliver_log(shim, spool, &why) && !is_final(&why)) {
+        *err = why;
+        return false;
+    }
+    err_clear(&why);
+    if (!deliver_verdict(shim, spool, &why) && !is_final(&why)) {
+        *err = why;
+        return false;
+    }
+    return spool_remove(spool, err);
+}
+
+void shim_deliver(struct shim *shim)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    struct err err = {0};
+    shim->delivered = true;
+    if (!shim->db->name[0] || !sys_list(shim->db->spool, &names, &err))
+        return;
+    for (size_t i = 0; i < names.count; i++) {
+        struct err why = {0};
+        if (!str_ends(names.names[i], ".log"))
+            continue;
+        AUTO(spool) struct spool *spool = spool_adopt(shim->db->spool, names.names[i], &why);
+        if (!spool || !str_equal(spool_who(spool)->database, shim->db->name))
+            continue;
+        if (!deliver_one(shim, spool, &why) && why.code == ERR_UNAVAILABLE)
+            return;
+    }
+}
