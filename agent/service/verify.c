@@ -95,7 +95,7 @@ static void compare(struct ask *ask, const struct verifying *v,
         int order = !kept ? 1 : !now ? -1 : strcmp(kept->path, now->path);
         if (order < 0)
             find(ask, reply, kept->path, "is gone");
-        else if (order > 0)
+        else if (order > 0 && now)
             find(ask, reply, now->path, "was not there");
         else if (difference(kept, now))
             find(ask, reply, kept->path, difference(kept, now));

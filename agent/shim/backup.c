@@ -739,6 +739,8 @@ static bool phase_pieces(struct run *run, struct err *err)
         return false;
     if (run->suspect_count || run->slow_snapshot)
         return true;
+    if (pieces.count && !prune_keep_protected(run, &pieces, err))
+        return false;
     const struct rmanlog_facts *said = rmanlog_facts(run->log);
     size_t count = 0;
     for (size_t i = 0; i < pieces.count; i++) {

@@ -278,8 +278,10 @@ static bool duration(const char *text, uint64_t *ret_s, struct err *err)
     char digits[24];
     uint64_t value;
     uint64_t unit = 1;
-    size_t len = strlen(text);
-    if (len && strchr("mhd", text[len - 1]))
+    size_t len = text ? strlen(text) : 0;
+    if (!len)
+        return err_set(err, ERR_INVALID, "--for needs a time such as 90m, 12h or 3d");
+    if (strchr("mhd", text[len - 1]))
         unit = text[--len] == 'm' ? 60 : text[len] == 'h' ? 3600 : 86400;
     if (!str_format(digits, sizeof digits, "%.*s", (int)(len < 20 ? len : 20), text) ||
         !str_to_u64(digits, UINT64_C(3660) * 86400 / unit, &value) || !value)
@@ -294,7 +296,7 @@ static bool hold_until(const struct shim_options *options, const char *db, uint6
 {
     AUTO(shim) struct shim shim = {0};
     struct shim_options target = *options;
-    uint64_t seconds;
+    uint64_t seconds = 0;
     uint64_t scn;
     *ret_us = 0;
     if (options->until && options->lease)
@@ -371,9 +373,7 @@ int verb_snapshot_lock(const struct shim_options *options, const char *db, const
     request.idempotency_key = key;
     request.db_unique_name = (char *)db;
     request.snapshot = (char *)name;
-    if (!options->lease)
-        err_set(&err, ERR_INVALID, "a lock needs --for DURATION");
-    if (err.code != ERR_NONE || !duration(options->lease, &request.for_s, &err))
+    if (!duration(options->lease, &request.for_s, &err))
         return shim_report(&shim, db, "snapshot", &err);
     AUTO(reply)
     ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "LockSnapshot", &request.base,

@@ -36,6 +36,39 @@ static bool add_log(struct run *run, struct template_vars *vars,
            template_row_text(vars, "logs", "path", path, err);
 }
 
+static bool names_piece(const struct run *run, const Evercopy__V1__ListPrunableReply *reply,
+                        const char *handle)
+{
+    char path[2048];
+    for (size_t i = 0; i < reply->n_pieces; i++)
+        if (full_path(run, reply->pieces[i], path) && str_equal(path, handle))
+            return true;
+    return false;
+}
+
+/* Nothing goes without the agent's word; only a lost lease or a stop ends the run. */
+static bool may_go_on(const struct err *why, struct err *err)
+{
+    if (why->code != ERR_FENCED && why->code != ERR_CANCELLED)
+        return true;
+    *err = *why;
+    return false;
+}
+
+bool prune_keep_protected(struct run *run, struct rows_pieces *pieces, struct err *err)
+{
+    struct err why = {0};
+    size_t kept = 0;
+    AUTO(reply) ProtobufCMessage *message = ask_prunable(run, &why);
+    if (!message)
+        run_say(run, "no pieces go: %s", why.text);
+    for (size_t i = 0; message && i < pieces->count; i++)
+        if (names_piece(run, (const void *)message, pieces->items[i].handle))
+            pieces->items[kept++] = pieces->items[i];
+    pieces->count = kept;
+    return message || may_go_on(&why, err);
+}
+
 bool prune_logs(struct run *run, struct err *err)
 {
     struct err why = {0};
@@ -46,10 +79,7 @@ bool prune_logs(struct run *run, struct err *err)
         return false;
     if (!message) { /* nothing goes; the backup is none the worse */
         run_say(run, "no logs are pruned: %s", why.text);
-        if (why.code != ERR_FENCED && why.code != ERR_CANCELLED)
-            return true;
-        *err = why;
-        return false;
+        return may_go_on(&why, err);
     }
     const Evercopy__V1__ListPrunableReply *reply = (const void *)message;
     for (size_t i = 0; i < reply->n_logs; i++)
@@ -64,10 +94,8 @@ bool prune_logs(struct run *run, struct err *err)
             count, reply->log_days);
     if (run_rman(run, "prune.rman", vars, &why))
         return true;
-    if (why.code == ERR_CANCELLED) {
-        *err = why;
+    if (!may_go_on(&why, err))
         return false;
-    }
     str_format(run->warning, sizeof run->warning, "logs were not pruned: %.200s", why.text);
     run_say(run, "%s", run->warning);
     return true;
