@@ -2,13 +2,16 @@
 #include "agent/base/clock.h"
 
 #include "agent/base/str.h"
+#include "agent/base/sys.h"
 #include <assert.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
 
 static uint64_t test_wall_us;
 static int64_t test_shift_ms;
+static const char *test_boot_id;
 
 static uint64_t read_us(clockid_t id)
 {
@@ -22,6 +25,21 @@ uint64_t clock_wall_us(void) { return test_wall_us ? test_wall_us : read_us(CLOC
 uint64_t clock_mono_ms(void) { return read_us(CLOCK_MONOTONIC) / 1000u + (uint64_t)test_shift_ms; }
 uint64_t clock_boot_ms(void) { return read_us(CLOCK_BOOTTIME) / 1000u + (uint64_t)test_shift_ms; }
 
+void clock_boot_id(char ret[40])
+{
+    static const char path[] = "/proc/sys/kernel/random/boot_id";
+    struct err why = {0};
+    ret[0] = '\0';
+    if (test_boot_id) {
+        IGNORE(!str_copy(ret, 40, test_boot_id));
+        return;
+    }
+    AUTO(fd) int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, ret, 36, 0, path, &why) : -1;
+    ret[n == 36 ? 36 : 0] = '\0';
+}
+
+void clock_test_boot_id(const char *id) { test_boot_id = id; }
 void clock_test_wall(uint64_t wall_us) { test_wall_us = wall_us; }
 void clock_test_shift(int64_t ms) { test_shift_ms = ms; }
 

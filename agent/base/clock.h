@@ -8,6 +8,10 @@ uint64_t clock_mono_ms(void); /* for durations and deadlines */
 /* CLOCK_BOOTTIME: counts while suspended, setting the clock moves nothing. */
 uint64_t clock_boot_ms(void);
 
+/* The kernel's name of this boot: boot times of different boots do not compare. "" when the kernel
+ * does not tell. */
+void clock_boot_id(char ret[40]);
+
 /* Cryptographic random bytes from the kernel; asserts that the kernel gave them. */
 void clock_random(void *bytes, size_t len);
 
@@ -25,3 +29,4 @@ bool clock_parse(const char *text, uint64_t *ret_wall_us) MUST;
 /* Test hooks: freeze the wall clock at a value (0 = real), shift the others by ms. */
 void clock_test_wall(uint64_t wall_us);
 void clock_test_shift(int64_t ms);
+void clock_test_boot_id(const char *id); /* NULL: the kernel's; borrowed */

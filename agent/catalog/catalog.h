@@ -192,6 +192,38 @@ bool catalog_snapshot_part(struct catalog *c, const char *database, const char *
 bool catalog_snapshot_texts(struct catalog *c, const char *database, const char *name,
                             char **ret_manifest, char **ret_facts, struct err *err) MUST;
 
+/* ---- holds and locks of snapshots: copies of what is kept with the snapshot itself ---- */
+struct catalog_hold {
+    char database[64];
+    char snapshot[128];
+    char id[40]; /* the job that made it */
+    char owner[160];
+    char reason[256];
+    uint64_t made_us, until_us; /* until_us 0: until it is released */
+};
+bool catalog_hold_put(struct catalog *c, const struct catalog_hold *hold, struct err *err) MUST;
+bool catalog_hold_delete(struct catalog *c, const char *database, const char *snapshot,
+                         const char *id, struct err *err) MUST; /* NOT_FOUND */
+/* By snapshot and age; database "" for all. own_free. */
+struct catalog_hold *catalog_hold_list(struct catalog *c, const char *database, size_t *ret_count,
+                                       struct err *err) MUST;
+struct catalog_lock {
+    char database[64];
+    char snapshot[128];
+    bool by_storage;
+    uint64_t left_ms; /* of the box's running time, as it was at boot_ms of that boot */
+    char boot_id[40];
+    uint64_t boot_ms;
+};
+bool catalog_lock_put(struct catalog *c, const struct catalog_lock *lock, struct err *err) MUST;
+bool catalog_lock_delete(struct catalog *c, const char *database, const char *snapshot,
+                         struct err *err) MUST; /* no row is fine */
+struct catalog_lock *catalog_lock_list(struct catalog *c, const char *database, size_t *ret_count,
+                                       struct err *err) MUST;
+/* Holds and locks of a snapshot that is gone. */
+bool catalog_marks_drop(struct catalog *c, const char *database, const char *snapshot,
+                        struct err *err) MUST;
+
 struct catalog_clone {
     char database[64];
     char name[128];

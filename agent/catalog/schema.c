@@ -108,6 +108,30 @@ static const char *const version_1[] = {
     NULL,
 };
 
+static const char *const version_2[] = {
+    "CREATE TABLE hold ("
+    "  database TEXT NOT NULL,"
+    "  snapshot TEXT NOT NULL,"
+    "  id TEXT NOT NULL,"
+    "  owner TEXT NOT NULL,"
+    "  reason TEXT NOT NULL,"
+    "  made_us INTEGER NOT NULL,"
+    "  until_us INTEGER NOT NULL,"
+    "  PRIMARY KEY (database, snapshot, id)"
+    ") WITHOUT ROWID",
+
+    "CREATE TABLE snapshot_lock ("
+    "  database TEXT NOT NULL,"
+    "  snapshot TEXT NOT NULL,"
+    "  by_storage INTEGER NOT NULL,"
+    "  left_ms INTEGER NOT NULL,"
+    "  boot_id TEXT NOT NULL,"
+    "  boot_ms INTEGER NOT NULL,"
+    "  PRIMARY KEY (database, snapshot)"
+    ") WITHOUT ROWID",
+    NULL,
+};
+
 /* Who asked a job to stop; and which boot of a host a lease's process ids belong to. */
 static const char *const version_3[] = {
     "ALTER TABLE job ADD COLUMN cancelled_by TEXT NOT NULL DEFAULT ''",
@@ -115,7 +139,7 @@ static const char *const version_3[] = {
     NULL,
 };
 
-static const char *const *const migrations[] = {version_1, version_3};
+static const char *const *const migrations[] = {version_1, version_2, version_3};
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
 
 static void read_number(struct query *q, void *row) { *(uint64_t *)row = query_get_u64(q); }

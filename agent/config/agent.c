@@ -3,6 +3,7 @@
 
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/zone.h"
 #include <string.h>
 
 struct entry {
@@ -212,6 +213,46 @@ static bool find_storage(const struct reading *reading, const char *name, unsign
                    nearest ? "'" : "");
 }
 
+/* A key of the database's section over the same key of [agent]. */
+static const char *policy_text(const struct reading *reading, const struct entry *entries,
+                               const char *key)
+{
+    int index = keys_find(&keys_agent, KEYS_SERVED, key);
+    return entries[index].text ? entries[index].text : text_of(reading->agent, KEYS_AGENT, key);
+}
+
+static void finish_retention(const struct reading *reading, const struct entry *entries,
+                             struct config_retention *ret)
+{
+    const struct {
+        const char *key;
+        uint64_t *to;
+    } numbers[] = {
+        {"recoverywindow", &ret->window_days},
+        {"snapexpirationdays", &ret->expiration_days},
+        {"snapexpirationmonths", &ret->expiration_months},
+        {"keephourly", &ret->keep[TIER_HOURLY]},
+        {"keepdaily", &ret->keep[TIER_DAILY]},
+        {"keepweekly", &ret->keep[TIER_WEEKLY]},
+        {"keepmonthly", &ret->keep[TIER_MONTHLY]},
+        {"keepyearly", &ret->keep[TIER_YEARLY]},
+        {"keepproven", &ret->keep_proven},
+        {"logretention", &ret->log_days},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        *numbers[i].to = keys_number(policy_text(reading, entries, numbers[i].key));
+    ret->automatic = str_equal_fold(policy_text(reading, entries, "retention"), "auto");
+}
+
+/* A wrong name is told at the start, not when the first snapshot should go. */
+static bool check_zone(const struct reading *reading, const struct config_served *database,
+                       struct err *err)
+{
+    AUTO(zone) struct zone *zone = zone_load(database->zone, err);
+    return zone || err_wrap(err, "%s:%u: [database %s]", reading->config.file, database->line,
+                            database->name);
+}
+
 /* The database's own, else what [agent] says for all. */
 static uint64_t hours_of(const struct reading *reading, const struct entry *entries,
                          const char *key)
@@ -226,7 +267,8 @@ static bool finish_database(struct reading *reading, size_t index, struct err *e
     const struct entry *entries = &reading->served[index * KEYS_MAX];
     database->storage = text_of(entries, KEYS_SERVED, "storage");
     database->volume = text_of(entries, KEYS_SERVED, "volume");
-    database->zone = text_of(entries, KEYS_SERVED, "zone");
+    database->zone = policy_text(reading, entries, "zone");
+    finish_retention(reading, entries, &database->retention);
     database->dbid = (uint32_t)keys_number(text_of(entries, KEYS_SERVED, "dbid"));
     finish_quota(reading, entries, &database->quota);
     database->overduewarning_h = hours_of(reading, entries, "overduewarning");
@@ -239,7 +281,8 @@ static bool finish_database(struct reading *reading, size_t index, struct err *e
         return err_set(err, ERR_CONFIG, "%s:%u: section [database %s] lacks key 'storage'",
                        reading->config.file, database->line, database->name);
     unsigned line = entries[keys_find(&keys_agent, KEYS_SERVED, "storage")].line;
-    return find_storage(reading, database->storage, line, err);
+    return check_zone(reading, database, err) &&
+           find_storage(reading, database->storage, line, err);
 }
 
 static bool finish(struct reading *reading, struct err *err)

@@ -68,6 +68,13 @@ struct config_storage {
     size_t option_count;
     unsigned line;
 };
+enum config_tier { TIER_HOURLY, TIER_DAILY, TIER_WEEKLY, TIER_MONTHLY, TIER_YEARLY, TIER_COUNT };
+struct config_retention { /* 0: that rule keeps nothing */
+    bool automatic;
+    uint64_t window_days, expiration_days, expiration_months;
+    uint64_t keep[TIER_COUNT], keep_proven;
+    uint64_t log_days;
+};
 /* What a database host may add to one database; 0: no bound. */
 struct config_quota {
     uint64_t runs_per_day, snapshots_per_day;
@@ -79,6 +86,7 @@ struct config_served { /* a database as the agent sees it */
     struct config_quota quota;
     uint64_t overduewarning_h, overduefailed_h;
     unsigned line;
+    struct config_retention retention; /* its own keys over those of [agent] */
 };
 
 /* evercopyd.conf */

@@ -283,7 +283,7 @@ static void fail(struct run *run, const struct err *why)
 static bool is_cancelled(struct run *run)
 {
     struct err err = {0};
-    if (!run->job.row.cancelled_by[0] || run->undoing)
+    if (!run->job.row.cancelled_by[0] || run->undoing || run->kind->winds_down)
         return false;
     err_set(&err, ERR_CANCELLED, "cancelled by %s", run->job.row.cancelled_by);
     fail(run, &err);
@@ -337,7 +337,7 @@ void run_begin_step(struct run *run)
         run->begun = catalog_step_begin(run->engine->catalog, row->id, run_step_name(run), &err);
         IGNORE(str_copy(row->step, sizeof row->step, run_step_name(run))); /* a name of ours */
     }
-    if (run->begun)
+    if (run->begun && (!run->kind->look || run->kind->look(&run->job, run->engine->catalog, &err)))
         submit_act(run);
     else
         step_failed(run, &err);

@@ -50,6 +50,13 @@ struct job_kind {
     bool (*resume)(const struct job *job);
     /* Driven from outside (a backup run): the machine only keeps the row; boot leaves it open. */
     bool external;
+    /* On the engine's lane, right before each act of a step, each try and after a restart: what the
+     * act cannot see for itself; it may write into the document. An error fails the step. May be
+     * NULL. */
+    bool (*look)(struct job *job, struct catalog *catalog, struct err *err);
+    /* When it is cancelled, look sees row.cancelled_by and the steps end by themselves: what was
+     * done cannot be undone, and must be settled. */
+    bool winds_down;
 };
 
 struct engine;

@@ -134,6 +134,12 @@ static void judge_copy(struct plan_base *base, const struct facts *facts,
     base->start = scn_min(base->start, copy->datafile.checkpoint_scn);
 }
 
+static bool is_gone(const struct facts *facts, const struct facts_file *file)
+{
+    const struct facts_file *own = facts_file_find(facts, file->file_no);
+    return !own || own->creation_scn.n != file->creation_scn.n;
+}
+
 /* What later sheets say no redo brings back: NOLOGGING changes the copies do not hold, and files
  * that were plugged in since. */
 static void judge_later(const struct plan *plan, size_t source, struct plan_base *base)
@@ -144,9 +150,8 @@ static void judge_later(const struct plan *plan, size_t source, struct plan_base
         const struct facts *facts = plan_sheet_of(plan, s, from->facts->resetlogs_id);
         for (size_t i = 0; facts && i < facts->file_count; i++) {
             const struct facts_file *file = &facts->files[i];
-            const struct facts_file *own = facts_file_find(from->facts, file->file_no);
-            bool gone = s < source && !(own && own->creation_scn.n == file->creation_scn.n);
-            bool unlogged = !gone && scn_less(base->start, file->unrecoverable_scn);
+            bool unlogged = scn_less(base->start, file->unrecoverable_scn) &&
+                            !(s < source && is_gone(from->facts, file));
             bool fresh = s > source && (file->plugged_in || file->foreign_dbid || file->con_id > 1);
             const struct manifest_entry *copy =
                 unlogged || fresh ? plan_find_copy(from->manifest, file, &other) : NULL;

@@ -31,7 +31,12 @@ bool plan_collect_logs(struct plan *plan, struct err *err)
             if (!own_grow((void **)&plan->logs, &plan->log_capacity, plan->log_count,
                           sizeof *plan->logs, err))
                 return false;
-            plan->logs[plan->log_count++] = (struct log_row){entry, s};
+            plan->logs[plan->log_count++] = (struct log_row){entry,
+                                                             s,
+                                                             entry->resetlogs_id,
+                                                             entry->log.thread,
+                                                             entry->log.sequence,
+                                                             entry->log.next_scn};
         }
     }
     if (plan->log_count)
@@ -83,6 +88,7 @@ struct chain {
     uint32_t count;
     struct scn log_end; /* next SCN of the last log */
     bool idle;          /* at end the thread was not there, or disabled */
+    size_t quiet_count; /* of plan->quiet: sheets that may know of a stretch without redo */
     char broken[PLAN_TEXT_MAX];
 };
 
@@ -109,16 +115,26 @@ static void extend_by(struct chain *chain, const struct facts *facts)
     chain->end = quiet;
 }
 
+/* A thread that is open and was enabled before the chain begins is never quiet by that sheet: of
+ * most databases no sheet is left, and a walk along their logs asks none. */
+static void collect_quiet(struct chain *chain)
+{
+    for (size_t s = 0; s < chain->plan->source_count; s++) {
+        const struct facts *facts = plan_sheet_of(chain->plan, s, chain->resetlogs_id);
+        const struct facts_thread *thread = facts ? find_thread(facts, chain->thread) : NULL;
+        if (facts && (!thread || !thread->enabled || !thread->open ||
+                      scn_less(chain->end, thread->enable_scn)))
+            chain->plan->quiet[chain->quiet_count++] = facts;
+    }
+}
+
 static void extend(struct chain *chain)
 {
     struct scn before;
     do {
         before = chain->end;
-        for (size_t s = 0; s < chain->plan->source_count; s++) {
-            const struct facts *facts = plan_sheet_of(chain->plan, s, chain->resetlogs_id);
-            if (facts)
-                extend_by(chain, facts);
-        }
+        for (size_t s = 0; s < chain->quiet_count; s++)
+            extend_by(chain, chain->plan->quiet[s]);
     } while (scn_less(before, chain->end));
 }
 
@@ -148,12 +164,15 @@ static bool takes_next(struct chain *chain, const struct manifest_entry *log)
     return !chain->broken[0];
 }
 
+/* Another copy of the same log; older than what is needed. */
+static bool adds_nothing(const struct chain *chain, uint32_t sequence, struct scn next_scn)
+{
+    return chain->sequence ? sequence == chain->sequence : !scn_less(chain->end, next_scn);
+}
+
 /* False when this log does not continue the chain. */
 static bool chain_takes(struct chain *chain, const struct manifest_entry *log)
 {
-    if (chain->sequence ? log->log.sequence == chain->sequence
-                        : !scn_less(chain->end, log->log.next_scn))
-        return true; /* another copy of the same log; older than what is needed */
     if (!(chain->sequence ? takes_next : takes_first)(chain, log))
         return false;
     chain->sequence = log->log.sequence;
@@ -179,10 +198,11 @@ static bool is_over(const struct chain *chain)
     }
     if (!newest || scn_less(chain->end, plan_facts_at(newest)))
         return false;
+    struct scn at = plan_facts_at(newest);
     for (size_t i = 0; i < plan->log_count; i++) {
-        const struct manifest_entry *log = plan->logs[i].entry;
-        if (log->resetlogs_id == chain->resetlogs_id && log->log.thread == chain->thread &&
-            scn_less(plan_facts_at(newest), log->log.next_scn))
+        const struct log_row *log = &plan->logs[i];
+        if (log->resetlogs_id == chain->resetlogs_id && log->thread == chain->thread &&
+            scn_less(at, log->next_scn))
             return false;
     }
     const struct facts_thread *thread = find_thread(newest, chain->thread);
@@ -192,13 +212,15 @@ static bool is_over(const struct chain *chain)
 static void chain_walk(struct chain *chain)
 {
     const struct plan *plan = chain->plan;
+    collect_quiet(chain);
     extend(chain);
     for (size_t i = 0; i < plan->log_count; i++) {
-        const struct manifest_entry *log = plan->logs[i].entry;
-        if (log->resetlogs_id != chain->resetlogs_id || log->log.thread != chain->thread ||
-            !in_reach(plan, plan->logs[i].source, chain->own, chain->reach))
+        const struct log_row *log = &plan->logs[i];
+        if (log->resetlogs_id != chain->resetlogs_id || log->thread != chain->thread ||
+            adds_nothing(chain, log->sequence, log->next_scn) ||
+            !in_reach(plan, log->source, chain->own, chain->reach))
             continue;
-        if (!chain_takes(chain, log))
+        if (!chain_takes(chain, log->entry))
             return;
     }
     if (is_over(chain))
@@ -217,9 +239,9 @@ static uint32_t next_thread(const struct plan *plan, uint32_t resetlogs_id, uint
                 next = facts->threads[t].number;
     }
     for (size_t i = 0; i < plan->log_count; i++) {
-        const struct manifest_entry *log = plan->logs[i].entry;
-        if (log->resetlogs_id == resetlogs_id && log->log.thread > after && log->log.thread < next)
-            next = log->log.thread;
+        const struct log_row *log = &plan->logs[i];
+        if (log->resetlogs_id == resetlogs_id && log->thread > after && log->thread < next)
+            next = log->thread;
     }
     return next == UINT32_MAX ? 0 : next;
 }

@@ -222,8 +222,9 @@ struct plan *plan_new(const struct plan_source *sources, size_t count, bool can_
     plan->source_count = count;
     plan->can_compose = can_compose;
     plan->bases = own_alloc(sizeof *plan->bases * (count + 1), err);
-    if (!plan->bases || !plan_collect_marks(plan, err) || !plan_collect_logs(plan, err) ||
-        !plan_collect_times(plan, err))
+    plan->quiet = own_alloc(sizeof *plan->quiet * (count + 1), err);
+    if (!plan->bases || !plan->quiet || !plan_collect_marks(plan, err) ||
+        !plan_collect_logs(plan, err) || !plan_collect_times(plan, err))
         return NULL;
     for (size_t i = 0; i < count; i++)
         plan_judge_base(plan, i);
@@ -238,6 +239,7 @@ void plan_free(struct plan *plan)
     if (!plan)
         return;
     own_free(plan->bases);
+    own_free(plan->quiet);
     own_free(plan->logs);
     own_free(plan->marks);
     own_free(plan->times);

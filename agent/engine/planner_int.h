@@ -9,6 +9,8 @@ enum { MINUTE_US = 60000000 };
 struct log_row {
     const struct manifest_entry *entry;
     size_t source;
+    uint32_t resetlogs_id, thread, sequence; /* of the entry: walks pass by most rows */
+    struct scn next_scn;
 };
 
 /* SCN and wall time known together. */
@@ -24,6 +26,7 @@ struct plan {
     size_t source_count;
     bool can_compose;
     struct plan_base *bases;
+    const struct facts **quiet; /* scratch of one chain */
     struct log_row *logs;
     size_t log_count, log_capacity;
     struct moment *marks; /* of the fact sheets: they know UTC */

@@ -16,6 +16,11 @@ static const char usage[] =
     "  evercopy report [--days N]                 the fleet: runs, snapshots, verdicts\n"
     "  evercopy window DB                         which moments can be reached\n"
     "  evercopy snapshots DB\n"
+    "  evercopy snapshot create DB | verify DB NAME | delete DB NAME\n"
+    "  evercopy snapshot hold DB NAME --reason TEXT [--until TIME | --for 30d]\n"
+    "  evercopy snapshot release DB NAME [--hold ID]\n"
+    "  evercopy snapshot lock DB NAME --for 30d   counted in the box's running time\n"
+    "  evercopy retention DB [--apply]            what would go, and why; do exactly that\n"
     "  evercopy clones [DB]\n"
     "  evercopy clone create DB [NAME] --snapshot S | --to TIME | --scn N [--lease 12h] [--purpose "
     "T]\n"
@@ -92,6 +97,30 @@ static int run_clone(const struct call *c)
                         "DB NAME");
 }
 
+static const struct {
+    const char *name;
+    int (*run)(const struct shim_options *options, const char *db, const char *name);
+} snapshot_verbs[] = {
+    {"delete", verb_snapshot_delete},   {"hold", verb_snapshot_hold},
+    {"release", verb_snapshot_release}, {"lock", verb_snapshot_lock},
+    {"verify", verb_snapshot_verify},
+};
+
+static int run_snapshot(const struct call *c)
+{
+    const char *what = word(c, 1);
+    if (what && word(c, 2) && !word(c, 3) && str_equal(what, "create"))
+        return verb_snapshot_create(&c->options, word(c, 2));
+    for (size_t i = 0; what && word(c, 3) && i < sizeof snapshot_verbs / sizeof *snapshot_verbs;
+         i++)
+        if (str_equal(what, snapshot_verbs[i].name))
+            return snapshot_verbs[i].run(&c->options, word(c, 2), word(c, 3));
+    return bad_usage(
+        c, "usage: evercopy snapshot create DB | delete|hold|release|lock|verify DB NAME");
+}
+
+static int run_retention(const struct call *c) { return verb_retention(&c->options, word(c, 1)); }
+
 static int run_validate(const struct call *c)
 {
     if (!c->options.file)
@@ -111,6 +140,7 @@ static const struct {
     {"log", run_log, 2, 2},           {"cancel", run_cancel, 2, 2},
     {"clones", run_clones, 1, 2},     {"clone", run_clone, 1, 4},
     {"restore", run_restore, 2, 2},   {"renew", run_renew, 1, 2},
+    {"snapshot", run_snapshot, 1, 4}, {"retention", run_retention, 2, 2},
     {"reload", run_reload, 1, 1},     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };
@@ -172,6 +202,10 @@ int main(int argc, char **argv)
         {.name = "--warning", .text = &o->warning},
         {.name = "--critical", .text = &o->critical},
         {.name = "--days", .text = &o->days},
+        {.name = "--reason", .text = &o->reason},
+        {.name = "--until", .text = &o->until},
+        {.name = "--hold", .text = &o->hold},
+        {.name = "--clock-is-right", .flag = &o->clock_is_right},
         {.name = "--help", .flag = &help},
     };
     struct err err = {0};

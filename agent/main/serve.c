@@ -8,6 +8,7 @@
 #include "agent/base/sys.h"
 #include "agent/engine/acts.h"
 #include "agent/engine/events.h"
+#include "agent/engine/keep.h"
 #include "agent/engine/lookout.h"
 #include "agent/main/reload.h"
 #include "agent/net/bundle.h"
@@ -38,9 +39,9 @@ struct serve {
     bool stopping;
 };
 
-static const struct job_kind *const kinds[] = {&job_kind_backup, &job_kind_snapshot,
-                                               &job_kind_clone, &job_kind_clone_drop,
-                                               &job_kind_clone_extend};
+static const struct job_kind *const kinds[] = {
+    &job_kind_backup,       &job_kind_snapshot, &job_kind_clone,    &job_kind_clone_drop,
+    &job_kind_clone_extend, &job_kind_mark,     &job_kind_retention};
 
 static void drained(void *arg)
 {

@@ -109,6 +109,20 @@ void backups_finish(struct ask *ask);
 void snapshots_take(struct ask *ask);
 void snapshots_list(struct ask *ask);
 void snapshots_manifest(struct ask *ask);
+void snapshots_create(struct ask *ask);
+void snapshots_verify(struct ask *ask);
+void backups_list_prunable(struct ask *ask);
+void retention_preview(struct ask *ask);
+void retention_apply(struct ask *ask);
+void retention_delete(struct ask *ask);
+void retention_hold(struct ask *ask);
+void retention_release(struct ask *ask);
+void retention_lock(struct ask *ask);
+void retention_confirm_clock(struct ask *ask);
+void retention_policy(struct ask *ask);
+/* After a good run, when the policy is automatic: starts the job, says so in the run's log. Never
+ * an error of the run. */
+void retention_after_run(struct ask *ask, const struct config_served *db, const char *run);
 void recovery_window(struct ask *ask);
 void recovery_plan(struct ask *ask);
 void recovery_prove(struct ask *ask);

@@ -491,6 +491,8 @@ void backups_finish(struct ask *ask)
                judge(ask, db, o, &verdict) &&
                backup_finish(ask_catalog(ask), request->job, request->fencing_token, &verdict,
                              &ask->err)));
+    if (ok && verdict.verdict == EVERCOPY__V1__VERDICT__VERDICT_OK && job.state == JOB_RUNNING)
+        retention_after_run(ask, db, request->job);
     if (ok) {
         log_info("backup run ends db=%s job=%s verdict=%d cause=%s", job.database, job.id,
                  verdict.verdict, verdict.cause);

@@ -5,6 +5,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/acts.h"
+#include "agent/engine/keep.h"
 #include "evercopy/v1/clones.pb-c.h"
 #include <inttypes.h>
 #include <string.h>
@@ -196,7 +197,9 @@ static bool start_clone(struct ask *ask, const struct config_served *db, struct 
         return false;
     bool repeated = job.key[0] && catalog_job_find_key(ask_catalog(ask), job.key, &earlier, &why);
     if ((!repeated && !ask_is_settled(ask, db->name)) || !fill_row(ask, db, &row) ||
-        !choose_source(ask, c, &row) || (!repeated && !name_is_free(ask, db->name, row.name)))
+        !choose_source(ask, c, &row) ||
+        (!repeated && (!name_is_free(ask, db->name, row.name) ||
+                       !keep_is_idle(ask_catalog(ask), db->name, &ask->err))))
         return false;
     AUTO(json)
     json_t *args =

@@ -5,6 +5,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/marks.h"
 #include "agent/engine/overdue.h"
 #include "agent/engine/survey.h"
 #include "evercopy/v1/admin.pb-c.h"
@@ -13,6 +14,7 @@
 #include "evercopy/v1/databases.pb-c.h"
 #include "evercopy/v1/jobs.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
+#include "evercopy/v1/retention.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <string.h>
 
@@ -58,6 +60,7 @@ enum {
     BACKS_UP = ROLE_DBHOST | ROLE_ADMIN,
     CLONES = ROLE_RESTORE | ROLE_OPERATOR | ROLE_ADMIN,
     SETS_UP = ROLE_DBHOST | ROLE_OPERATOR | ROLE_ADMIN,
+    RETAINS = ROLE_OPERATOR | ROLE_ADMIN,
     CANCELS = ROLE_DBHOST | ROLE_RESTORE | ROLE_OPERATOR | ROLE_ADMIN, /* its own, or any */
 };
 
@@ -69,11 +72,22 @@ enum {
     X("evercopy.v1.Backups", "ReportPhase", report_phase, BACKS_UP, backups_phase)                 \
     X("evercopy.v1.Backups", "CheckLogs", check_logs, BACKS_UP, backups_check_logs)                \
     X("evercopy.v1.Backups", "CheckCopies", check_copies, BACKS_UP, backups_check_copies)          \
+    X("evercopy.v1.Backups", "ListPrunable", list_prunable, BACKS_UP, backups_list_prunable)       \
     X("evercopy.v1.Backups", "AppendLog", append_log, BACKS_UP, backups_append_log)                \
     X("evercopy.v1.Backups", "FinishBackup", finish_backup, BACKS_UP, backups_finish)              \
     X("evercopy.v1.Snapshots", "TakeSnapshot", take_snapshot, BACKS_UP, snapshots_take)            \
     X("evercopy.v1.Snapshots", "ListSnapshots", list_snapshots, READS, snapshots_list)             \
     X("evercopy.v1.Snapshots", "GetManifest", get_manifest, READS, snapshots_manifest)             \
+    X("evercopy.v1.Snapshots", "CreateSnapshot", create_snapshot, RETAINS, snapshots_create)       \
+    X("evercopy.v1.Snapshots", "VerifySnapshot", verify_snapshot, RETAINS, snapshots_verify)       \
+    X("evercopy.v1.Retention", "PreviewRetention", preview_retention, READS, retention_preview)    \
+    X("evercopy.v1.Retention", "ApplyRetention", apply_retention, RETAINS, retention_apply)        \
+    X("evercopy.v1.Retention", "DeleteSnapshot", delete_snapshot, RETAINS, retention_delete)       \
+    X("evercopy.v1.Retention", "HoldSnapshot", hold_snapshot, RETAINS, retention_hold)             \
+    X("evercopy.v1.Retention", "ReleaseSnapshot", release_snapshot, RETAINS, retention_release)    \
+    X("evercopy.v1.Retention", "LockSnapshot", lock_snapshot, RETAINS, retention_lock)             \
+    X("evercopy.v1.Retention", "ConfirmClock", confirm_clock, RETAINS, retention_confirm_clock)    \
+    X("evercopy.v1.Retention", "GetPolicy", get_policy, READS, retention_policy)                   \
     X("evercopy.v1.Recovery", "GetWindow", get_window, READS, recovery_window)                     \
     X("evercopy.v1.Recovery", "PlanRecovery", plan_recovery, READS, recovery_plan)                 \
     X("evercopy.v1.Recovery", "ProveClone", prove_clone, CLONES, recovery_prove)                   \
@@ -235,7 +249,8 @@ static bool is_change(const struct rpc_method *method)
 static struct audit_record describe(const struct ask *ask, const char *kind, char path[96])
 {
     static const char *const databases[] = {"db_unique_name", NULL};
-    static const char *const objects[] = {"name", "clone", "snapshot", "job", "kind", NULL};
+    static const char *const objects[] = {"name", "clone", "snapshot", "plan_id",
+                                          "job",  "kind",  NULL};
     static const char *const keys[] = {"idempotency_key", NULL};
     method_path(rpc_call_method(ask->call), path);
     return (struct audit_record){
@@ -718,6 +733,10 @@ static void run_tick(struct work *work)
     if (!backup_tick(engine_catalog(service->engine), elapsed,
                      world_config(service->world)->backuplease_s * 1000, &err))
         log_error("lease clock: %s", err.text);
+    err_clear(&err);
+    if (!guard_tick(engine_catalog(service->engine), &err) ||
+        !marks_tick(engine_catalog(service->engine), &err))
+        log_error("clock guard: %s", err.text);
     service->ticked_ms = now;
     if (shelf_rest(service->shelf, SHELF_IDLE_MS))
         own_trim(); /* a light agent gives memory back */

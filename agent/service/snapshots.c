@@ -5,6 +5,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/acts.h"
+#include "agent/engine/keep.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <inttypes.h>
 #include <string.h>
@@ -81,16 +82,82 @@ static Evercopy__V1__Snapshot *tell_snapshot(struct ask *ask, const struct outlo
     return s;
 }
 
+/* ---- what keeps it ---- */
+
+static Evercopy__V1__Hold *tell_hold(struct ask *ask, const struct catalog_hold *from)
+{
+    Evercopy__V1__Hold *to = ask_alloc(ask, sizeof *to);
+    if (!to)
+        return NULL;
+    evercopy__v1__hold__init(to);
+    to->id = ask_text(ask, from->id);
+    to->owner = ask_text(ask, from->owner);
+    to->reason = ask_text(ask, from->reason);
+    to->made_us = from->made_us;
+    to->until_us = from->until_us;
+    return to;
+}
+
+struct marks {
+    struct catalog_hold *holds;
+    struct catalog_lock *locks;
+    struct catalog_clone *clones;
+    size_t hold_count, lock_count, clone_count;
+    struct guard_mark now;
+};
+
+static void marks_done(struct marks *marks)
+{
+    own_free(marks->holds);
+    own_free(marks->locks);
+    own_free(marks->clones);
+}
+OWN_DEFINE_INPLACE(marks, struct marks, marks_done);
+
+static bool load_marks(struct ask *ask, const char *database, struct marks *m)
+{
+    struct catalog *c = ask_catalog(ask);
+    guard_now(&m->now);
+    m->holds = catalog_hold_list(c, database, &m->hold_count, &ask->err);
+    m->locks = m->holds ? catalog_lock_list(c, database, &m->lock_count, &ask->err) : NULL;
+    m->clones = m->locks ? catalog_clone_list(c, database, &m->clone_count, &ask->err) : NULL;
+    return m->clones != NULL;
+}
+
+static void tell_marks(struct ask *ask, const struct marks *m, Evercopy__V1__Snapshot *s)
+{
+    s->holds = ask_alloc(ask, sizeof(void *) * (m->hold_count + 1));
+    s->clone_names = ask_alloc(ask, sizeof(char *) * (m->clone_count + 1));
+    for (size_t i = 0; s->holds && i < m->hold_count; i++) {
+        const struct catalog_hold *hold = &m->holds[i];
+        if (!str_equal(hold->snapshot, s->name) ||
+            (hold->until_us && hold->until_us <= m->now.wall_us))
+            continue;
+        if ((s->holds[s->n_holds] = tell_hold(ask, hold)))
+            s->n_holds++;
+    }
+    for (size_t i = 0; s->clone_names && i < m->clone_count; i++)
+        if (str_equal(m->clones[i].snapshot, s->name))
+            s->clone_names[s->n_clone_names++] = ask_text(ask, m->clones[i].name);
+    s->clones = (uint32_t)s->n_clone_names;
+    for (size_t i = 0; i < m->lock_count; i++)
+        if (str_equal(m->locks[i].snapshot, s->name)) {
+            s->lock_left_s = (mark_lock_left_ms(&m->locks[i], &m->now) + 999) / 1000;
+            s->lock_by = ask_text(ask, m->locks[i].by_storage ? "storage" : "agent");
+        }
+}
+
 /* ---- taking one ---- */
 
-static void tell_findings(struct ask *ask, const struct outlook *o,
-                          Evercopy__V1__TakeSnapshotReply *reply)
+static char **tell_findings(struct ask *ask, const struct outlook *o, size_t *ret_count)
 {
     size_t count;
     const struct plan_finding *findings = plan_findings(o->plan, &count);
-    reply->findings = ask_alloc(ask, sizeof(char *) * (count + 1));
-    for (size_t i = 0; reply->findings && i < count; i++)
-        reply->findings[reply->n_findings++] = ask_text(ask, findings[i].text);
+    char **list = ask_alloc(ask, sizeof(char *) * (count + 1));
+    *ret_count = list ? count : 0;
+    for (size_t i = 0; i < *ret_count; i++)
+        list[i] = ask_text(ask, findings[i].text);
+    return list;
 }
 
 static void taken(void *arg, const struct catalog_job *row, const json_t *document,
@@ -112,7 +179,7 @@ static void taken(void *arg, const struct catalog_job *row, const json_t *docume
     if (o && i != SIZE_MAX && reply) {
         evercopy__v1__take_snapshot_reply__init(reply);
         reply->snapshot = tell_snapshot(ask, o, i);
-        tell_findings(ask, o, reply);
+        reply->findings = tell_findings(ask, o, &reply->n_findings);
         log_info("snapshot taken db=%s name=%s", database, o->rows[i].name);
         ask->reply = &reply->base;
     }
@@ -166,6 +233,87 @@ void snapshots_take(struct ask *ask)
         ask_answer(ask);
 }
 
+/* ---- one outside a run ---- */
+
+static void created(void *arg, const struct catalog_job *row, const json_t *document,
+                    const struct err *err)
+{
+    struct ask *ask = arg;
+    if (err && err->code != ERR_NONE) {
+        ask_fail(ask, err);
+        return;
+    }
+    const struct config_served *db = ask_database(ask, row->database);
+    AUTO(outlook) struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
+    size_t i = o ? outlook_find(o, json_text(document, "name")) : SIZE_MAX;
+    Evercopy__V1__CreateSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
+    if (o && i == SIZE_MAX)
+        err_set(&ask->err, ERR_NOT_FOUND, "snapshot '%s' is gone", json_text(document, "name"));
+    if (o && i != SIZE_MAX && reply) {
+        evercopy__v1__create_snapshot_reply__init(reply);
+        reply->snapshot = tell_snapshot(ask, o, i);
+        reply->findings = tell_findings(ask, o, &reply->n_findings);
+        log_info("snapshot taken by hand db=%s name=%s by=%s", row->database, o->rows[i].name,
+                 ask->peer.cn);
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+/* The run whose fact sheet speaks of the copies as they are: that of the newest "post", while no
+ * merge stands under suspicion. "" otherwise, and the snapshot could not tell. */
+static bool sheet_run(struct ask *ask, const struct config_served *db, char ret[40])
+{
+    size_t count;
+    uint32_t *files;
+    ret[0] = '\0';
+    if (!backup_suspects_get(ask_catalog(ask), db->name, &files, &count, &ask->err))
+        return false;
+    own_free(files);
+    if (count)
+        return true;
+    AUTO(mem)
+    struct catalog_snapshot *rows =
+        catalog_snapshot_list(ask_catalog(ask), db->name, &count, &ask->err);
+    for (size_t i = 0; rows && i < count; i++)
+        if (str_equal(rows[i].kind, "post"))
+            IGNORE(!str_copy(ret, 40, rows[i].run));
+    return rows != NULL;
+}
+
+static bool start_manual(struct ask *ask, const struct config_served *db)
+{
+    const Evercopy__V1__CreateSnapshotRequest *request = (const void *)ask->request;
+    char name[DRIVER_NAME_MAX];
+    char run[40];
+    struct catalog_database row;
+    struct catalog_lease lease;
+    struct err why = {0};
+    struct catalog_job job = {.started_us = clock_wall_us()};
+    snapshot_name(db->name, "manual", name);
+    if (catalog_lease_find(ask_catalog(ask), db->name, "backup", &lease, &why))
+        return err_set(&ask->err, ERR_BUSY, "a backup run is on (%s): it takes its own snapshots",
+                       lease.job);
+    if (!catalog_database_get(ask_catalog(ask), db->name, &row, &ask->err) ||
+        !sheet_run(ask, db, run))
+        return false;
+    AUTO(json) json_t *args = snapshot_args(db->name, name, "manual", run, row.dbid, &ask->err);
+    if (!args)
+        return false;
+    IGNORE(!str_copy(job.database, sizeof job.database, db->name));
+    IGNORE(!str_copy(job.owner, sizeof job.owner, ask->peer.cn));
+    return ask_key(ask, "create", request->idempotency_key, job.key) &&
+           engine_job_start(ask_engine(ask), "snapshot", &job, args, created, ask, &ask->err);
+}
+
+void snapshots_create(struct ask *ask)
+{
+    const Evercopy__V1__CreateSnapshotRequest *request = (const void *)ask->request;
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    if (!db || !ask_is_settled(ask, db->name) || !start_manual(ask, db))
+        ask_answer(ask);
+}
+
 /* ---- what there is ---- */
 
 /* A page begins behind the snapshot its token names: "<created_us>:<name>". */
@@ -188,8 +336,7 @@ static bool page_start(struct ask *ask, const struct outlook *o, const char *tok
 }
 
 static void tell_page(struct ask *ask, const struct outlook *o, size_t at,
-                      const struct catalog_clone *clones, size_t clone_count,
-                      Evercopy__V1__ListSnapshotsReply *reply)
+                      const struct marks *marks, Evercopy__V1__ListSnapshotsReply *reply)
 {
     const Evercopy__V1__ListSnapshotsRequest *request = (const void *)ask->request;
     size_t end = o->snapshot_count;
@@ -201,8 +348,7 @@ static void tell_page(struct ask *ask, const struct outlook *o, size_t at,
         Evercopy__V1__Snapshot *s = tell_snapshot(ask, o, i);
         if (!s)
             return;
-        for (size_t k = 0; k < clone_count; k++)
-            s->clones += str_equal(clones[k].snapshot, s->name);
+        tell_marks(ask, marks, s);
         reply->snapshots[reply->n_snapshots++] = s;
     }
     if (end == o->snapshot_count || end == at)
@@ -219,13 +365,11 @@ static void list_warm(struct ask *ask)
     AUTO(outlook) struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
     Evercopy__V1__ListSnapshotsReply *reply = ask_alloc(ask, sizeof *reply);
     size_t at;
-    size_t count = 0;
-    AUTO(mem)
-    struct catalog_clone *clones =
-        o ? catalog_clone_list(ask_catalog(ask), db->name, &count, &ask->err) : NULL;
-    if (clones && reply && page_start(ask, o, request->page_token, &at)) {
+    AUTO(marks) struct marks marks = {0};
+    if (o && reply && load_marks(ask, db->name, &marks) &&
+        page_start(ask, o, request->page_token, &at)) {
         evercopy__v1__list_snapshots_reply__init(reply);
-        tell_page(ask, o, at, clones, count, reply);
+        tell_page(ask, o, at, &marks, reply);
         ask->reply = &reply->base;
     }
     ask_answer(ask);

@@ -1,4 +1,5 @@
 /* evercopy backup: one run, phase by phase, as the scheduler starts it. */
+#include "agent/shim/prune.h"
 #include "agent/shim/renew.h"
 #include "agent/shim/run.h"
 
@@ -702,6 +703,8 @@ static bool phase_pieces(struct run *run, struct err *err)
         return false;
     if (run->suspect_count || run->slow_snapshot)
         return true;
+    if (pieces.count && !prune_keep_protected(run, &pieces, err))
+        return false;
     const struct rmanlog_facts *said = rmanlog_facts(run->log);
     size_t count = 0;
     for (size_t i = 0; i < pieces.count; i++) {
@@ -758,6 +761,7 @@ static const struct {
     {"controlfile", phase_controlfile},
     {"preview", phase_preview},
     {"pieces", phase_pieces},
+    {"prune", prune_logs},
     {"post", phase_post},
 };
 

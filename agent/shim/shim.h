@@ -19,6 +19,8 @@ struct shim_options {
     const char *zone;               /* utc, local, db or a name; NULL: what each verb prints in */
     const char *warning, *critical; /* limits of check */
     const char *days;               /* of report */
+    const char *reason, *until, *hold; /* of holds */
+    bool clock_is_right;
 };
 
 struct shim {
@@ -85,6 +87,13 @@ int verb_clones(const struct shim_options *options, const char *db);
 int verb_clone_create(const struct shim_options *options, const char *db, const char *name);
 int verb_clone_extend(const struct shim_options *options, const char *db, const char *name);
 int verb_clone_drop(const struct shim_options *options, const char *db, const char *name);
+int verb_retention(const struct shim_options *options, const char *db);
+int verb_snapshot_create(const struct shim_options *options, const char *db);
+int verb_snapshot_delete(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_hold(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_release(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_lock(const struct shim_options *options, const char *db, const char *name);
+int verb_snapshot_verify(const struct shim_options *options, const char *db, const char *name);
 int verb_restore(const struct shim_options *options, const char *db);
 int verb_reload(const struct shim_options *options);
 int verb_renew(const struct shim_options *options, const char *db);

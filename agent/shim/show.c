@@ -157,6 +157,40 @@ int verb_window(const struct shim_options *options, const char *db)
 
 /* ---- snapshots ---- */
 
+static void print_marks(const Evercopy__V1__Snapshot *s)
+{
+    char until[48];
+    for (size_t i = 0; i < s->n_holds; i++) {
+        words_time(s->holds[i]->until_us, 0, until);
+        printf("  held by %s: %s, until %s\n", s->holds[i]->owner, s->holds[i]->reason,
+               s->holds[i]->until_us ? until : "it is released");
+    }
+    if (s->lock_left_s) {
+        words_age(s->lock_left_s, until);
+        printf("  locked by the %s for another %s of its running time\n", s->lock_by, until);
+    }
+    for (size_t i = 0; i < s->n_clone_names; i++)
+        printf("  clone '%s' is made of it\n", s->clone_names[i]);
+}
+
+static bool put_marks(const Evercopy__V1__Snapshot *s, json_t *to, struct err *err)
+{
+    json_t *holds = json_array();
+    json_t *clones = json_array();
+    bool ok = json_put(to, "holds", holds, err) & json_put(to, "clone_names", clones, err);
+    for (size_t i = 0; ok && i < s->n_holds; i++) {
+        json_t *hold = json_object();
+        ok = json_add(holds, hold, err) && json_put_text(hold, "id", s->holds[i]->id, err) &&
+             json_put_text(hold, "owner", s->holds[i]->owner, err) &&
+             json_put_text(hold, "reason", s->holds[i]->reason, err) &&
+             words_put_time(hold, "until", s->holds[i]->until_us, err);
+    }
+    for (size_t i = 0; ok && i < s->n_clone_names; i++)
+        ok = json_add(clones, json_string(s->clone_names[i]), err);
+    return ok && json_put_u64(to, "lock_left_s", s->lock_left_s, err) &&
+           json_put_text(to, "lock_by", s->lock_by, err);
+}
+
 static void snapshots_head(void)
 {
     printf("%-40s %-8s %9s %5s %5s %-10s %s\n", "snapshot", "stored", "size", "files", "logs",
@@ -175,6 +209,7 @@ static void snapshot_text(const void *item)
     else
         printf("-");
     printf("%s%s\n", s->cause[0] ? "  " : "", s->cause);
+    print_marks(s);
 }
 
 static bool snapshot_one(const void *item, json_t *to, struct err *err)
@@ -193,7 +228,8 @@ static bool snapshot_one(const void *item, json_t *to, struct err *err)
         !json_put_u64(to, "datafiles", s->datafiles, err) ||
         !json_put_u64(to, "logs", s->logs, err) ||
         !json_put_u64(to, "bytes", s->logical_bytes, err) ||
-        !json_put_u64(to, "clones", s->clones, err) || !json_put(to, "odd_files", odd, err))
+        !json_put_u64(to, "clones", s->clones, err) || !json_put(to, "odd_files", odd, err) ||
+        !put_marks(s, to, err))
         return false;
     for (size_t i = 0; i < s->n_odd_files; i++)
         if (!json_add(odd, json_string(s->odd_files[i]), err))

@@ -61,6 +61,9 @@ driver = reflink
 root = $work/xfs/storage
 [database ORCL]
 storage = box
+zone = Europe/Vienna
+keephourly = 1
+keepproven = 1
 CONF
 must "$bin/evercopyd" --config "$work/etc/evercopyd.conf" init --name localhost --name 127.0.0.1
 must "$bin/evercopyd" --config "$work/etc/evercopyd.conf" enroll dbhost1 --role dbhost --db ORCL --out "$work/etc"
@@ -160,6 +163,23 @@ rm -rf "$work/sandbox"
 title "The next run heals it"
 must as_scheduler backup ORCL 2>/dev/null
 must operator status ORCL
+
+title "Retention: what would go, and why; a hold, and what a database host may not"
+must operator retention ORCL
+going=$(operator retention ORCL | awk '$4 == "DELETE" { print $1; exit }')
+[ -n "$going" ] || die "nothing would go"
+must operator snapshot hold ORCL "$going" --reason 'audit 2026' --for 30d
+say "a database host asks for the same snapshot to be deleted:"
+if as_scheduler snapshot delete ORCL "$going" 2>"$work/refused.txt"; then die "a database host deleted a snapshot"; fi
+head -n 1 "$work/refused.txt"
+say "and the operator, while it is held:"
+if operator snapshot delete ORCL "$going" 2>"$work/refused.txt"; then die "a held snapshot was deleted"; fi
+tail -n 1 "$work/refused.txt"
+say "applied, exactly as previewed:"
+operator retention ORCL --apply >"$work/applied.txt" || die "retention was not applied"
+grep -E '^deleted |snapshots deleted' "$work/applied.txt"
+operator snapshots ORCL | grep -q "held by operator: audit 2026" || die "the held snapshot is gone"
+must operator snapshots ORCL
 
 title "All cleaned up"
 kill "$agent_pid"

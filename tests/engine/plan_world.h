@@ -21,7 +21,10 @@ struct pw {
 };
 
 static inline struct scn pw_scn(uint64_t n) { return (struct scn){n}; }
-static inline uint64_t pw_us(uint64_t scn) { return PW_EPOCH_US + scn * 1000000u; }
+/* A test may let its SCNs lie further apart, and begin elsewhere. */
+static uint64_t pw_epoch_us = PW_EPOCH_US;
+static uint64_t pw_scn_us = 1000000u;
+static inline uint64_t pw_us(uint64_t scn) { return pw_epoch_us + scn * pw_scn_us; }
 
 /* The header time of a host at that offset from UTC. */
 static inline uint32_t pw_header_time(uint64_t us, int offset_min)

@@ -91,14 +91,21 @@ static const struct job_step wait_steps[] = {{"one", count}, {"wait", wait}, {"t
 static const struct job_step refuse_steps[] = {{"one", count}, {"refuse", refuse}};
 static const struct job_step silent_steps[] = {{"silent", say_nothing}};
 static const struct job_step bloat_steps[] = {{"bloat", bloat}};
-static const struct job_kind bloated = {"bloated", bloat_steps, 1, undo, NULL, NULL, false};
-static const struct job_kind plain = {"plain", plain_steps, 2, undo, commit, NULL, false};
-static const struct job_kind empty = {"empty", NULL, 0, NULL, commit, NULL, false};
-static const struct job_kind stumbling = {"stumbling", stumble_steps, 1, undo, NULL, NULL, false};
-static const struct job_kind waiting = {"waiting", wait_steps, 3, undo, commit, NULL, false};
-static const struct job_kind refused = {"refused", refuse_steps, 2, undo, NULL, NULL, false};
-static const struct job_kind silent = {"silent", silent_steps, 1, NULL, NULL, NULL, false};
-static const struct job_kind badly = {"badly", plain_steps, 2, undo, commit_badly, NULL, false};
+static const struct job_kind bloated = {"bloated", bloat_steps, 1,    undo, NULL,
+                                        NULL,      false,       NULL, false};
+static const struct job_kind plain = {"plain", plain_steps, 2,    undo, commit,
+                                      NULL,    false,       NULL, false};
+static const struct job_kind empty = {"empty", NULL, 0, NULL, commit, NULL, false, NULL, false};
+static const struct job_kind stumbling = {"stumbling", stumble_steps, 1,    undo, NULL,
+                                          NULL,        false,         NULL, false};
+static const struct job_kind waiting = {"waiting", wait_steps, 3,    undo, commit,
+                                        NULL,      false,      NULL, false};
+static const struct job_kind refused = {"refused", refuse_steps, 2,    undo, NULL,
+                                        NULL,      false,        NULL, false};
+static const struct job_kind silent = {"silent", silent_steps, 1,    NULL, NULL,
+                                       NULL,     false,        NULL, false};
+static const struct job_kind badly = {"badly", plain_steps, 2,    undo, commit_badly,
+                                      NULL,    false,       NULL, false};
 static const struct job_kind outside = {.name = "outside", .external = true};
 static const struct job_kind *const kinds[] = {&plain,  &empty, &stumbling, &waiting, &refused,
                                                &silent, &badly, &outside,   &bloated};

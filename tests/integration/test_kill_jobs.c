@@ -109,9 +109,10 @@ static const struct job_step good_steps[] = {
     {"fill", fill}, {"name", give_name}, {"wait", wait_once}, {"second", second_file}};
 static const struct job_step bad_steps[] = {
     {"fill", fill}, {"second", second_file}, {"refuse", refuse}};
-static const struct job_kind good = {"good", good_steps, 4, undo, commit, NULL, false};
-static const struct job_kind swept = {"swept", good_steps, 4, undo, commit, never, false};
-static const struct job_kind bad = {"bad", bad_steps, 3, undo, commit, NULL, false};
+static const struct job_kind good = {"good", good_steps, 4, undo, commit, NULL, false, NULL, false};
+static const struct job_kind swept = {"swept", good_steps, 4,    undo, commit,
+                                      never,   false,      NULL, false};
+static const struct job_kind bad = {"bad", bad_steps, 3, undo, commit, NULL, false, NULL, false};
 static const struct job_kind *const kinds[JOBS] = {&good, &swept, &bad};
 static const struct engine_options options = {.kinds = kinds, .kind_count = JOBS, .act_workers = 1};
 

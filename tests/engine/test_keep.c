@@ -1,0 +1,304 @@
+/* Holds, locks and the retention job over the memory driver: what stops it, and what it leaves. */
+#include "tests/lib/keep_world.h"
+#include "tests/lib/memory_driver.h"
+#include <criterion/criterion.h>
+
+struct place {
+    char *dir;
+    struct kw k;
+    struct engine *engine;
+};
+
+static void begin(struct place *p)
+{
+    struct err err = {0};
+    registry_add_for_tests(&driver_memory);
+    memory_store_reset("keep");
+    p->dir = drive_dir();
+    cr_assert(kw_begin(&p->k, "driver = memory\nstore = keep", &err), "%s", err.text);
+    cr_assert(kw_fill(&p->k, p->dir, &err), "%s", err.text);
+    cr_assert(p->engine = drive_open(p->dir, &p->k.options, &err), "%s", err.text);
+}
+
+static void end(struct place *p)
+{
+    engine_free(p->engine);
+    kw_done(&p->k);
+    drive_dir_free(p->dir);
+    memory_store_reset("keep");
+    clock_test_wall(0);
+    clock_test_shift(0);
+    clock_test_boot_id(NULL);
+}
+
+static json_t *plan(struct place *p)
+{
+    struct err err = {0};
+    json_t *args = kw_args(p->engine, &p->k, SIZE_MAX, NULL, &err);
+    cr_assert(args, "%s", err.text);
+    return args;
+}
+
+static struct catalog_job apply(struct place *p, json_t *args)
+{
+    struct err err = {0};
+    struct catalog_job row;
+    cr_assert(kw_job(p->engine, "retention", args, &row, &err), "%s", err.text);
+    return row;
+}
+
+static void mark(struct place *p, json_t *args)
+{
+    struct err err = {0};
+    struct catalog_job row;
+    cr_assert(kw_job(p->engine, "mark", args, &row, &err), "%s", err.text);
+}
+
+static size_t listed(const struct place *p)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < KW_SNAPSHOTS; i++)
+        count += kw_listed(&p->k, i);
+    return count;
+}
+
+Test(keep, what_the_plan_lets_go_goes_and_the_catalog_agrees)
+{
+    struct place p = {0};
+    struct err err = {0};
+    size_t going;
+    begin(&p);
+    cr_expect_eq(apply(&p, plan(&p)).verdict, 1);
+    cr_expect_eq(listed(&p), 2);
+    cr_expect(kw_listed(&p.k, 0) && kw_listed(&p.k, KW_SNAPSHOTS - 1));
+    json_decref(kw_args(p.engine, &p.k, SIZE_MAX, &going, &err));
+    cr_expect_eq(going, 0);
+    end(&p);
+}
+
+Test(keep, a_plan_that_changed_before_its_first_deletion_deletes_nothing)
+{
+    struct place p = {0};
+    struct err err = {0};
+    begin(&p);
+    json_t *old = plan(&p);
+    mark(&p, kw_hold(3, "found something", 0, &err));
+    struct catalog_job row = apply(&p, old);
+    cr_expect_eq(row.verdict, 2);
+    cr_expect(strstr(row.cause, "stopped after 0 of 4") && strstr(row.cause, "preview again"), "%s",
+              row.cause);
+    cr_expect_eq(listed(&p), KW_SNAPSHOTS);
+    end(&p);
+}
+
+Test(keep, a_hold_that_only_the_snapshot_itself_knows_still_holds)
+{
+    struct place p = {0};
+    struct err err = {0};
+    char name[64];
+    begin(&p);
+    kw_name(2, name);
+    cr_assert(driver_note_put(
+        kw_driver(&p.k), "v1", name, NULL,
+        "{\"holds\":[{\"id\":\"x\",\"owner\":\"eve\",\"reason\":\"why not\"}]}", &err));
+    struct catalog_job row = apply(&p, plan(&p));
+    cr_expect(strstr(row.cause, "stopped after 1 of 4") && strstr(row.cause, "held by eve"), "%s",
+              row.cause);
+    cr_expect(kw_listed(&p.k, 2));
+    end(&p);
+}
+
+Test(keep, a_storage_that_fails_half_way_leaves_a_catalog_that_says_so)
+{
+    struct place p = {0};
+    struct err err = {0};
+    size_t going;
+    begin(&p);
+    json_t *args = plan(&p);
+    IGNORE(driver_fault(5, ERR_IO, false) < 0);
+    struct catalog_job row = apply(&p, args);
+    IGNORE(driver_fault(0, ERR_NONE, false) < 0);
+    cr_expect_eq(row.verdict, 2, "%s", row.cause);
+    size_t left = listed(&p);
+    cr_expect(left > 2 && left < KW_SNAPSHOTS, "%zu", left);
+    json_decref(kw_args(p.engine, &p.k, SIZE_MAX, &going, &err));
+    cr_expect_eq(going, left - 2);
+    apply(&p, plan(&p));
+    cr_expect_eq(listed(&p), 2);
+    end(&p);
+}
+
+Test(keep, a_busy_storage_is_asked_again)
+{
+    struct place p = {0};
+    begin(&p);
+    json_t *args = plan(&p);
+    IGNORE(driver_fault(3, ERR_BUSY, false) < 0);
+    cr_expect_eq(apply(&p, args).verdict, 1);
+    IGNORE(driver_fault(0, ERR_NONE, false) < 0);
+    cr_expect_eq(listed(&p), 2);
+    end(&p);
+}
+
+Test(keep, one_that_serves_nothing_kept_may_be_deleted_by_hand_and_the_floor_may_not)
+{
+    struct place p = {0};
+    struct err err = {0};
+    begin(&p);
+    cr_expect_not(kw_args(p.engine, &p.k, 0, NULL, &err));
+    cr_expect(err.code == ERR_PRECONDITION && strstr(err.text, "the floor"), "%s", err.text);
+    apply(&p, kw_args(p.engine, &p.k, 3, NULL, &err));
+    cr_expect(!kw_listed(&p.k, 3) && listed(&p) == KW_SNAPSHOTS - 1);
+    end(&p);
+}
+
+/* ---- the clock ---- */
+
+static void tick(struct engine *engine, void *arg)
+{
+    struct err *err = arg;
+    cr_assert(guard_tick(engine_catalog(engine), err) && marks_tick(engine_catalog(engine), err));
+}
+
+static void check_clock(struct engine *engine, void *arg)
+{
+    IGNORE(!guard_check(engine_catalog(engine), arg)); /* told by err */
+}
+
+static void confirm(struct engine *engine, void *arg)
+{
+    cr_assert(guard_confirm(engine_catalog(engine), arg));
+}
+
+static struct err clock_says(struct place *p)
+{
+    struct err err = {0};
+    drive_call(p->engine, check_clock, &err);
+    return err;
+}
+
+Test(keep, a_clock_that_leaps_stops_retention_until_it_is_confirmed_or_comes_back)
+{
+    struct place p = {0};
+    struct err err = {0};
+    begin(&p);
+    uint64_t wall = clock_wall_us();
+    clock_test_wall(wall);
+    drive_call(p.engine, tick, &err);
+    clock_test_wall(wall - 3600 * UINT64_C(1000000));
+    json_t *args = plan(&p);
+    struct catalog_job row = apply(&p, args);
+    cr_expect(strstr(row.cause, "went backward by 3"), "%s", row.cause);
+    cr_expect_eq(listed(&p), KW_SNAPSHOTS);
+    drive_call(p.engine, tick, &err); /* moves nothing */
+    cr_expect_eq(clock_says(&p).code, ERR_PRECONDITION);
+    clock_test_wall(wall);
+    cr_expect_eq(clock_says(&p).code, ERR_NONE);
+    clock_test_wall(wall + 7200 * UINT64_C(1000000));
+    drive_call(p.engine, tick, &err);
+    cr_expect(strstr(clock_says(&p).text, "jumped forward by 120 min"), "%s", clock_says(&p).text);
+    clock_test_shift(7200 * 1000); /* the running time explains it */
+    cr_expect_eq(clock_says(&p).code, ERR_NONE);
+    clock_test_shift(0);
+    drive_call(p.engine, confirm, &err);
+    cr_expect_eq(clock_says(&p).code, ERR_NONE);
+    end(&p);
+}
+
+Test(keep, many_small_leaps_add_up)
+{
+    struct place p = {0};
+    struct err err = {0};
+    begin(&p);
+    uint64_t wall = clock_wall_us();
+    for (uint64_t leap = 0; leap <= 4; leap++) {
+        clock_test_wall(wall + leap * 1200 * UINT64_C(1000000));
+        drive_call(p.engine, tick, &err);
+    }
+    cr_expect_eq(clock_says(&p).code, ERR_PRECONDITION);
+    end(&p);
+}
+
+Test(keep, a_box_that_was_off_for_long_is_asked_about)
+{
+    static const struct {
+        int64_t wall_s; /* since the last word of the earlier boot */
+        uint64_t up_s;  /* of this boot */
+        enum err_code code;
+    } cases[] = {
+        {300, 60, ERR_NONE},
+        {-30, 60, ERR_NONE},
+        {-3600, 60, ERR_PRECONDITION},
+        {7200, 60, ERR_PRECONDITION},
+        {7200, 6000, ERR_NONE},
+        {30 * 86400, 60, ERR_PRECONDITION},
+        {30 * 86400, 30 * 86400, ERR_NONE},
+    };
+    struct guard_mark last = {.wall_us = 1000000000000000u, .boot_ms = 5000, .boot_id = "a"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = {0};
+        struct guard_mark now = {.boot_ms = cases[i].up_s * 1000, .boot_id = "b"};
+        now.wall_us = last.wall_us + (uint64_t)(cases[i].wall_s * 1000000);
+        IGNORE(!guard_judge(&last, last.wall_us, &now, &err)); /* told by err */
+        cr_expect_eq(err.code, cases[i].code, "case %zu: %s", i, err.text);
+    }
+}
+
+/* ---- locks ---- */
+
+Test(keep, a_lock_counts_running_time_and_setting_the_clock_shortens_nothing)
+{
+    struct place p = {0};
+    struct err err = {0};
+    begin(&p);
+    clock_test_boot_id("first");
+    mark(&p, kw_lock(3, 3600000, false, &err));
+    clock_test_wall(clock_wall_us() + 365 * UINT64_C(86400000000));
+    cr_expect_not(kw_args(p.engine, &p.k, 3, NULL, &err));
+    cr_expect(strstr(err.text, "locked by the agent"), "%s", err.text);
+    clock_test_shift(1800 * 1000);
+    drive_call(p.engine, tick, &err); /* half of it is over, and kept so */
+    clock_test_boot_id("second");     /* the box was off for who knows how long */
+    clock_test_shift(-1000000);
+    drive_call(p.engine, tick, &err);
+    clock_test_shift(-1000000 + 1700 * 1000);
+    cr_expect_not(kw_args(p.engine, &p.k, 3, NULL, &err));
+    clock_test_shift(-1000000 + 1801 * 1000);
+    drive_call(p.engine, tick, &err);
+    json_t *args = kw_args(p.engine, &p.k, 3, NULL, &err);
+    cr_expect(args);
+    json_decref(args);
+    end(&p);
+}
+
+Test(keep, a_storage_that_locks_is_asked_to_and_the_note_says_which)
+{
+    struct place p = {0};
+    struct err err = {0};
+    char name[64];
+    begin(&p);
+    kw_name(3, name);
+    mark(&p, kw_lock(3, 3600000, true, &err));
+    AUTO(mem) char *note = driver_note_get(kw_driver(&p.k), "v1", name, NULL, &err);
+    cr_expect(note && strstr(note, "\"by_storage\":true"));
+    struct driver_handle handle;
+    cr_expect_not(driver_snapshot_delete(kw_driver(&p.k), "v1", name, &handle, &err));
+    mark(&p, kw_lock(3, 1000, false, &err)); /* never shorter in the note */
+    AUTO(mem) char *again = driver_note_get(kw_driver(&p.k), "v1", name, NULL, &err);
+    cr_expect_str_eq(again, note);
+    end(&p);
+}
+
+Test(keep, a_hold_that_is_over_holds_no_more)
+{
+    struct place p = {0};
+    struct err err = {0};
+    begin(&p);
+    mark(&p, kw_hold(3, "a while", clock_wall_us() + 3600 * UINT64_C(1000000), &err));
+    cr_expect_not(kw_args(p.engine, &p.k, 3, NULL, &err));
+    cr_expect(strstr(err.text, "held by sam: a while"), "%s", err.text);
+    clock_test_wall(clock_wall_us() + 3601 * UINT64_C(1000000));
+    apply(&p, kw_args(p.engine, &p.k, 3, NULL, &err));
+    cr_expect(!kw_listed(&p.k, 3));
+    end(&p);
+}
