@@ -65,6 +65,12 @@ static bool is_same_file(const struct nfs_attr *a, const struct nfs_attr *b)
     return a->kind == b->kind && a->fileid == b->fileid && a->fsid == b->fsid;
 }
 
+static bool ends_falsely(struct nfs_op *op, unsigned long long end, struct err *err)
+{
+    return nfs_link_lied(op->ask.link, err, "it says that the file ends at %llu, and is longer",
+                         end);
+}
+
 static enum nfs_outcome accept(struct nfs_op *op, struct span *span, struct part *part,
                                const struct nfs_read *read, struct err *err)
 {
@@ -78,8 +84,7 @@ static enum nfs_outcome accept(struct nfs_op *op, struct span *span, struct part
         part->finished = true;
     } else if (read->at_end && read->attr.known && read->attr.size > end) {
         if (++part->doubts >= DOUBTS_MAX) {
-            nfs_link_lied(op->ask.link, err, "it says that the file ends at %llu, and is longer",
-                          (unsigned long long)end);
+            ends_falsely(op, end, err);
             return NFS_FAILED;
         }
     } else if (read->at_end) {
@@ -235,7 +240,7 @@ static bool run_on_file(struct nfs_op *op, struct nfs_file *file,
     }
 }
 
-static void cut_span(struct span *span, const struct nfs_file *file, uint8_t *to, size_t size,
+static void cut_span(struct span *span, const struct nfs_file *file, void *to, size_t size,
                      uint64_t offset)
 {
     const struct area_nfs_options *options = &file->nfs->options;
@@ -243,7 +248,7 @@ static void cut_span(struct span *span, const struct nfs_file *file, uint8_t *to
     for (size_t at = 0; at < size && span->count < options->in_flight;) {
         size_t now = size - at < options->request_bytes ? size - at : options->request_bytes;
         span->parts[span->count++] =
-            (struct part){.offset = offset + at, .to = to + at, .size = (uint32_t)now};
+            (struct part){.offset = offset + at, .to = (uint8_t *)to + at, .size = (uint32_t)now};
         at += now;
     }
 }
@@ -281,9 +286,7 @@ static bool read_span(struct nfs_op *op, struct nfs_file *file, struct span *spa
         if (is_end)
             return true;
         if (doubts + 1 >= DOUBTS_MAX)
-            return nfs_link_lied(op->ask.link, err,
-                                 "it says that the file ends at %llu, and is longer",
-                                 (unsigned long long)(offset + *ret_got));
+            return ends_falsely(op, offset + *ret_got, err);
     }
 }
 
