@@ -11,7 +11,7 @@ enum {
     DOUBTS_MAX = 3,          /* an end of file that the size contradicts is asked again */
     AHEAD_LEAST = 256 << 10, /* smaller reads are not read ahead of */
     AHEAD_MOST = 1 << 20,    /* nor larger ones: it bounds the memory */
-    AHEAD_MAX = NFS_CONTEXTS_MAX + 1,
+    AHEAD_MAX = 2 * NFS_CONTEXTS_MAX + 2, /* while some are read, others wait to be taken */
     AHEAD_KEPT_MS = 2000, /* what was read ahead is never older when it is handed out */
 };
 
@@ -362,7 +362,7 @@ static struct slot *free_slot(struct nfs_file *file, uint64_t from, uint64_t to,
 static void read_ahead(struct nfs_file *file, uint64_t from, size_t size)
 {
     struct nfs *nfs = file->nfs;
-    unsigned count = nfs->options.contexts + 1;
+    unsigned count = 2 * nfs->options.contexts + 2;
     uint64_t to = from + (uint64_t)count * size;
     struct err ignored = {0};
     if (to > file->attr.size)
