@@ -402,10 +402,12 @@ static bool take_slot(struct nfs_file *file, void *to, size_t size, uint64_t off
     struct slot *slot = slot_at(file, offset, size);
     if (!slot)
         return false;
+    bool waited = slot->state == SLOT_READING;
     slot->claimed = true;
     while (slot->state == SLOT_READING)
         pthread_cond_wait(&nfs->changed, &nfs->lock); /* its reading is bounded */
-    bool fresh = clock_mono_ms() - slot->ready_ms < AHEAD_KEPT_MS;
+    /* An error of before somebody asked is nobody's: it may be over. */
+    bool fresh = clock_mono_ms() - slot->ready_ms < AHEAD_KEPT_MS && (waited || slot->got >= 0);
     if (fresh && slot->got >= 0) {
         *ret_got = (size_t)slot->got < size ? slot->got : (ssize_t)size;
         pthread_mutex_unlock(&nfs->lock); /* claimed: nobody else touches it */
