@@ -266,3 +266,25 @@ Test(service, boot_recovery_job_ends_and_low_room_are_told)
               "%s", end);
     cr_expect(strstr(low, "\nvolume=ORCL\navailable=") && strstr(low, "\ncapacity="), "%s", low);
 }
+
+Test(service, a_configuration_read_again_is_told_and_its_databases_are_looked_at)
+{
+    AUTO(agent) struct agent a = {0};
+    struct err err = {0};
+    if (!prepare(&a, ""))
+        return;
+    start(&a, NULL);
+    wait_ready(&a);
+    cr_assert(hears(&a, "STATUS=ORCL failed", 10000));
+    AUTO(mem) char *text = hook_text(a.conf);
+    AUTO(mem) char *more = own_printf(&err, "%s[database NEW]\nstorage = box\n", text);
+    cr_assert(sys_write_file(a.conf, more, strlen(more), 0600, &err), "%s", err.text);
+    kill(a.pid, SIGHUP);
+    cr_expect(hears(&a, "RELOADING=1\nMONOTONIC_USEC=", 10000));
+    cr_expect(hears(&a, "READY=1", 10000));
+    uint64_t until = clock_mono_ms() + 15000;
+    bool told = false;
+    while (!told && clock_mono_ms() < until)
+        told = strstr(heard(&a, 1000), "of 2: 2 failed") != NULL;
+    cr_expect(told, "the new one is looked at");
+}
