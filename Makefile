@@ -30,11 +30,12 @@ LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
            agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink
 SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
-PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto))
-PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(PROTO))
+PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto proto/grpc/*/*/*.proto))
+# v1alpha is v1 under another name: served by the same code, described by a file of its own.
+PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(filter-out %/v1alpha/reflection.proto,$(PROTO)))
 PB_H    := $(PB_C:.c=.h)
 TEMPLATES := $(sort $(wildcard agent/shim/templates/*.sql agent/shim/templates/*.rman))
-OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o
+OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o $(GEN)/descriptors.o
 LIB     := $(B)/libevercopy.a
 MAINS   := $(B)/evercopyd $(B)/evercopy
 SIM     := $(B)/oracle-sim
@@ -77,6 +78,13 @@ $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto $(PROTO)
 	$(call say,PROTO,$<)mkdir -p $(GEN) && protoc-c -Iproto --c_out=$(GEN) $<
 $(GEN)/templates.c: agent/shim/templates.awk $(TEMPLATES)
 	$(call say,GEN,$@)mkdir -p $(GEN) && LC_ALL=C $(AWK) -f agent/shim/templates.awk $(TEMPLATES) > $@.tmp && mv $@.tmp $@
+
+$(GEN)/descriptors.binpb: $(PROTO)
+	$(call say,GEN,$@)mkdir -p $(GEN) && protoc -Iproto --include_imports --descriptor_set_out=$@ $(PROTO:proto/%=%)
+$(GEN)/descriptors.c: $(GEN)/descriptors.binpb
+	$(call say,GEN,$@)(echo '#include "agent/service/schema.h"'; echo 'const unsigned char schema_bytes[] = {'; \
+	  od -An -v -tu1 $< | sed -E 's/ +([0-9]+)/\1,/g'; echo '};'; \
+	  echo 'const size_t schema_size = sizeof schema_bytes;') > $@.tmp && mv $@.tmp $@
 
 # ---- objects ----
 $(GEN)/%.o: $(GEN)/%.c | $(PB_H)
@@ -134,7 +142,7 @@ install: all
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/templates $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1
 	install -m 0644 $(TEMPLATES) $(DESTDIR)$(PREFIX)/share/evercopy/templates/
-	install -m 0644 $(PROTO) $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1/
+	install -m 0644 $(wildcard proto/evercopy/v1/*.proto) $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1/
 clean:
 	rm -rf build
 

@@ -12,7 +12,8 @@ struct ask {
     uint64_t intent;           /* number of the line that announced it; 0: changes nothing */
     struct service *service;
     struct rpc_call *call;           /* touched on the loop only */
-    bool is_away;                    /* loop only: a client stream's message is on the lane */
+    bool is_away, is_draining;       /* loop only, of a client stream: its message is on the lane */
+    _Atomic bool is_gone;            /* the caller is: what has not begun need not begin */
     const ProtobufCMessage *request; /* lives until the call is answered */
     struct rpc_peer peer;            /* a copy of its own */
     ProtobufCMessage *reply;
@@ -92,6 +93,10 @@ void admin_renew(struct ask *ask);
 void jobs_cancel(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
+/* Health, and reflection in both its versions. */
+void health_check(struct ask *ask);
+void health_watch(struct rpc_call *call, const ProtobufCMessage *request);
+void reflection_info(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);
 struct loop *service_loop(struct service *service);
 struct engine *service_engine(struct service *service);
