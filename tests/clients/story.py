@@ -163,7 +163,7 @@ def the_end_of_the_run_ends_the_stream():
     assert run["seen"] == [(n, b"line %d \xff" % n) for n in range(2100)], len(run["seen"])
     job, = [j for j in people.call("Jobs/ListJobs", db_unique_name=db, limit=5).jobs if j.id == run["job"]]
     assert job.state == "failed" and job.cause.endswith("story over"), job
-    fails(Code.FAILED_PRECONDITION, host.call, "Backups/ReportPhase", job=run["job"], fencing_token=run["token"])
+    fails(Code.ABORTED, host.call, "Backups/ReportPhase", job=run["job"], fencing_token=run["token"])
 
 
 def what_is_too_big_is_refused_and_the_connection_goes_on():
