@@ -455,12 +455,14 @@ static void upload_taken(struct work *work)
 {
     struct ask *ask = (struct ask *)work;
     ask->is_away = false;
-    if (ask->err.code != ERR_NONE || rpc_call_is_cancelled(ask->call))
+    if (ask->err.code != ERR_NONE || rpc_call_is_cancelled(ask->call)) {
         upload_answer(ask);
-    else if (ask->is_draining)
+    } else if (ask->is_draining) {
         upload_drain(ask);
-    else
+    } else {
+        ask->request = NULL; /* goes with the next one */
         rpc_call_next(ask->call);
+    }
 }
 
 static void upload_message(void *arg, const ProtobufCMessage *message)
