@@ -15,7 +15,7 @@ struct ask {
     bool is_away, is_draining;       /* loop only, of a client stream: its message is on the lane */
     _Atomic bool is_gone;            /* the caller is: what has not begun need not begin */
     const ProtobufCMessage *request; /* lives until the call is answered */
-    struct rpc_peer peer;            /* a copy of its own */
+    struct rpc_peer peer;            /* its texts are the call's, which lives longer */
     ProtobufCMessage *reply;
     struct err err;            /* set: the call fails */
     char phase[32], next[256]; /* details beside an error */

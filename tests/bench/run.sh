@@ -84,6 +84,9 @@ else
 fi
 rm -rf "$tree"
 
+# ---- RPC beside libgrpc++ ----
+tests/bench/rpc.sh "$build" || status=1
+
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then
     skip demo 'needs root' '120 s'
