@@ -87,4 +87,19 @@ evercopyd_roles() {
 }
 evercopyd_roles >"$work/roles.out" 2>&1 || world_fail "enroll: $(tail -n 1 "$work/roles.out")"
 world_lanes story_python story_javascript
+
+# The agent goes at once, although streams without an end are open.
+an_agent_that_stops_tells_who_watches() {
+    local watcher began
+    PYTHONDONTWRITEBYTECODE=1 timeout 60 "$python" "$clients/watch.py" "127.0.0.1:$agent_port" "$work/roles" "$bin/gen/descriptors.binpb" monitor \
+        >"$work/watch.out" 2>&1 &
+    watcher=$!
+    world_own "$watcher"
+    within 15 grep -q watching "$work/watch.out" || { saw "$(tail -n 1 "$work/watch.out")"; return 1; }
+    began=$SECONDS
+    agent_stop
+    wait "$watcher" || { saw "$(tail -n 1 "$work/watch.out")"; return 1; }
+    [ $((SECONDS - began)) -lt 10 ] || saw "it took $((SECONDS - began)) s"
+}
+try an_agent_that_stops_tells_who_watches | tee -a "$work/said"
 world_end
