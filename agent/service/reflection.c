@@ -12,6 +12,16 @@ typedef Grpc__Reflection__V1__ServerReflectionResponse Response;
 
 enum { SERVICES_MAX = 64, QUEUE_HIGH = 256 << 10, STATUS_NOT_FOUND = 5, STATUS_UNIMPLEMENTED = 12 };
 
+/* What the answer points to ends with its sender. */
+static bool send_once(struct rpc_call *call, Response *response)
+{
+    bool there = rpc_call_send(call, &response->base);
+    response->message_response_case =
+        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE__NOT_SET;
+    response->error_response = NULL;
+    return there;
+}
+
 static bool send_error(struct rpc_call *call, Response *response, int status, const char *text)
 {
     Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
@@ -19,7 +29,7 @@ static bool send_error(struct rpc_call *call, Response *response, int status, co
     error.error_message = (char *)text;
     response->message_response_case = TELLS(ERROR_RESPONSE);
     response->error_response = &error;
-    return rpc_call_send(call, &response->base);
+    return send_once(call, response);
 }
 
 static bool send_file(struct rpc_call *call, Response *response, bool found,
@@ -34,7 +44,7 @@ static bool send_file(struct rpc_call *call, Response *response, bool found,
     files.file_descriptor_proto = &bytes;
     response->message_response_case = TELLS(FILE_DESCRIPTOR_RESPONSE);
     response->file_descriptor_response = &files;
-    return rpc_call_send(call, &response->base);
+    return send_once(call, response);
 }
 
 static bool send_services(struct rpc_call *call, Response *response)
@@ -59,7 +69,7 @@ static bool send_services(struct rpc_call *call, Response *response)
     list.n_service = count;
     response->message_response_case = TELLS(LIST_SERVICES_RESPONSE);
     response->list_services_response = &list;
-    return rpc_call_send(call, &response->base);
+    return send_once(call, response);
 }
 
 static bool answer(struct rpc_call *call, const Request *request)
