@@ -31,11 +31,12 @@ ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent
            agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
            firmware-hooks
 SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
-PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto))
-PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(PROTO))
+PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto proto/grpc/*/*/*.proto))
+# v1alpha is v1 under another name: served by the same code, described by a file of its own.
+PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(filter-out %/v1alpha/reflection.proto,$(PROTO)))
 PB_H    := $(PB_C:.c=.h)
 TEMPLATES := $(sort $(wildcard agent/shim/templates/*.sql agent/shim/templates/*.rman))
-OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o
+OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o $(GEN)/descriptors.o
 LIB     := $(B)/libevercopy.a
 MAINS   := $(B)/evercopyd $(B)/evercopy $(B)/evercopy-hook-host
 SIM     := $(B)/oracle-sim
@@ -79,6 +80,13 @@ $(GEN)/%.pb-c.c $(GEN)/%.pb-c.h: proto/%.proto $(PROTO)
 $(GEN)/templates.c: agent/shim/templates.awk $(TEMPLATES)
 	$(call say,GEN,$@)mkdir -p $(GEN) && LC_ALL=C $(AWK) -f agent/shim/templates.awk $(TEMPLATES) > $@.tmp && mv $@.tmp $@
 
+$(GEN)/descriptors.binpb: $(PROTO)
+	$(call say,GEN,$@)mkdir -p $(GEN) && protoc -Iproto --include_imports --descriptor_set_out=$@ $(PROTO:proto/%=%)
+$(GEN)/descriptors.c: $(GEN)/descriptors.binpb
+	$(call say,GEN,$@)(echo '#include "agent/service/schema.h"'; echo 'const unsigned char schema_bytes[] = {'; \
+	  od -An -v -tu1 $< | sed -E 's/ +([0-9]+)/\1,/g'; echo '};'; \
+	  echo 'const size_t schema_size = sizeof schema_bytes;') > $@.tmp && mv $@.tmp $@
+
 # ---- objects ----
 $(GEN)/%.o: $(GEN)/%.c | $(PB_H)
 	$(call say,CC,$<)$(CC) -std=gnu11 $(CFLAGS) $(SANFLAGS) -fno-sanitize=undefined -I. -I$(GEN) $(PKGCFLAGS) -c -o $@ $<
@@ -120,6 +128,7 @@ demo: deps-build
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM)
 	$(Q)tests/demo/demo.sh $(B)
 bench: deps
+	$(Q)tests/lib/packages.sh bench || true
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
 	$(Q)tests/bench/run.sh $(B)
 lint: deps
@@ -147,7 +156,7 @@ install: all
 	install -m 0644 $(TEMPLATES) $(DESTDIR)$(PREFIX)/share/evercopy/templates/
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/proto/json
 	install -m 0644 proto/json/*.schema.json $(DESTDIR)$(PREFIX)/share/evercopy/proto/json/
-	install -m 0644 $(PROTO) $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1/
+	install -m 0644 $(wildcard proto/evercopy/v1/*.proto) $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1/
 clean:
 	rm -rf build
 

@@ -10,6 +10,7 @@ enum role_bit {
     ROLE_MONITOR = 1 << 3,  /* read */
     ROLE_ADMIN = 1 << 4,
     ROLE_ANY = 31,
+    ROLE_CERTIFICATE = 1 << 5, /* beside it: any valid certificate, also one without a role */
 };
 
 /* The bit of a role's name, 0 for an unknown one. */

@@ -88,8 +88,8 @@ static void lane_push(struct lane *lane, struct work *work)
 {
     pthread_mutex_lock(&lane->lock);
     queue_push(&lane->queue, work);
-    pthread_cond_signal(&lane->wake);
     pthread_mutex_unlock(&lane->lock);
+    pthread_cond_signal(&lane->wake); /* woken under the lock, the worker would only wait for it */
 }
 
 static void submit_home(struct post *post, struct work *work)

@@ -435,6 +435,22 @@ void rpc_call_on_cancel(struct rpc_call *call, void (*fn)(void *arg), void *arg)
     call->on_cancel_arg = arg;
 }
 
+void rpc_call_on_drain(struct rpc_call *call, void (*fn)(void *arg), void *arg)
+{
+    call->on_drain = fn;
+    call->on_drain_arg = arg;
+    if (call->server && call->server->draining)
+        call_kick(call);
+}
+
+void call_drain(struct rpc_call *call)
+{
+    void (*fn)(void *arg) = call->on_drain;
+    call->on_drain = NULL;
+    if (fn && call->owed && !call->cancelled)
+        fn(call->on_drain_arg);
+}
+
 uint64_t rpc_call_time_left_ms(const struct rpc_call *call)
 {
     if (call->deadline_ms == UINT64_MAX)
@@ -456,6 +472,7 @@ static void finish(struct rpc_call *call, const struct err *why, const ProtobufC
     assert(call->owed);
     call->owed = false;
     call->on_cancel = NULL;
+    call->on_drain = NULL;
     call->on_room = NULL;
     call->on_message = NULL;
     if (!call->stream) {

@@ -41,10 +41,9 @@ static void free_message(struct rpc_call *call)
 static void take_unary(struct rpc_call *call, const uint8_t *bytes, size_t len)
 {
     struct err err = {0};
-    if (call->in.complete)
-        fail_as(call, ERR_INVALID, "more than one request message");
-    else if (frame_read(&call->in, &bytes, &len, RPC_MESSAGE_MAX, &err) == FRAME_FAILED ||
-             !fits(call, &err))
+    if (!call->in.complete &&
+        (frame_read(&call->in, &bytes, &len, RPC_MESSAGE_MAX, &err) == FRAME_FAILED ||
+         !fits(call, &err)))
         call_abort(call, &err);
     else if (len)
         fail_as(call, ERR_INVALID, "more than one request message");

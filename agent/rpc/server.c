@@ -311,7 +311,10 @@ static void on_again(void *arg)
     while ((call = LIST_FIRST(&server->due))) { /* ends: what has arrived is bounded */
         LIST_REMOVE(call, due_link);
         call->due = false;
-        intake_deliver(call);
+        if (server->draining && call->on_drain)
+            call_drain(call); /* the call may be gone now */
+        else
+            intake_deliver(call);
     }
     for (size_t left = server->kicked_count; left && !TAILQ_EMPTY(&server->kicked); left--)
         conn_pump(TAILQ_FIRST(&server->kicked));
@@ -476,6 +479,9 @@ void rpc_server_drain(struct rpc_server *server, void (*done)(void *arg), void *
         h2_drain(conn->h2);
         conn_kick(conn);
     }
+    for (struct rpc_call *call = LIST_FIRST(&server->calls); call; call = LIST_NEXT(call, link))
+        if (call->on_drain)
+            call_kick(call);
     set_again(server);
 }
 

@@ -64,6 +64,8 @@ void *rpc_call_arg(const struct rpc_call *call);
 bool rpc_call_is_cancelled(const struct rpc_call *call);
 /* Called once at cancellation, on the loop; NULL removes it. */
 void rpc_call_on_cancel(struct rpc_call *call, void (*fn)(void *arg), void *arg);
+/* Called once when the server begins to drain: streams without an end of their own end here. */
+void rpc_call_on_drain(struct rpc_call *call, void (*fn)(void *arg), void *arg);
 /* Milliseconds left by grpc-timeout; UINT64_MAX when the client set none. */
 uint64_t rpc_call_time_left_ms(const struct rpc_call *call);
 /* Client stream: hands over the next message, on the loop; it is the call's and valid until

@@ -72,6 +72,7 @@ extern const struct h2_handler call_handler;
 void call_orphan(struct rpc_call *call);
 /* Ends a stream that has not moved for too long. */
 void call_tick(struct rpc_call *call, uint64_t now);
+void call_drain(struct rpc_call *call);
 /* Ends the call for a reason that is not the handler's; which is told, and still owes its answer.
  */
 void call_abort(struct rpc_call *call, const struct err *why);
@@ -128,6 +129,8 @@ struct rpc_call {
     char path[160];              /* for messages */
     void (*on_cancel)(void *arg);
     void *on_cancel_arg;
+    void (*on_drain)(void *arg);
+    void *on_drain_arg;
     void (*on_room)(void *arg);
     void *on_room_arg;
     LIST_ENTRY(rpc_call) link;

@@ -14,9 +14,10 @@ struct ask {
     struct service *service;
     struct world *world;             /* of its first leg on the engine's lane; counted */
     struct rpc_call *call;           /* touched on the loop only */
-    bool is_away;                    /* loop only: a client stream's message is on the lane */
+    bool is_away, is_draining;       /* loop only, of a client stream: its message is on the lane */
+    _Atomic bool is_gone;            /* the caller is: what has not begun need not begin */
     const ProtobufCMessage *request; /* lives until the call is answered */
-    struct rpc_peer peer;            /* a copy of its own */
+    struct rpc_peer peer;            /* its texts are the call's, which lives longer */
     ProtobufCMessage *reply;
     struct err err;            /* set: the call fails */
     char phase[32], next[256]; /* details beside an error */
@@ -136,6 +137,10 @@ void jobs_cancel(struct ask *ask);
 void admin_reload(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
+/* Health, and reflection in both its versions. */
+void health_check(struct ask *ask);
+void health_watch(struct rpc_call *call, const ProtobufCMessage *request);
+void reflection_info(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);
 struct loop *service_loop(struct service *service);
 struct engine *service_engine(struct service *service);

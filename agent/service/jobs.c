@@ -135,6 +135,7 @@ struct follow {
     bool authorized;      /* looked at with the first batch */
     struct rpc_peer peer; /* of the call; read on the lane while the call waits */
     bool ended;           /* the job has, by the last read */
+    bool reading, draining;
     struct catalog_log_line *lines;
     size_t count;
     struct err err;
@@ -179,10 +180,20 @@ static bool send_lines(struct follow *f)
 
 static void read_more(struct follow *f);
 
+/* What was read is sent; whoever follows comes again when the agent is back. */
+static void follow_drain(void *arg)
+{
+    struct follow *f = arg;
+    f->draining = true;
+    if (!f->reading)
+        timer_set(f->timer, 0, 0);
+}
+
 static void read_done(struct work *work)
 {
     struct follow *f = (struct follow *)work;
     bool full = f->count == BATCH_LINES;
+    f->reading = false;
     if (f->err.code != ERR_NONE) {
         rpc_call_fail(f->call, &f->err, NULL);
         follow_free(f);
@@ -190,7 +201,8 @@ static void read_done(struct work *work)
         rpc_call_end(f->call);
         follow_free(f);
     } else {
-        timer_set(f->timer, full && rpc_call_queued(f->call) < QUEUE_HIGH ? 0 : FOLLOW_MS, 0);
+        bool soon = f->draining || (full && rpc_call_queued(f->call) < QUEUE_HIGH);
+        timer_set(f->timer, soon ? 0 : FOLLOW_MS, 0);
     }
 }
 
@@ -199,6 +211,10 @@ static void on_time(void *arg)
     struct follow *f = arg;
     if (rpc_call_is_cancelled(f->call)) {
         rpc_call_end(f->call);
+        follow_free(f);
+    } else if (f->draining) {
+        err_set(&f->err, ERR_UNAVAILABLE, "the agent is shutting down");
+        rpc_call_fail(f->call, &f->err, NULL);
         follow_free(f);
     } else if (rpc_call_queued(f->call) >= QUEUE_HIGH) {
         timer_set(f->timer, FOLLOW_MS, 0);
@@ -210,6 +226,7 @@ static void on_time(void *arg)
 static void read_more(struct follow *f)
 {
     f->count = 0;
+    f->reading = true;
     f->work = (struct work){
         .run = run_read, .done = read_done, .home = loop_post(service_loop(f->service))};
     lane_submit(service_lane(f->service), &f->work);
@@ -235,5 +252,6 @@ void jobs_follow(struct rpc_call *call, const ProtobufCMessage *message)
         follow_free(f);
         return;
     }
+    rpc_call_on_drain(call, follow_drain, f);
     read_more(f);
 }

@@ -8,6 +8,7 @@
 #include "agent/engine/marks.h"
 #include "agent/engine/overdue.h"
 #include "agent/engine/survey.h"
+#include "agent/service/schema.h"
 #include "evercopy/v1/admin.pb-c.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/clones.pb-c.h"
@@ -16,6 +17,9 @@
 #include "evercopy/v1/recovery.pb-c.h"
 #include "evercopy/v1/retention.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
+#include <assert.h>
 #include <string.h>
 
 enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48, NOTICE_MS = 60000 };
@@ -121,17 +125,67 @@ static void on_upload(struct rpc_call *call, const ProtobufCMessage *request);
      RPC_CLIENT_STREAM,                                                                            \
      (roles),                                                                                      \
      on_upload},
+#define REFLECTION                                                                                 \
+    "ServerReflectionInfo", &grpc__reflection__v1__server_reflection_request__descriptor,          \
+        &grpc__reflection__v1__server_reflection_response__descriptor, RPC_BOTH_STREAM,            \
+        ROLE_ADMIN, reflection_info
+#define HEALTH                                                                                     \
+    &grpc__health__v1__health_check_request__descriptor,                                           \
+        &grpc__health__v1__health_check_response__descriptor
 static const struct rpc_method methods[] = {
-    UNARY(METHOD_ROW) UPLOAD(UPLOAD_ROW){
-        "evercopy.v1.Jobs", "FollowLog", &evercopy__v1__follow_log_request__descriptor,
-        &evercopy__v1__log_line__descriptor, RPC_SERVER_STREAM, READS, jobs_follow},
+    /* Through the engine's lane: `runs` has the same order. */
+    UNARY(METHOD_ROW) UPLOAD(UPLOAD_ROW){"grpc.health.v1.Health", "Check", HEALTH, RPC_UNARY,
+                                         ROLE_CERTIFICATE, on_call},
+    /* On the loop. */
+    {"grpc.health.v1.Health", "Watch", HEALTH, RPC_SERVER_STREAM, ROLE_CERTIFICATE, health_watch},
+    {"grpc.reflection.v1.ServerReflection", REFLECTION},
+    {"grpc.reflection.v1alpha.ServerReflection", REFLECTION},
+    {"evercopy.v1.Jobs", "FollowLog", &evercopy__v1__follow_log_request__descriptor,
+     &evercopy__v1__log_line__descriptor, RPC_SERVER_STREAM, READS, jobs_follow},
 };
 #define RUN_ROW(service, name, stem, roles, run) run,
-static void (*const runs[])(struct ask *) = {UNARY(RUN_ROW) UPLOAD(RUN_ROW)};
+static void (*const runs[])(struct ask *) = {UNARY(RUN_ROW) UPLOAD(RUN_ROW) health_check};
+enum { METHOD_COUNT = sizeof methods / sizeof *methods };
+
+static const char *short_name(const char *full)
+{
+    const char *dot = strrchr(full, '.');
+    return dot ? dot + 1 : full;
+}
+
+static const struct rpc_method *row_of(const struct schema_method *wanted)
+{
+    for (size_t i = 0; i < METHOD_COUNT; i++)
+        if (str_equal(methods[i].service, wanted->service) &&
+            str_equal(methods[i].name, wanted->name))
+            return &methods[i];
+    return NULL;
+}
+
+/* Every method that proto/ promises has its row, of the same shape, and no row promises more. */
+static void check_table(void)
+{
+    struct schema_method wanted;
+    size_t count = 0;
+    for (; schema_method(count, &wanted); count++) {
+        const struct rpc_method *row = row_of(&wanted);
+        unsigned streams = (wanted.client_stream ? RPC_CLIENT_STREAM : 0) |
+                           (wanted.server_stream ? RPC_SERVER_STREAM : 0);
+        if (!row || row->streams != streams ||
+            !str_equal(short_name(row->input->name), short_name(wanted.input)) ||
+            !str_equal(short_name(row->output->name), short_name(wanted.output)))
+            log_error("method %s/%s of proto/ has no fitting row", wanted.service, wanted.name);
+        assert(row && row->streams == streams);
+        assert(str_equal(short_name(row->input->name), short_name(wanted.input)));
+        assert(str_equal(short_name(row->output->name), short_name(wanted.output)));
+    }
+    assert(count == METHOD_COUNT);
+}
 
 const struct rpc_method *service_methods(size_t *ret_count)
 {
-    *ret_count = sizeof methods / sizeof *methods;
+    check_table();
+    *ret_count = METHOD_COUNT;
     return methods;
 }
 
@@ -199,7 +253,6 @@ static void ask_free(struct ask *ask)
         ask->blocks = block->next;
         own_free(block);
     }
-    rpc_peer_done(&ask->peer);
     own_free(ask->entry.body);
     world_close(ask->world);
     shelf_order_done(&ask->warm.order);
@@ -322,10 +375,28 @@ static void on_engine(struct work *work)
     ask->then(ask);
 }
 
+/* The queue was long and the caller's patience short: nothing is begun for nobody. */
+static void on_engine_first(struct work *work)
+{
+    struct ask *ask = (struct ask *)work;
+    if (!ask->is_gone) {
+        on_engine(work);
+        return;
+    }
+    err_set(&ask->err, ERR_CANCELLED, "the caller is gone");
+    ask_answer(ask);
+}
+
 static void go_to_engine(struct ask *ask)
 {
-    ask->work = (struct work){.run = on_engine};
+    ask->work = (struct work){.run = on_engine_first};
     lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+static void on_gone(void *arg)
+{
+    struct ask *ask = arg;
+    ask->is_gone = true;
 }
 
 static void intent_written(struct scribe_entry *entry)
@@ -352,11 +423,7 @@ static struct ask *ask_new(struct rpc_call *call, const ProtobufCMessage *reques
     ask->service = rpc_call_arg(call);
     ask->call = call;
     ask->request = request;
-    if (!rpc_peer_copy(rpc_call_peer(call), &ask->peer, &ask->err)) {
-        rpc_call_fail(call, &ask->err, NULL);
-        ask_free(ask);
-        return NULL;
-    }
+    ask->peer = *rpc_call_peer(call); /* not changed by anybody, and outlived by the call */
     ask->then = runs[rpc_call_method(call) - methods];
     return ask;
 }
@@ -366,6 +433,7 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
     struct ask *ask = ask_new(call, request);
     if (!ask)
         return;
+    rpc_call_on_cancel(call, on_gone, ask);
     if (!is_change(rpc_call_method(call))) {
         go_to_engine(ask);
         return;
@@ -387,14 +455,29 @@ static void upload_answer(struct ask *ask)
     on_answer(&ask->work);
 }
 
+/* What was taken so far is kept; the shim goes on from there when the agent is back. */
+static void upload_drain(void *arg)
+{
+    struct ask *ask = arg;
+    ask->is_draining = true;
+    if (ask->is_away)
+        return;
+    err_set(&ask->err, ERR_UNAVAILABLE, "the agent is shutting down");
+    upload_answer(ask);
+}
+
 static void upload_taken(struct work *work)
 {
     struct ask *ask = (struct ask *)work;
     ask->is_away = false;
-    if (ask->err.code != ERR_NONE || rpc_call_is_cancelled(ask->call))
+    if (ask->err.code != ERR_NONE || rpc_call_is_cancelled(ask->call)) {
         upload_answer(ask);
-    else
+    } else if (ask->is_draining) {
+        upload_drain(ask);
+    } else {
+        ask->request = NULL; /* goes with the next one */
         rpc_call_next(ask->call);
+    }
 }
 
 static void upload_message(void *arg, const ProtobufCMessage *message)
@@ -424,6 +507,7 @@ static void on_upload(struct rpc_call *call, const ProtobufCMessage *request)
     if (!ask)
         return;
     rpc_call_on_cancel(call, upload_cancelled, ask);
+    rpc_call_on_drain(call, upload_drain, ask);
     rpc_call_receive(call, upload_message, ask);
 }
 
@@ -498,6 +582,12 @@ static bool keep(struct ask *ask, struct survey_state *s, struct live *live)
     return true;
 }
 
+static bool survey_is_cancelled(void *arg)
+{
+    struct ask *ask = arg;
+    return ask->is_gone || world_is_stopping(ask->world);
+}
+
 static void run_survey(struct work *work)
 {
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
@@ -506,8 +596,8 @@ static void run_survey(struct work *work)
     AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
                                      .earlier = survey_kept_manifest(s->earlier),
-                                     .cancelled = world_is_stopping,
-                                     .arg = ask->world};
+                                     .cancelled = survey_is_cancelled,
+                                     .arg = ask};
     if (area)
         s->manifest = survey_area(area, &options, &ask->err);
 }

@@ -100,6 +100,9 @@ else
 fi
 rm -rf "$tree"
 
+# ---- RPC beside libgrpc++ ----
+tests/bench/rpc.sh "$build" || status=1
+
 # ---- status of a thousand databases, through agent and shim ----
 if [ "$(id -u)" != 0 ]; then
     skip status_1000 'needs root' '0.100 s'

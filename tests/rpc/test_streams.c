@@ -207,3 +207,76 @@ Test(rpc_streams, stop_waiting_when_the_caller_says_so)
     cr_assert_null(rpc_upload_finish(upload, 20000, &err));
     cr_assert_eq(err.code, ERR_CANCELLED, "%s", err.text);
 }
+
+/* Six minutes, in which the connection itself is in use. */
+static void let_time_pass(struct rpc_client *client)
+{
+    struct err err = {0};
+    for (int64_t ms = 45000; ms <= 360000; ms += 45000) {
+        clock_test_shift(ms);
+        cr_ok(say(client, "Say", "a sign of life", 5000, &err), err);
+    }
+}
+
+Test(rpc_streams, end_when_nothing_comes_for_too_long)
+{
+    struct err err = {0};
+    AUTO(rpc_client) struct rpc_client *client = connect_host();
+    AUTO(rpc_upload) struct rpc_upload *upload = open_upload(client, "Gather");
+    cr_ok(send_text(upload, "one", &err), err);
+    cr_ok(say(client, "Say", "", 5000, &err), err);
+    let_time_pass(client);
+    cr_assert(eventually(world.cancelled == 1));
+    cr_assert_null(rpc_upload_finish(upload, 5000, &err));
+    cr_assert_eq(err.code, ERR_TIMEOUT, "%s", err.text);
+    cr_assert_str_eq(err.text, "nothing came on the stream for too long");
+    clock_test_shift(0);
+}
+
+/* A handler that is busy is no reason to end its stream. */
+Test(rpc_streams, do_not_end_while_the_handler_works)
+{
+    struct err err = {0};
+    AUTO(rpc_client) struct rpc_client *client = connect_host();
+    AUTO(rpc_upload) struct rpc_upload *upload = open_upload(client, "Gather");
+    cr_ok(send_text(upload, "wait", &err), err);
+    let_time_pass(client);
+    usleep(1200000); /* the server looks once a second */
+    cr_assert_eq(world.cancelled, 0);
+    world.gate = true;
+    expect_reply(upload, "wait");
+    clock_test_shift(0);
+}
+
+static bool stop_reading(void *arg, const ProtobufCMessage *message)
+{
+    static bool stopped;
+    (void)message;
+    if (stopped)
+        return true;
+    stopped = true;
+    for (int i = 0; i < 24; i++) { /* until the window is full, and the server has looked */
+        struct err err = {0};
+        cr_ok(say(arg, "Say", "", 5000, &err), err);
+        usleep(100000);
+    }
+    let_time_pass(arg);
+    usleep(1200000);
+    return true;
+}
+
+Test(rpc_streams, end_when_the_reader_takes_nothing_for_too_long)
+{
+    struct err err = {0};
+    AUTO(rpc_client) struct rpc_client *client = connect_host();
+    Follow request = EVERCOPY__V1__FOLLOW_LOG_REQUEST__INIT;
+    request.first_line = 100000;
+    request.job = (char *)"1000";
+    cr_assert(!rpc_client_stream(client, SERVICE, "Flow", &request.base, LINE, 5000, stop_reading,
+                                 client, &err));
+    cr_assert_eq(err.code, ERR_UNAVAILABLE, "%s", err.text);
+    cr_assert_eq(world.cancelled, 1);
+    clock_test_shift(0);
+    err_clear(&err);
+    cr_ok(say(client, "Say", "the connection goes on", 5000, &err), err);
+}
