@@ -20,7 +20,7 @@ WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpoi
            -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 # pkg-config gives nothing for mbedTLS 2.28, so its three libraries are named here.
-PKGS    := libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash
+PKGS    := libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs
 PKGLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 PKGCFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     = -Wl,--as-needed $(PKGLIBS) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread -lm
@@ -85,7 +85,7 @@ $(B)/%.o: %.c | $(PB_H)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
 $(LIB): $(OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
-$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
+$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/reload.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 $(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
@@ -103,7 +103,7 @@ $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
 # ---- tests ----
 $(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(if $(findstring /test_,$@),-lcriterion)
-$(B)/tests/stress/stress_agent: $(B)/agent/main/serve.o
+$(B)/tests/stress/stress_agent: $(B)/agent/main/serve.o $(B)/agent/main/reload.o
 tests-built: $(TEST_BIN) $(MAINS) $(SIM) $(SIM)-checked
 test: deps
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
@@ -134,6 +134,8 @@ install: all
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/templates $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1
 	install -m 0644 $(TEMPLATES) $(DESTDIR)$(PREFIX)/share/evercopy/templates/
+	install -d $(DESTDIR)$(PREFIX)/share/evercopy/proto/json
+	install -m 0644 proto/json/*.schema.json $(DESTDIR)$(PREFIX)/share/evercopy/proto/json/
 	install -m 0644 $(PROTO) $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1/
 clean:
 	rm -rf build

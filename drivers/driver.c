@@ -3,6 +3,7 @@
 
 #include "agent/base/json.h"
 #include "agent/base/str.h"
+#include "drivers/area/nfs_url.h"
 #include "drivers/registry.h"
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ struct driver_ref {
     const struct driver *table;
     _Atomic(struct driver_instance *) instance; /* NULL: the storage is away */
     char away[300];
+    char *reader; /* areas are read through this URL; NULL: as the driver says */
 };
 
 /* One call on its way through. */
@@ -111,7 +113,33 @@ void driver_close(struct driver_ref *d)
         return;
     if (d->instance)
         d->table->close(d->instance);
+    own_free(d->reader);
     own_free(d);
+}
+
+/* Takes `reader` out of the options: it is the same for every driver. */
+static bool take_reader(struct driver_ref *d, const struct driver_option *options, size_t count,
+                        struct driver_option *rest, size_t *ret_rest, struct err *err)
+{
+    struct nfs_url url;
+    *ret_rest = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!str_equal(options[i].key, "reader")) {
+            rest[(*ret_rest)++] = options[i];
+            continue;
+        }
+        if (!d->table->area_path)
+            return err_set(err, ERR_CONFIG,
+                           "areas of this storage are read in one way only; "
+                           "hint: leave out option 'reader'");
+        if (!nfs_url_parse(options[i].value, &url, err))
+            return err_wrap(err, "option 'reader'");
+        own_free(d->reader);
+        d->reader = own_strdup(options[i].value, err);
+        if (!d->reader)
+            return false;
+    }
+    return true;
 }
 
 struct driver_ref *driver_open(const char *driver_name, const struct driver_option *options,
@@ -123,8 +151,10 @@ struct driver_ref *driver_open(const char *driver_name, const struct driver_opti
         return NULL;
     d->table = table;
     struct call call = {.d = d};
-    if (let_through(&call, err))
-        d->instance = table->open(options, count, err);
+    size_t rest = 0;
+    AUTO(mem) struct driver_option *own = own_alloc((count + 1) * sizeof *own, err);
+    if (own && take_reader(d, options, count, own, &rest, err) && let_through(&call, err))
+        d->instance = table->open(own, rest, err);
     return finish(&call, d->instance, err) ? TAKE(d) : NULL;
 }
 
@@ -144,8 +174,12 @@ bool driver_open_again(struct driver_ref *d, const struct driver_option *options
 {
     struct call call = {.d = d};
     uint32_t swept = 0;
+    size_t rest = 0;
+    AUTO(mem) struct driver_option *own = own_alloc((count + 1) * sizeof *own, err);
     struct driver_instance *instance =
-        let_through(&call, err) ? d->table->open(options, count, err) : NULL;
+        own && take_reader(d, options, count, own, &rest, err) && let_through(&call, err)
+            ? d->table->open(own, rest, err)
+            : NULL;
     bool ok = instance && d->table->sweep(instance, &swept, err);
     if (!finish(&call, ok, err)) {
         if (instance)
@@ -182,6 +216,17 @@ bool driver_volume_info(struct driver_ref *d, const char *volume, struct driver_
     return true;
 }
 
+static struct area *open_area(struct driver_ref *d, const char *volume, const char *snapshot,
+                              const char *clone, struct err *err)
+{
+    char path[AREA_PATH_MAX];
+    if (!d->reader)
+        return d->table->area(d->instance, volume, snapshot, clone, err);
+    if (!d->table->area_path(d->instance, volume, snapshot, clone, path, sizeof path, err))
+        return NULL;
+    return area_nfs_open(d->reader, path, NULL, err);
+}
+
 struct area *driver_area(struct driver_ref *d, const char *volume, const char *snapshot,
                          const char *clone, struct err *err)
 {
@@ -192,7 +237,7 @@ struct area *driver_area(struct driver_ref *d, const char *volume, const char *s
                                 : (!snapshot || name_ok("snapshot", snapshot, err)) &&
                                       (!clone || name_ok("clone", clone, err));
     AUTO(area)
-    struct area *area = ok ? d->table->area(d->instance, volume, snapshot, clone, err) : NULL;
+    struct area *area = ok ? open_area(d, volume, snapshot, clone, err) : NULL;
     return finish(&call, area, err) ? TAKE(area) : NULL;
 }
 
@@ -266,7 +311,8 @@ bool driver_sweep(struct driver_ref *d, uint32_t *ret_swept, struct err *err)
 {
     struct call call = {.d = d};
     uint32_t swept = 0;
-    bool ok = is_here(d, err) && let_through(&call, err) && d->table->sweep(d->instance, &swept, err);
+    bool ok =
+        is_here(d, err) && let_through(&call, err) && d->table->sweep(d->instance, &swept, err);
     if (!finish(&call, ok, err))
         return false;
     if (ret_swept)

@@ -124,6 +124,10 @@ struct driver {
                         size_t size, struct err *err);
     bool (*snapshot_lock)(struct driver_instance *d, const char *volume, const char *name,
                           uint64_t until_boot_ms, struct err *err);
+    /* Where an area lies below what the storage's option `reader` shows (README.md): a relative
+     * path. NOT_FOUND is left to who reads. */
+    bool (*area_path)(struct driver_instance *d, const char *volume, const char *snapshot,
+                      const char *clone, char *ret, size_t size, struct err *err);
     /* Small notes kept with the object itself (tags, holds, leases; promise 6), JSON text of at
      * most 64 KiB, replaced atomically. clone NULL: the snapshot's. NOT_FOUND: none yet. */
     bool (*note_put)(struct driver_instance *d, const char *volume, const char *snapshot,
@@ -137,11 +141,12 @@ struct driver {
 
 /* What callers hold: a table with its instance. Only driver.c dereferences the table. */
 struct driver_ref;
-/* Opens by registry name; unknown names say the nearest known one. */
+/* Opens by registry name; unknown names say the nearest known one. The option `reader` is taken out
+ * for every driver: an URL (nfs://) of the same storage, through which areas are then read. */
 struct driver_ref *driver_open(const char *driver_name, const struct driver_option *options,
                                size_t count, struct err *err) MUST;
-/* For a storage that cannot be opened now: every call but these answers UNAVAILABLE with the reason,
- * until driver_open_again succeeds, from whatever thread; then it is as any other. */
+/* For a storage that cannot be opened now: every call but these answers UNAVAILABLE with the
+ * reason, until driver_open_again succeeds, from whatever thread; then it is as any other. */
 struct driver_ref *driver_open_later(const char *driver_name, const char *why, struct err *err)
     MUST;
 /* Opens and sweeps. One thread at a time. */

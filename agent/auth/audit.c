@@ -219,6 +219,43 @@ static bool end_damaged_line(struct audit *a, struct tail *tail, struct err *err
     return sys_pwrite(a->fd, "\n", 1, tail->size - 1, a->path, err);
 }
 
+/* Opens audit.log, if it is there, and finds the last line: in it, or in the file left before. */
+static bool find_tail(struct audit *a, struct tail *tail, struct err *err)
+{
+    struct err none = {0};
+    if (a->fd >= 0)
+        close(a->fd);
+    a->fd = sys_open(a->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0, &none);
+    if (a->fd < 0 && none.code != ERR_NOT_FOUND) {
+        *err = none;
+        return false;
+    }
+    if (a->fd >= 0 &&
+        (!read_tail(a->fd, a->path, tail, err) || !read_first(a->fd, a->path, &a->first, err)))
+        return false;
+    if (tail->found || tail->why.code != ERR_NONE)
+        return true;
+    struct tail left;
+    if (!read_left_tail(a, &left, err))
+        return false;
+    left.size = tail->size;
+    left.torn = tail->torn;
+    *tail = left;
+    return true;
+}
+
+static bool tell_findings(struct audit *a, const char *why, const char *head_why,
+                          const char *healed, struct err *err)
+{
+    if (why[0] || head_why[0])
+        notice(a, "the audit is not as it was written: %s", why[0] ? why : head_why);
+    if (healed[0])
+        notice(a, "%s", healed);
+    return (!why[0] || write_own(a, AUDIT_KIND_ALARM, why, err)) &&
+           (!head_why[0] || write_own(a, AUDIT_KIND_ALARM, head_why, err)) &&
+           (!healed[0] || write_own(a, "healed", healed, err));
+}
+
 /* Under the lock: finds the end of the chain, heals, and says in the chain what it found. */
 static bool catch_up(struct audit *a, struct err *err)
 {
@@ -227,46 +264,25 @@ static bool catch_up(struct audit *a, struct err *err)
     char why[NOTICE_BYTES];
     char head_why[NOTICE_BYTES];
     char healed[NOTICE_BYTES] = "";
-    if (a->fd >= 0)
-        close(a->fd);
-    struct err none = {0};
-    a->fd = sys_open(a->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0, &none);
-    if (a->fd < 0 && none.code != ERR_NOT_FOUND) {
-        *err = none;
+    if (!find_tail(a, &tail, err))
         return false;
-    }
-    if (a->fd >= 0 &&
-        (!read_tail(a->fd, a->path, &tail, err) || !read_first(a->fd, a->path, &a->first, err)))
-        return false;
-    uint64_t size = tail.size;
-    uint64_t torn = tail.torn;
-    if (!tail.found && tail.why.code == ERR_NONE && !read_left_tail(a, &tail, err))
-        return false;
-    tail.size = size;
-    tail.torn = torn;
     bool empty = !tail.found && tail.why.code == ERR_NONE;
-    if (!read_head(a, empty && !torn, &head, head_why, err))
+    if (!read_head(a, empty && !tail.torn, &head, head_why, err))
         return false;
     judge_tail(&tail, &head, empty, why);
     bool sound = !why[0];
-    if (sound && torn && !cut_torn(a, &tail, healed, err))
+    if (sound && tail.torn && !cut_torn(a, &tail, healed, err))
         return false;
     if (!sound && a->fd >= 0 && !end_damaged_line(a, &tail, err))
         return false;
-    if (sound && tail.found)
-        a->last = tail.last;
-    else
+    a->last = tail.last;
+    if (!sound || !tail.found) {
+        a->last.number = head.count;
         IGNORE(!str_copy(a->last.hash, sizeof a->last.hash, head.hash));
-    a->last.number = sound && tail.found ? tail.last.number : head.count;
+    }
     a->size = tail.size;
     a->known = true;
-    if (why[0] || head_why[0])
-        notice(a, "the audit is not as it was written: %s", why[0] ? why : head_why);
-    if (healed[0])
-        notice(a, "%s", healed);
-    return (!why[0] || write_own(a, AUDIT_KIND_ALARM, why, err)) &&
-           (!head_why[0] || write_own(a, AUDIT_KIND_ALARM, head_why, err)) &&
-           (!healed[0] || write_own(a, "healed", healed, err));
+    return tell_findings(a, why, head_why, healed, err);
 }
 
 /* ---- writing ---- */

@@ -119,13 +119,15 @@ bool audit_line_check(const char *line, size_t len, struct audit_link *ret, stru
 void audit_head_format(const struct audit_head *head, char ret[AUDIT_SLOT_BYTES])
 {
     char text[160];
+    char line[240];
     char sum[CRYPTO_SHA256_HEX];
     IGNORE(!str_format(text, sizeof text, "evercopy audit head 1 %" PRIu64 " %s", head->count,
                        head->hash));
     crypto_sha256_hex(text, strlen(text), sum);
+    IGNORE(!str_format(line, sizeof line, "%s %s", text, sum));
     memset(ret, ' ', AUDIT_SLOT_BYTES);
-    memcpy(ret, text, strlen(text));
-    memcpy(ret + strlen(text) + 1, sum, HASH_LEN);
+    for (size_t i = 0; line[i]; i++)
+        ret[i] = line[i];
     ret[AUDIT_SLOT_BYTES - 1] = '\n';
 }
 

@@ -19,6 +19,8 @@ enum {
     CERT_FILE_MAX = 64 << 10,
     BACKDATE_S = 300, /* for clocks that are a little behind ours */
     URI_MAX = 80,
+    AUTHORITY_WARN_DAYS = 180,
+    SERVER_WARN_DAYS = 30,
 };
 #define DAY_US (86400ull * 1000000)
 
@@ -146,7 +148,7 @@ static struct x509_request describe_client(const struct ca_request *request,
 static bool issue_client(const struct ca_request *request, const struct x509_pair *issuer,
                          struct x509_pair *ret, struct err *err)
 {
-    struct client_texts texts;
+    struct client_texts texts = {0};
     struct x509_request what = describe_client(request, &texts);
     return x509_issue(&what, issuer, ret, err);
 }
@@ -325,7 +327,7 @@ bool ca_enroll(const char *dir, const struct ca_request *request, const char *ou
 bool ca_renew(const char *dir, const struct rpc_peer *peer, const char *csr, char **ret_cert,
               struct err *err)
 {
-    struct client_texts texts;
+    struct client_texts texts = {0};
     AUTO(x509_pair) struct x509_pair authority = {0};
     struct ca_request request = {
         .name = peer->cn,
@@ -384,18 +386,31 @@ bool ca_renew_server(const char *dir, const struct ca_request *server, struct er
            err_wrap(err, "renew the agent's certificate");
 }
 
-bool ca_left(const char *dir, uint64_t *ret_authority_us, uint64_t *ret_server_us, struct err *err)
+static uint64_t days_left(const struct x509_facts *facts)
 {
     uint64_t now = clock_wall_us();
+    uint64_t end = facts->peer.not_after_us;
+    return end > now ? (end - now) / DAY_US : 0;
+}
+
+bool ca_warning(const char *dir, char ret[300], struct err *err)
+{
     struct bundle_file file;
     AUTO(x509_facts) struct x509_facts authority = {0};
     AUTO(x509_facts) struct x509_facts server = {0};
+    ret[0] = '\0';
     if (!read_cert(dir, "ca", &file, &authority, err) ||
         !read_cert(dir, "server", &file, &server, err))
         return false;
-    uint64_t end = authority.peer.not_after_us;
-    *ret_authority_us = end > now ? end - now : 0;
-    end = server.peer.not_after_us;
-    *ret_server_us = end > now ? end - now : 0;
+    if (days_left(&authority) < AUTHORITY_WARN_DAYS)
+        return str_format(ret, 300,
+                          "the certificate authority ends in %llu days, and every certificate with "
+                          "it; next: make a new one beside it and enroll again",
+                          (unsigned long long)days_left(&authority));
+    if (days_left(&server) < SERVER_WARN_DAYS)
+        return str_format(ret, 300,
+                          "the agent's own certificate ends in %llu days; next: evercopyd "
+                          "renew-server, then systemctl reload evercopyd",
+                          (unsigned long long)days_left(&server));
     return true;
 }

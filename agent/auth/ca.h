@@ -28,6 +28,5 @@ bool ca_renew(const char *dir, const struct rpc_peer *peer, const char *csr, cha
 /* The agent's own: a new key and certificate in place of the present ones, of the same names unless
  * others are given; the present ones stay as server.crt.old and server.key.old. */
 bool ca_renew_server(const char *dir, const struct ca_request *server, struct err *err) MUST;
-/* Microseconds until the authority's and the agent's own certificate end; 0 for one that has. */
-bool ca_left(const char *dir, uint64_t *ret_authority_us, uint64_t *ret_server_us, struct err *err)
-    MUST;
+/* A sentence when the authority or the agent's own certificate ends soon, else "". */
+bool ca_warning(const char *dir, char ret[300], struct err *err) MUST;

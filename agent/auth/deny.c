@@ -209,9 +209,14 @@ static size_t deny_registered(struct change *c, const struct list *issued, const
 static void plain_hex(const char *what, char ret[80])
 {
     size_t len = 0;
-    for (; *what && len < 79; what++)
-        if (*what != ':')
-            ret[len++] = *what >= 'A' && *what <= 'F' ? (char)(*what | 0x20) : *what;
+    for (; *what && len < 79; what++) {
+        if (*what == ':')
+            continue;
+        ret[len] = *what;
+        if (*what >= 'A' && *what <= 'F')
+            ret[len] = (char)(*what - 'A' + 'a');
+        len++;
+    }
     ret[len] = '\0';
 }
 

@@ -63,6 +63,8 @@ static bool read_lines(struct list *list, const char *path, const char *title, s
     while (cursor) {
         char *text = str_field(&cursor, '\n');
         line++;
+        if (!cursor && !*text)
+            break;
         IGNORE(!str_format(end, sizeof end, "end %zu", list->count));
         if (str_equal(text, end))
             return (cursor && !*cursor) ||

@@ -7,7 +7,14 @@
 #include "agent/net/crypto.h"
 #include <string.h>
 
-enum { BATCH_MAX = 256, REFUSALS_MAX = 64, REFUSAL_MS = 60000, WAITING_NOTES_MAX = 4096 };
+enum {
+    BATCH_MAX = 256,
+    REFUSALS_MAX = 64,
+    REFUSAL_MS = 60000,
+    WAITING_NOTES_MAX = 4096,
+    SETTLE_MS = 200,
+    UNSETTLED_MAX = 64
+};
 
 struct refusal {
     char kind[CRYPTO_SHA256_HEX];
@@ -22,6 +29,8 @@ struct scribe {
     struct scribe_entry *head, **tail; /* waiting, on the loop */
     struct scribe_entry *batch;        /* being written */
     size_t notes;                      /* waiting ones nobody waits for */
+    struct timer *settle;
+    unsigned unsettled; /* batches since the head was synced */
     bool writing;
     struct refusal refusals[REFUSALS_MAX];
 };
@@ -67,7 +76,6 @@ static void tell(struct scribe *s, struct scribe_entry *batch)
     }
 }
 
-/* Behind the lines, on the same lane: nobody waits for it. */
 static void run_settle(struct work *work)
 {
     struct scribe *s = (struct scribe *)work;
@@ -83,14 +91,35 @@ static void settled(struct work *work)
     start(s);
 }
 
+/* The head's own sync waits for a quiet moment: until it, a power cut leaves it a little behind its
+ * lines, which it may be. */
+static void settle(struct scribe *s)
+{
+    s->unsettled = 0;
+    s->writing = true;
+    s->work = (struct work){.run = run_settle, .done = settled, .home = loop_post(s->loop)};
+    lane_submit(s->lane, &s->work);
+}
+
+static void on_quiet(void *arg)
+{
+    struct scribe *s = arg;
+    if (!s->writing && s->unsettled)
+        settle(s);
+}
+
 static void written(struct work *work)
 {
     struct scribe *s = (struct scribe *)work;
     struct scribe_entry *batch = TAKE(s->batch);
     if (work->err.code != ERR_NONE)
         log_error("changes are refused until the audit can be written: %s", work->err.text);
-    s->work = (struct work){.run = run_settle, .done = settled, .home = loop_post(s->loop)};
-    lane_submit(s->lane, &s->work);
+    s->writing = false;
+    if (++s->unsettled >= UNSETTLED_MAX)
+        settle(s);
+    else
+        timer_set(s->settle, SETTLE_MS, 0);
+    start(s);
     tell(s, batch);
 }
 
@@ -121,6 +150,9 @@ struct scribe *scribe_new(struct loop *loop, struct audit *audit, struct err *er
     s->lane = lane_new("audit", 1, err);
     if (!s->lane)
         return NULL;
+    s->settle = timer_new(loop, on_quiet, s, err);
+    if (!s->settle)
+        return NULL;
     s->audit = audit;
     return TAKE(s);
 }
@@ -129,6 +161,7 @@ void scribe_free(struct scribe *s)
 {
     if (!s)
         return;
+    timer_free(s->settle);
     lane_free(s->lane); /* ends what is being written */
     struct scribe_entry *entry = s->batch;
     while (entry || s->head) {
@@ -144,6 +177,9 @@ void scribe_free(struct scribe *s)
             note_done(entry);
         entry = next;
     }
+    struct err err = {0};
+    if (s->audit && !audit_settle(s->audit, &err))
+        log_error("%s", err.text);
     audit_close(s->audit);
     own_free(s);
 }

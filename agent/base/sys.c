@@ -9,12 +9,14 @@
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -468,4 +470,67 @@ bool sys_write_file(const char *path, const void *bytes, size_t len, mode_t mode
         return true;
     IGNORE(unlink(tmp)); /* gone already when the rename was done */
     return false;
+}
+
+/* ---- sockets ---- */
+
+int sys_socket_stream(int family, const char *what, struct err *err)
+{
+    int fd = SYS_TRY(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (fd < 0)
+        err_errno(err, errno, "socket for '%s'", what);
+    return fd;
+}
+
+bool sys_bind(int fd, const void *address, size_t size, const char *what, struct err *err)
+{
+    return SYS_TRY(bind(fd, address, (socklen_t)size)) == 0 ||
+           err_errno(err, errno, "bind for '%s'", what);
+}
+
+bool sys_connect(int fd, const void *address, size_t size, const char *what, struct err *err)
+{
+    if (SYS_TRY(connect(fd, address, (socklen_t)size)) == 0 || errno == EINPROGRESS)
+        return true;
+    return err_errno(err, errno, "connect to '%s'", what);
+}
+
+bool sys_connected(int fd, const char *what, struct err *err)
+{
+    int why = 0;
+    socklen_t size = sizeof why;
+    if (SYS_TRY(getsockopt(fd, SOL_SOCKET, SO_ERROR, &why, &size)) != 0)
+        why = errno;
+    return why == 0 || err_errno(err, why, "connect to '%s'", what);
+}
+
+ssize_t sys_send(int fd, const void *from, size_t size, const char *what, struct err *err)
+{
+    ssize_t n = SYS_TRY(send(fd, from, size, MSG_NOSIGNAL));
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return SYS_AGAIN;
+    if (n < 0)
+        err_errno(err, errno, "send to '%s'", what);
+    return n;
+}
+
+ssize_t sys_recv(int fd, void *to, size_t size, const char *what, struct err *err)
+{
+    ssize_t n = SYS_TRY(recv(fd, to, size, 0));
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return SYS_AGAIN;
+    if (n < 0)
+        err_errno(err, errno, "receive from '%s'", what);
+    return n;
+}
+
+bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *what,
+              struct err *err)
+{
+    struct pollfd wait = {.fd = fd, .events = (short)events};
+    int n = fault_hits() ? -1 : poll(&wait, 1, timeout_ms);
+    if (n < 0 && errno != EINTR)
+        return err_errno(err, errno, "wait for '%s'", what);
+    *ret_ready = n > 0;
+    return true;
 }

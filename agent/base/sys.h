@@ -65,6 +65,22 @@ char *sys_read_file(const char *path, size_t max, size_t *ret_len, struct err *e
 bool sys_write_file(const char *path, const void *bytes, size_t len, mode_t mode, struct err *err)
     MUST;
 
+/* Sockets that do not block. SYS_AGAIN: nothing now, sys_poll says when. */
+enum { SYS_AGAIN = -2 };
+int sys_socket_stream(int family, const char *what, struct err *err) MUST; /* -1 */
+bool sys_bind(int fd, const void *address, size_t size, const char *what, struct err *err) MUST;
+/* True also while it is under way: it is up when sys_poll says writable and sys_connected agrees.
+ */
+bool sys_connect(int fd, const void *address, size_t size, const char *what, struct err *err) MUST;
+bool sys_connected(int fd, const char *what, struct err *err) MUST;
+/* Bytes moved, SYS_AGAIN, or -1; receiving 0 is the other side's end. */
+ssize_t sys_send(int fd, const void *from, size_t size, const char *what, struct err *err) MUST;
+ssize_t sys_recv(int fd, void *to, size_t size, const char *what, struct err *err) MUST;
+/* Waits for POLLIN or POLLOUT at most timeout_ms; true when something is to be done. EINTR counts
+ * as the time being over. */
+bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *what,
+              struct err *err) MUST;
+
 /* Test hook: the nth call from now fails with errno_value; 0 turns it and the counting off. Returns
  * the calls counted since the last one. */
 long sys_fault(long nth, int errno_value);

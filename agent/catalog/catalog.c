@@ -41,7 +41,7 @@ static bool prepare(struct catalog *c, struct err *err)
            catalog_execute(c, "PRAGMA trusted_schema = OFF", err) &&
            catalog_execute(c, "PRAGMA journal_mode = WAL", err) &&
            catalog_execute(c, "PRAGMA synchronous = FULL", err) && check_whole(c, err) &&
-           catalog_schema_upgrade(c, err);
+           catalog_schema_upgrade(c, err) && catalog_watch_prepare(c, err);
 }
 
 struct catalog *catalog_open(const char *path, struct err *err)

@@ -79,6 +79,12 @@ bool catalog_job_drop_key(struct catalog *c, const char *id, struct err *err) MU
 struct catalog_job *catalog_job_list(struct catalog *c, const char *database, const char *kind,
                                      int state, size_t limit, size_t *ret_count, struct err *err)
     MUST;
+/* The newest of one kind and database, by its index: for those who ask often. */
+struct catalog_job *catalog_job_last(struct catalog *c, const char *database, const char *kind,
+                                     size_t limit, size_t *ret_count, struct err *err) MUST;
+/* Newest first, those older than job `id` ("": all); NOT_FOUND when there is no such job. */
+struct catalog_job *catalog_job_before(struct catalog *c, const char *database, const char *id,
+                                       size_t limit, size_t *ret_count, struct err *err) MUST;
 
 /* How many jobs of that kind began since, and when the oldest of them did (0: none). */
 bool catalog_job_usage(struct catalog *c, const char *database, const char *kind, uint64_t since_us,
@@ -169,6 +175,17 @@ bool catalog_snapshot_delete(struct catalog *c, const char *database, const char
 struct catalog_snapshot *catalog_snapshot_list(struct catalog *c, const char *database,
                                                size_t *ret_count, struct err *err)
     MUST; /* oldest first */
+/* A part of manifest and facts, taken as one text after the other; owned. */
+struct catalog_part {
+    char *manifest, *facts;
+    size_t manifest_len, facts_len; /* of the part */
+    uint64_t manifest_bytes, facts_bytes;
+};
+void catalog_part_done(struct catalog_part *part);
+OWN_DEFINE_INPLACE(catalog_part, struct catalog_part, catalog_part_done);
+bool catalog_snapshot_part(struct catalog *c, const char *database, const char *name,
+                           uint64_t offset, size_t limit, struct catalog_part *ret_part,
+                           struct err *err) MUST; /* NOT_FOUND */
 /* Owned texts; *ret_facts NULL when there are none. */
 bool catalog_snapshot_texts(struct catalog *c, const char *database, const char *name,
                             char **ret_manifest, char **ret_facts, struct err *err) MUST;
@@ -229,6 +246,16 @@ bool catalog_note_put(struct catalog *c, const char *database, const char *key, 
 /* Owned; NULL with NOT_FOUND. */
 char *catalog_note_get(struct catalog *c, const char *database, const char *key, struct err *err)
     MUST;
+
+/* ---- for whoever keeps what was read: `changed` hears of every row that was written, in the very
+ * statement: of which database (NULL: forget everything, a write was undone or another process
+ * wrote), and for the table of snapshots of which one (else NULL). A table is watched when it has a
+ * column `database`. One listener; it may not use the catalog. ---- */
+void catalog_watch(struct catalog *c,
+                   void (*changed)(void *arg, const char *database, const char *snapshot),
+                   void *arg);
+/* Tells the listener when another process has written since; before trusting what is kept. */
+bool catalog_watch_others(struct catalog *c, struct err *err) MUST;
 
 /* Test hook: at the nth write transaction from now the process ends at once (_exit(137)), before
  * the commit or (after) just behind it. 0 = off. Returns how many were made since. */

@@ -21,6 +21,9 @@ struct catalog {
     size_t statement_count, statement_capacity;
     int depth;               /* open write spans, the outermost is the transaction */
     struct write_span group; /* the caller's own */
+    void (*watch)(void *arg, const char *database, const char *snapshot); /* NULL: nobody */
+    void *watch_arg;
+    uint64_t data_version; /* moves when another process wrote */
     bool broken; /* an inner span gave up with changes made: the outermost must not commit */
 };
 
@@ -30,6 +33,8 @@ bool catalog_sqlite_error(struct catalog *c, int rc, const char *what, struct er
 bool catalog_execute(struct catalog *c, const char *sql, struct err *err) MUST;
 /* Brings the file to this program's version, refuses a newer one. */
 bool catalog_schema_upgrade(struct catalog *c, struct err *err) MUST;
+/* After the schema: triggers, so that no writer can forget to tell. */
+bool catalog_watch_prepare(struct catalog *c, struct err *err) MUST;
 
 /* ---- queries: AUTO(query) struct query q = query_start(c, SQL); values are bound, then columns
  * read, in order. What fails on the way is reported by query_next or query_run. ---- */

@@ -220,6 +220,35 @@ struct catalog_job *catalog_job_list(struct catalog *c, const char *database, co
     return query_all(&q, read_job, sizeof(struct catalog_job), ret_count, err);
 }
 
+struct catalog_job *catalog_job_last(struct catalog *c, const char *database, const char *kind,
+                                     size_t limit, size_t *ret_count, struct err *err)
+{
+    AUTO(query)
+    struct query q = query_start(c, "SELECT " JOB_COLUMNS " FROM job WHERE database = ?"
+                                    " AND kind = ? ORDER BY seq DESC LIMIT ?");
+    query_text(&q, database);
+    query_text(&q, kind);
+    query_u64(&q, limit);
+    return query_all(&q, read_job, sizeof(struct catalog_job), ret_count, err);
+}
+
+struct catalog_job *catalog_job_before(struct catalog *c, const char *database, const char *id,
+                                       size_t limit, size_t *ret_count, struct err *err)
+{
+    struct catalog_job row;
+    if (id[0] && !catalog_job_get(c, id, &row, err))
+        return NULL;
+    AUTO(query)
+    struct query q = query_start(
+        c,
+        "SELECT " JOB_COLUMNS " FROM job WHERE (?1 = '' OR database = ?1)"
+        " AND (?2 = '' OR seq < (SELECT seq FROM job WHERE id = ?2)) ORDER BY seq DESC LIMIT ?3");
+    query_text(&q, database);
+    query_text(&q, id);
+    query_u64(&q, limit ? limit : LIST_DEFAULT);
+    return query_all(&q, read_job, sizeof(struct catalog_job), ret_count, err);
+}
+
 static void read_journal(struct query *q, void *row)
 {
     struct catalog_journal_row *entry = row;

@@ -54,10 +54,13 @@ bool catalog_snapshot_delete(struct catalog *c, const char *database, const char
 struct catalog_snapshot *catalog_snapshot_list(struct catalog *c, const char *database,
                                                size_t *ret_count, struct err *err)
 {
+    /* Two statements: one that fits both cannot use the index. */
     AUTO(query)
     struct query q =
-        query_start(c, "SELECT " SNAPSHOT_COLUMNS " FROM snapshot WHERE ?1 = '' OR database = ?1"
-                       " ORDER BY created_us, name");
+        query_start(c, database[0] ? "SELECT " SNAPSHOT_COLUMNS " FROM snapshot WHERE database = ?"
+                                     " ORDER BY created_us, name"
+                                   : "SELECT " SNAPSHOT_COLUMNS " FROM snapshot WHERE ? = ''"
+                                     " ORDER BY created_us, name");
     query_text(&q, database);
     return query_all(&q, read_snapshot, sizeof(struct catalog_snapshot), ret_count, err);
 }
@@ -80,6 +83,81 @@ bool catalog_snapshot_texts(struct catalog *c, const char *database, const char 
         return false;
     *ret_manifest = TAKE(manifest);
     *ret_facts = TAKE(facts);
+    return true;
+}
+
+struct text_place {
+    uint64_t seq, manifest_bytes, facts_bytes;
+};
+
+static void read_place(struct query *q, void *row)
+{
+    struct text_place *place = row;
+    place->seq = query_get_u64(q);
+    place->manifest_bytes = query_get_u64(q);
+    place->facts_bytes = query_get_u64(q);
+}
+
+/* What of the whole's [offset, offset + limit) lies in a text that begins at `start`. */
+static bool read_part(struct catalog *c, const char *column, const struct text_place *place,
+                      uint64_t start, uint64_t len, uint64_t offset, size_t limit, char **ret_text,
+                      size_t *ret_len, struct err *err)
+{
+    uint64_t from = offset > start ? offset - start : 0;
+    uint64_t room = offset + limit > start ? offset + limit - start : 0;
+    uint64_t end = room < len ? room : len;
+    *ret_len = from < end ? (size_t)(end - from) : 0;
+    *ret_text = own_alloc(*ret_len + 1, err);
+    if (!*ret_text || !*ret_len)
+        return *ret_text != NULL;
+    sqlite3_blob *blob = NULL;
+    int rc =
+        sqlite3_blob_open(c->db, "main", "snapshot", column, (sqlite3_int64)place->seq, 0, &blob);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_blob_read(blob, *ret_text, (int)*ret_len, (int)from);
+    IGNORE(sqlite3_blob_close(blob)); /* repeats the error; NULL is fine */
+    return rc == SQLITE_OK || catalog_sqlite_error(c, rc, "read a part of a text", err);
+}
+
+void catalog_part_done(struct catalog_part *part)
+{
+    own_free(part->manifest);
+    own_free(part->facts);
+    *part = (struct catalog_part){0};
+}
+
+bool catalog_snapshot_part(struct catalog *c, const char *database, const char *name,
+                           uint64_t offset, size_t limit, struct catalog_part *ret_part,
+                           struct err *err)
+{
+    struct text_place place;
+    AUTO(catalog_part) struct catalog_part part = {0};
+    {
+        AUTO(query)
+        struct query q = query_start(
+            c,
+            "SELECT seq, length(CAST(manifest AS BLOB)), coalesce(length(CAST(facts AS BLOB)), 0)"
+            " FROM snapshot WHERE database = ? AND name = ?");
+        query_text(&q, database);
+        query_text(&q, name);
+        if (!query_one(&q, read_place, &place, err))
+            return err_wrap(err, "snapshot '%s' of '%s'", name, database);
+    }
+    part.manifest_bytes = place.manifest_bytes;
+    part.facts_bytes = place.facts_bytes;
+    uint64_t all = place.manifest_bytes + place.facts_bytes;
+    if (offset > all)
+        return err_set(err, ERR_INVALID, "offset %llu is behind the end at %llu",
+                       (unsigned long long)offset, (unsigned long long)all);
+    if (limit > all - offset)
+        limit = (size_t)(all - offset);
+    if (!read_part(c, "manifest", &place, 0, place.manifest_bytes, offset, limit, &part.manifest,
+                   &part.manifest_len, err) ||
+        !read_part(c, "facts", &place, place.manifest_bytes, place.facts_bytes, offset, limit,
+                   &part.facts, &part.facts_len, err))
+        return false;
+    *ret_part = part;
+    part = (struct catalog_part){0};
     return true;
 }
 

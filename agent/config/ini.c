@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { NAMES_MAX = 1000 }; /* per list; the search for twins is linear */
+enum { NAMES_MAX = 4000 }; /* per list; the search for twins is linear */
 
 struct name {
     char *text;

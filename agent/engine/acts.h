@@ -8,7 +8,7 @@
 extern const struct job_kind job_kind_snapshot;
 extern const struct job_kind job_kind_clone;
 extern const struct job_kind job_kind_clone_drop;
-extern const struct job_kind job_kind_clone_extend; /* args: clone_args with the new end */
+extern const struct job_kind job_kind_clone_extend;
 extern const struct job_kind job_kind_backup;
 
 enum { CLONE_NAME_MAX = 63 };
@@ -34,3 +34,6 @@ bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
 json_t *clone_args(const struct catalog_clone *clone, const struct plan_recipe *recipe,
                    const struct plan_source *sources, struct err *err) MUST;
 json_t *clone_drop_args(const char *database, const char *name, struct err *err) MUST;
+/* clone: the row as it stands. */
+json_t *clone_extend_args(const struct catalog_clone *clone, uint64_t until_us, struct err *err)
+    MUST;

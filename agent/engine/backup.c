@@ -243,9 +243,13 @@ bool backup_hold(struct catalog *catalog, const struct world *world, const char 
                  uint64_t token, struct catalog_job *ret_job, struct err *err)
 {
     struct catalog_lease lease;
-    return catalog_job_get(catalog, job, ret_job, err) &&
-           catalog_lease_check(catalog, job, token, &lease, err) &&
-           catalog_lease_renew(catalog, job, token, world_config(world)->backuplease_s * 1000, err);
+    uint64_t whole_ms = world_config(world)->backuplease_s * 1000;
+    if (!catalog_job_get(catalog, job, ret_job, err) ||
+        !catalog_lease_check(catalog, job, token, &lease, err))
+        return false;
+    /* Signs of life come every few seconds: most of them need not touch the disk. */
+    return lease.left_ms > whole_ms / 8 * 7 ||
+           catalog_lease_renew(catalog, job, token, whole_ms, err);
 }
 
 bool backup_knows(struct catalog *catalog, const char *job, uint64_t token,
@@ -504,7 +508,7 @@ static bool last_jobs(struct catalog *catalog, const char *database, struct stan
 {
     size_t count;
     AUTO(mem)
-    struct catalog_job *jobs = catalog_job_list(catalog, database, "backup", -1, 20, &count, err);
+    struct catalog_job *jobs = catalog_job_last(catalog, database, "backup", 20, &count, err);
     if (!jobs)
         return false;
     for (size_t i = 0; i < count; i++) {
@@ -516,10 +520,10 @@ static bool last_jobs(struct catalog *catalog, const char *database, struct stan
     return true;
 }
 
-bool backup_standing(struct catalog *catalog, const struct outlook *o, const char *database,
+bool backup_standing(struct catalog *catalog, size_t base, const char *database,
                      struct standing *ret, struct err *err)
 {
-    *ret = (struct standing){.verdict = VERDICT_WIRE_OK, .base = plan_newest_base(o->plan)};
+    *ret = (struct standing){.verdict = VERDICT_WIRE_OK, .base = base};
     if (!last_jobs(catalog, database, ret, err))
         return false;
     if (ret->base == SIZE_MAX) {

@@ -67,5 +67,7 @@ struct standing {               /* of one database, for status */
     char cause[512], next[256];
     size_t base; /* in the outlook, SIZE_MAX none */
 };
-bool backup_standing(struct catalog *catalog, const struct outlook *outlook, const char *database,
+/* base: plan_newest_base. By the catalog alone: what depends on the time of day is the teller's to
+ * say, as a standing is kept until a row changes (agent/engine/shelf.h). */
+bool backup_standing(struct catalog *catalog, size_t base, const char *database,
                      struct standing *ret, struct err *err) MUST;

@@ -68,6 +68,14 @@ json_t *clone_args(const struct catalog_clone *clone, const struct plan_recipe *
     return TAKE(args);
 }
 
+json_t *clone_extend_args(const struct catalog_clone *clone, uint64_t until_us, struct err *err)
+{
+    struct catalog_clone longer = *clone;
+    longer.expires_us = until_us;
+    AUTO(json) json_t *args = clone_args(&longer, NULL, NULL, err);
+    return args && json_put_u64(args, "was_us", clone->expires_us, err) ? TAKE(args) : NULL;
+}
+
 json_t *clone_drop_args(const char *database, const char *name, struct err *err)
 {
     AUTO(json) json_t *args = json_object();
@@ -146,25 +154,34 @@ static enum step_verdict make(struct job *job, struct err *err)
     return STEP_DONE;
 }
 
-static enum step_verdict label(struct job *job, struct err *err)
+/* What the clone says of itself, on its storage (DESIGN promise 6). */
+static bool put_label(struct job *job, uint64_t expires_us, struct err *err)
 {
     static const char *const keys[] = {"database", "owner", "purpose", "snapshot"};
     const struct config_served *db = served(job, err);
     if (!db)
-        return STEP_FAILED;
-    struct driver_ref *driver = world_driver(job->world, db);
-    const char *name = json_text(job->document, "name");
+        return false;
     AUTO(json) json_t *note = json_object();
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!json_put_text(note, keys[i], json_text(job->document, keys[i]), err))
-            return STEP_FAILED;
+            return false;
     if (!json_put_u64(note, "scn", json_u64(job->document, "scn"), err) ||
-        !json_put_u64(note, "expires_us", json_u64(job->document, "expires_us"), err))
-        return STEP_FAILED;
+        !json_put_u64(note, "expires_us", expires_us, err))
+        return false;
     AUTO(mem) char *text = json_format(note, err);
+    return text && driver_note_put(world_driver(job->world, db), db->volume, NULL,
+                                   json_text(job->document, "name"), text, err);
+}
+
+static enum step_verdict label(struct job *job, struct err *err)
+{
     char mount[MOUNT_MAX];
-    bool ok = text && driver_note_put(driver, db->volume, NULL, name, text, err) &&
-              driver_clone_mount(driver, db->volume, name, mount, sizeof mount, err) &&
+    if (!put_label(job, json_u64(job->document, "expires_us"), err))
+        return STEP_FAILED;
+    const struct config_served *db = served(job, err);
+    bool ok = db &&
+              driver_clone_mount(world_driver(job->world, db), db->volume,
+                                 json_text(job->document, "name"), mount, sizeof mount, err) &&
               json_put_text(job->document, "mount", mount, err);
     return ok ? STEP_DONE : STEP_FAILED;
 }
@@ -247,11 +264,22 @@ static bool commit_extend(struct job *job, struct catalog *catalog, struct err *
            commit(job, catalog, err);
 }
 
+/* The label goes back to the end the catalog knows; a clone that is gone needs none. */
+static bool undo_extend(struct job *job, struct err *err)
+{
+    struct err why = {0};
+    if (put_label(job, json_u64(job->document, "was_us"), &why) || why.code == ERR_NOT_FOUND)
+        return true;
+    *err = why;
+    return false;
+}
+
 static const struct job_step extend_steps[] = {{"label", label}};
 const struct job_kind job_kind_clone_extend = {
     .name = "clone-extend",
     .steps = extend_steps,
     .step_count = 1,
+    .undo = undo_extend,
     .commit = commit_extend,
 };
 

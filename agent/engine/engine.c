@@ -17,6 +17,25 @@ struct catalog *engine_catalog(struct engine *engine)
     return engine->catalog;
 }
 
+void *engine_hold_world(struct engine *engine, void *world)
+{
+    return engine->world_ref && world ? engine->world_ref(world) : world;
+}
+
+void engine_release_world(struct engine *engine, void *world)
+{
+    if (engine->world_unref && world)
+        engine->world_unref(world);
+}
+
+void engine_set_world(struct engine *engine, void *world)
+{
+    assert(lane_is_current(engine->lane));
+    void *before = engine->world;
+    engine->world = engine_hold_world(engine, world);
+    engine_release_world(engine, before);
+}
+
 size_t engine_running(struct engine *engine)
 {
     assert(lane_is_current(engine->lane));
@@ -156,7 +175,8 @@ struct engine *engine_new(const struct engine_options *options, struct err *err)
         return NULL;
     engine->kinds = options->kinds;
     engine->kind_count = options->kind_count;
-    engine->world = options->world;
+    engine->world_ref = options->world_ref;
+    engine->world_unref = options->world_unref;
     engine->lane = lane_new("engine", 1, err);
     engine->acts =
         engine->lane
@@ -165,6 +185,7 @@ struct engine *engine_new(const struct engine_options *options, struct err *err)
     engine->alarms = engine->acts ? alarm_clock_new(engine->lane, err) : NULL;
     if (!engine->alarms)
         return NULL;
+    engine->world = engine_hold_world(engine, options->world);
     engine->catalog = options->catalog; /* last: on failure it is still the caller's */
     return TAKE(engine);
 }
@@ -219,5 +240,6 @@ void engine_free(struct engine *engine)
         lane_free(engine->lane);
     }
     catalog_close(engine->catalog);
+    engine_release_world(engine, engine->world);
     own_free(engine);
 }

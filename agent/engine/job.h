@@ -63,7 +63,9 @@ struct engine_options {
     const struct job_kind *const *kinds;
     size_t kind_count;
     int act_workers; /* 0: 4 */
-    void *world;
+    void *world;     /* borrowed, unless it is counted by these two (else NULL) */
+    void *(*world_ref)(void *world);
+    void (*world_unref)(void *world);
 };
 struct engine *engine_new(const struct engine_options *options, struct err *err) MUST;
 /* Lets running acts end and journals what they did, tells everybody who still waits for a job
@@ -91,6 +93,8 @@ bool engine_job_start(struct engine *engine, const char *kind, const struct cata
                       void (*done)(void *arg, const struct catalog_job *row, const json_t *document,
                                    const struct err *err),
                       void *arg, struct err *err) MUST;
+/* Jobs from now on are of this world (counted anew); those under way keep theirs. */
+void engine_set_world(struct engine *engine, void *world);
 size_t engine_running(struct engine *engine);
 /* A running job stops at its next step and is undone; one that comes to its end before is done. The
  * catalog has it when this returns. Of an external kind only the row says so: whoever drives it

@@ -54,6 +54,8 @@ struct engine {
     const struct job_kind *const *kinds;
     size_t kind_count;
     void *world;
+    void *(*world_ref)(void *world);
+    void (*world_unref)(void *world);
     _Atomic bool stopping;
     struct run *runs;
     struct boot *boot; /* while it goes on */
@@ -90,4 +92,6 @@ void run_go_on(struct run *run);
 void boot_less(struct engine *engine);
 
 /* ---- engine.c ---- */
+void *engine_hold_world(struct engine *engine, void *world);
+void engine_release_world(struct engine *engine, void *world);
 const struct job_kind *engine_find_kind(const struct engine *engine, const char *name);

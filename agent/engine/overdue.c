@@ -53,7 +53,7 @@ static bool read_history(struct catalog *catalog, const char *database, struct h
     *h = (struct history){0};
     AUTO(mem)
     struct catalog_job *jobs =
-        catalog_job_list(catalog, database, "backup", -1, RUNS_LOOKED_AT, &count, err);
+        catalog_job_last(catalog, database, "backup", RUNS_LOOKED_AT, &count, err);
     for (size_t i = 0; jobs && i < count; i++)
         take_one(h, &jobs[i]);
     return jobs != NULL;

@@ -275,3 +275,23 @@ struct scn plan_latest_of(const struct plan *plan, size_t source, enum reach rea
         latest.n = 0; /* no thread is enabled */
     return latest;
 }
+
+size_t plan_threads(const struct plan *plan, size_t base, struct plan_thread *ret_threads,
+                    size_t max)
+{
+    size_t count = 0;
+    uint32_t resetlogs_id = plan->sources[base].facts->resetlogs_id;
+    for (uint32_t t = 0; count < max && (t = next_thread(plan, resetlogs_id, t)) != 0; count++) {
+        struct chain chain = {.plan = plan,
+                              .own = base,
+                              .reach = REACH_PROTECTED,
+                              .resetlogs_id = resetlogs_id,
+                              .thread = t,
+                              .end = plan->bases[base].start};
+        chain_walk(&chain);
+        ret_threads[count] = (struct plan_thread){t, chain.end, 0};
+        if (!scn_is_none(chain.end))
+            ret_threads[count].end_us = plan_time_of(plan, chain.end);
+    }
+    return count;
+}

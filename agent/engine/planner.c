@@ -248,6 +248,14 @@ void plan_free(struct plan *plan)
     own_free(plan);
 }
 
+size_t plan_bytes(const struct plan *plan)
+{
+    return sizeof *plan + plan->source_count * sizeof *plan->bases +
+           plan->log_capacity * sizeof *plan->logs + plan->mark_capacity * sizeof *plan->marks +
+           plan->time_capacity * sizeof *plan->times +
+           plan->interval_count * sizeof *plan->intervals + plan->gap_capacity * sizeof *plan->gaps;
+}
+
 const struct plan_base *plan_base(const struct plan *plan, size_t source)
 {
     return &plan->bases[source];

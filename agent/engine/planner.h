@@ -72,6 +72,17 @@ const struct plan_gap *plan_gaps(const struct plan *plan, size_t *ret_count);
 const struct plan_finding *plan_findings(const struct plan *plan, size_t *ret_count);
 /* Index of the newest base that is ok and whose interval is not empty; SIZE_MAX when none. */
 size_t plan_newest_base(const struct plan *plan);
+/* How far each thread's own chain goes from that base, by the logs of all protected sources; at
+ * most max. */
+struct plan_thread {
+    uint32_t number;
+    struct scn end; /* SCN_NONE: the thread is over, it bounds nothing */
+    uint64_t end_us;
+};
+size_t plan_threads(const struct plan *plan, size_t base, struct plan_thread *ret_threads,
+                    size_t max);
+/* Memory it takes, about. */
+size_t plan_bytes(const struct plan *plan);
 /* UTC of an SCN, by log headers, LWNs and fact sheets; 0 when it cannot be told. */
 uint64_t plan_time_of(const struct plan *plan, struct scn scn);
 /* The least target that holds everything up to and including that moment; false when the moment

@@ -12,6 +12,7 @@ void run_free(struct run *run)
         run->waiters = waiter->next;
         own_free(waiter);
     }
+    engine_release_world(run->engine, run->job.world);
     json_decref(run->job.document);
     own_free(run->saved);
     own_free(run->pending);
@@ -29,7 +30,7 @@ struct run *run_new(struct engine *engine, const struct job_kind *kind,
     run->kind = kind;
     run->alarm.work = &run->work;
     run->job.row = *row;
-    run->job.world = engine->world;
+    run->job.world = engine_hold_world(engine, engine->world);
     run->job.document = json_parse(saved, strlen(saved), err);
     if (!run->job.document)
         return NULL;

@@ -6,14 +6,43 @@
 
 enum { READERS = 2 };
 
-struct world {
-    const struct config_agent *config;
-    struct driver_ref **drivers; /* one for each configured storage */
+/* Shared by all worlds of this agent. */
+struct shared {
     struct lane *readers;
     _Atomic bool stopping, retrying;
+    _Atomic unsigned refs;
+};
+
+struct storage {
+    struct driver_ref *driver;
+    _Atomic unsigned refs; /* worlds */
+};
+
+struct world {
+    const struct config_agent *config;
+    struct config_agent *owned;
+    struct storage **storages; /* one for each configured storage */
+    struct shared *shared;
     struct work retry;
     _Atomic uint32_t swept;
+    _Atomic unsigned refs;
 };
+
+static void storage_unref(struct storage *storage)
+{
+    if (!storage || --storage->refs)
+        return;
+    driver_close(storage->driver);
+    own_free(storage);
+}
+
+static void shared_unref(struct shared *shared)
+{
+    if (!shared || --shared->refs)
+        return;
+    lane_free(shared->readers);
+    own_free(shared);
+}
 
 static struct driver_option *options_of(const struct config_storage *storage, struct err *err)
 {
@@ -39,61 +68,85 @@ static bool is_misconfigured(const struct err *err)
            err->code == ERR_NO_MEMORY;
 }
 
+static bool name_storage(const struct world *world, size_t i, struct err *err)
+{
+    const struct config_storage *storage = &world->config->storages[i];
+    return err_wrap(err, "%s:%u: storage '%s'", world->config->file, storage->line, storage->name);
+}
+
 static bool open_storage(struct world *world, size_t i, struct err *err)
 {
     const struct config_storage *storage = &world->config->storages[i];
     AUTO(mem) struct driver_option *options = options_of(storage, err);
+    struct storage *opened = options ? own_alloc(sizeof *opened, err) : NULL;
     struct err why = {0};
     uint32_t swept = 0;
+    if (!opened)
+        return false;
+    opened->refs = 1;
+    world->storages[i] = opened;
     /* Made first: a driver that this build does not have is no storage that is away. */
-    world->drivers[i] = options ? driver_open_later(storage->driver, "not opened yet", err) : NULL;
-    if (!world->drivers[i])
-        return err_wrap(err, "%s:%u: storage '%s'", world->config->file, storage->line,
-                        storage->name);
-    if (driver_open_again(world->drivers[i], options, storage->option_count, &swept, &why)) {
+    opened->driver = driver_open_later(storage->driver, "not opened yet", err);
+    if (!opened->driver)
+        return name_storage(world, i, err);
+    if (driver_open_again(opened->driver, options, storage->option_count, &swept, &why)) {
         tell_swept(world, storage, swept);
         return true;
     }
     if (is_misconfigured(&why)) {
         *err = why;
-        return err_wrap(err, "%s:%u: storage '%s'", world->config->file, storage->line,
-                        storage->name);
+        return name_storage(world, i, err);
     }
     log_error("storage is away, its databases wait for it: %s storage=%s", why.text, storage->name);
-    driver_close(world->drivers[i]);
-    world->drivers[i] = driver_open_later(storage->driver, why.text, err);
-    return world->drivers[i] != NULL;
+    driver_close(opened->driver);
+    opened->driver = driver_open_later(storage->driver, why.text, err);
+    return opened->driver != NULL;
+}
+
+/* Beside running calls: nothing is swept, and one that is away refuses the reading. */
+static bool open_new_storage(struct world *world, size_t i, struct err *err)
+{
+    const struct config_storage *storage = &world->config->storages[i];
+    AUTO(mem) struct driver_option *options = options_of(storage, err);
+    struct storage *opened = options ? own_alloc(sizeof *opened, err) : NULL;
+    if (!opened)
+        return false;
+    opened->refs = 1;
+    world->storages[i] = opened;
+    opened->driver = driver_open(storage->driver, options, storage->option_count, err);
+    return opened->driver || name_storage(world, i, err);
 }
 
 static void run_retry(struct work *work)
 {
     struct world *world = (struct world *)((char *)work - offsetof(struct world, retry));
-    for (size_t i = 0; i < world->config->storage_count && !world->stopping; i++) {
+    for (size_t i = 0; i < world->config->storage_count && !world->shared->stopping; i++) {
         const struct config_storage *storage = &world->config->storages[i];
+        struct driver_ref *driver = world->storages[i]->driver;
         struct err err = {0};
         uint32_t swept = 0;
-        if (!driver_is_away(world->drivers[i]))
+        if (!driver_is_away(driver))
             continue;
         AUTO(mem) struct driver_option *options = options_of(storage, &err);
-        if (options &&
-            driver_open_again(world->drivers[i], options, storage->option_count, &swept, &err)) {
+        if (options && driver_open_again(driver, options, storage->option_count, &swept, &err)) {
             log_info("storage is back storage=%s", storage->name);
             tell_swept(world, storage, swept);
         }
     }
-    world->retrying = false;
+    world->shared->retrying = false;
+    world_close(world);
 }
 
 void world_retry(struct world *world)
 {
     bool any = false;
     for (size_t i = 0; i < world->config->storage_count; i++)
-        any |= driver_is_away(world->drivers[i]);
-    if (!any || world->retrying || world->stopping)
+        any |= driver_is_away(world->storages[i]->driver);
+    if (!any || world->shared->retrying || world->shared->stopping)
         return;
-    world->retrying = true;
-    world->retry = (struct work){.run = run_retry};
-    lane_submit(world->readers, &world->retry);
+    world->shared->retrying = true;
+    world_ref(world)->retry = (struct work){.run = run_retry};
+    lane_submit(world->shared->readers, &world->retry);
 }
 
 bool world_is_away(const struct world *world, const struct config_served *db)
@@ -101,15 +154,25 @@ bool world_is_away(const struct world *world, const struct config_served *db)
     return driver_is_away(world_driver(world, db));
 }
 
-struct world *world_open(const struct config_agent *config, struct err *err)
+static struct world *world_new(const struct config_agent *config, struct err *err)
 {
     AUTO(world) struct world *world = own_alloc(sizeof *world, err);
     if (!world)
         return NULL;
+    world->refs = 1;
     world->config = config;
-    world->drivers = own_alloc(sizeof(struct driver_ref *) * (config->storage_count + 1), err);
-    world->readers = world->drivers ? lane_new("readers", READERS, err) : NULL;
-    if (!world->readers)
+    world->storages = own_alloc(sizeof(struct storage *) * (config->storage_count + 1), err);
+    return world->storages ? TAKE(world) : NULL;
+}
+
+struct world *world_open(const struct config_agent *config, struct err *err)
+{
+    AUTO(world) struct world *world = world_new(config, err);
+    if (!world || !(world->shared = own_alloc(sizeof *world->shared, err)))
+        return NULL;
+    world->shared->refs = 1;
+    world->shared->readers = lane_new("readers", READERS, err);
+    if (!world->shared->readers)
         return NULL;
     for (size_t i = 0; i < config->storage_count; i++)
         if (!open_storage(world, i, err))
@@ -117,27 +180,62 @@ struct world *world_open(const struct config_agent *config, struct err *err)
     return TAKE(world);
 }
 
-void world_stop(struct world *world)
+static struct storage *find_storage(const struct world *world, const char *name)
 {
-    world->stopping = true;
-    lane_stop(world->readers);
+    for (size_t i = 0; i < world->config->storage_count; i++)
+        if (str_equal(world->config->storages[i].name, name))
+            return world->storages[i];
+    return NULL;
 }
 
-bool world_is_stopping(void *world) { return ((struct world *)world)->stopping; }
+struct world *world_next(struct world *now, struct config_agent *config, struct err *err)
+{
+    AUTO(world) struct world *world = world_new(config, err);
+    if (!world)
+        return NULL;
+    world->shared = now->shared;
+    world->shared->refs++;
+    world->swept = (uint32_t)now->swept;
+    for (size_t i = 0; i < config->storage_count; i++) {
+        struct storage *same = find_storage(now, config->storages[i].name);
+        if (same)
+            same->refs++;
+        world->storages[i] = same;
+        if (!same && !open_new_storage(world, i, err))
+            return NULL;
+    }
+    world->owned = config;
+    return TAKE(world);
+}
+
+struct world *world_ref(struct world *world)
+{
+    world->refs++;
+    return world;
+}
+
+void world_stop(struct world *world)
+{
+    world->shared->stopping = true;
+    lane_stop(world->shared->readers);
+}
+
+bool world_is_stopping(void *world) { return ((struct world *)world)->shared->stopping; }
 
 void world_close(struct world *world)
 {
-    if (!world)
+    if (!world || --world->refs)
         return;
-    lane_free(world->readers);
-    for (size_t i = 0; world->drivers && i < world->config->storage_count; i++)
-        driver_close(world->drivers[i]);
-    own_free(world->drivers);
+    for (size_t i = 0; world->storages && i < world->config->storage_count; i++)
+        storage_unref(world->storages[i]);
+    shared_unref(world->shared);
+    own_free(world->storages);
+    config_agent_free(world->owned);
     own_free(world);
 }
 
 const struct config_agent *world_config(const struct world *world) { return world->config; }
-struct lane *world_readers(const struct world *world) { return world->readers; }
+struct lane *world_readers(const struct world *world) { return world->shared->readers; }
 uint32_t world_swept(const struct world *world) { return world->swept; }
 
 const struct config_served *world_database(const struct world *world, const char *name,
@@ -159,10 +257,8 @@ const struct config_served *world_database(const struct world *world, const char
 
 struct driver_ref *world_driver(const struct world *world, const struct config_served *db)
 {
-    for (size_t i = 0; i < world->config->storage_count; i++)
-        if (str_equal(world->config->storages[i].name, db->storage))
-            return world->drivers[i];
-    return NULL;
+    struct storage *storage = find_storage(world, db->storage);
+    return storage ? storage->driver : NULL;
 }
 
 bool world_can_compose(const struct world *world, const struct config_served *db)

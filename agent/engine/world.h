@@ -1,4 +1,6 @@
-/* What jobs act upon: the configured storages and databases. Read-only once it is open. */
+/* What jobs act upon: the configured storages and databases. Read-only once it is open, and
+ * counted: a configuration read anew is another world, and whoever works in the one before keeps
+ * it. */
 #pragma once
 #include "agent/base/pool.h"
 #include "agent/config/config.h"
@@ -9,6 +11,12 @@ struct world;
 /* Opens every storage and sweeps what interrupted calls left there. One that cannot be reached now
  * does not bar the others: its databases say so. A wrong configuration does. config is borrowed. */
 struct world *world_open(const struct config_agent *config, struct err *err) MUST;
+/* The world of another reading of the file, already readied by config_agent_succeed and taken over
+ * on success. Storages of the same name stay open as they are; new ones are opened, and nothing is
+ * swept, as calls may be under way. May block. */
+struct world *world_next(struct world *now, struct config_agent *config, struct err *err) MUST;
+struct world *world_ref(struct world *world);
+/* The last one out closes what no other world uses. */
 void world_close(struct world *world);
 OWN_DEFINE(world, struct world, world_close);
 

@@ -12,6 +12,8 @@ static const char usage[] =
     "  evercopy setup DB [--apply]                what is to be done for DB; do it\n"
     "  evercopy backup DB [--allow-full]          one run, as the scheduler calls it\n"
     "  evercopy status [DB]                       worst first\n"
+    "  evercopy check DB | --all [--warning 36h] [--critical 48h]   as a Nagios plug-in\n"
+    "  evercopy report [--days N]                 the fleet: runs, snapshots, verdicts\n"
     "  evercopy window DB                         which moments can be reached\n"
     "  evercopy snapshots DB\n"
     "  evercopy snapshot create DB | verify DB NAME | delete DB NAME\n"
@@ -24,11 +26,15 @@ static const char usage[] =
     "T]\n"
     "  evercopy clone drop DB NAME\n"
     "  evercopy clone extend DB NAME --for 12h    its lease ends then, from now\n"
-    "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--keep]\n"
+    "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--lease "
+    "1d] "
+    "[--keep]\n"
     "  evercopy jobs [DB] [--limit N]\n"
     "  evercopy log JOB [--follow]\n"
     "  evercopy renew                             a new certificate for this host; backup does it "
     "too\n"
+    "  evercopy reload                            the agent reads its configuration again (role "
+    "admin)\n"
     "  evercopy cancel JOB                        it stops at its next step, in order\n"
     "  evercopy identify FILE...                  what a file is; no agent needed\n"
     "  evercopy validate --file FILE              every block or record; no agent needed\n"
@@ -36,6 +42,7 @@ static const char usage[] =
     "  --config FILE     default /etc/evercopy/evercopy.conf\n"
     "  --agent HOST:PORT over the configured one\n"
     "  --json  --quiet  --strict (warnings are failures)\n"
+    "  --zone NAME|utc|db|local                   for printed times\n"
     "TIME is the database's own, 'YYYY-MM-DD HH:MM:SS', or UTC with a Z behind it.\n";
 
 struct call {
@@ -51,12 +58,15 @@ static const char *word(const struct call *call, size_t i)
 static int run_backup(const struct call *c) { return verb_backup(&c->options, word(c, 1)); }
 static int run_setup(const struct call *c) { return verb_setup(&c->options, word(c, 1)); }
 static int run_status(const struct call *c) { return verb_status(&c->options, word(c, 1)); }
+static int run_check(const struct call *c) { return verb_check(&c->options, word(c, 1)); }
+static int run_report(const struct call *c) { return verb_report(&c->options); }
 static int run_window(const struct call *c) { return verb_window(&c->options, word(c, 1)); }
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
 static int run_log(const struct call *c) { return verb_log(&c->options, word(c, 1)); }
 static int run_cancel(const struct call *c) { return verb_cancel(&c->options, word(c, 1)); }
 static int run_clones(const struct call *c) { return verb_clones(&c->options, word(c, 1)); }
+static int run_reload(const struct call *c) { return verb_reload(&c->options); }
 static int run_renew(const struct call *c) { return verb_renew(&c->options, word(c, 1)); }
 static int run_restore(const struct call *c) { return verb_restore(&c->options, word(c, 1)); }
 
@@ -65,10 +75,13 @@ static int run_identify(const struct call *c)
     return verb_identify(&c->options, c->args.words + 1, c->args.word_count - 1);
 }
 
-static int bad_usage(const char *text)
+static int bad_usage(const struct call *call, const char *text)
 {
-    fprintf(stderr, "evercopy: %s\n", text);
-    return 160;
+    struct err err = {0};
+    err_set(&err, ERR_INVALID, "%s", text);
+    if (call->args.word_count && str_equal(call->args.words[0], "check"))
+        return verb_check_failed(&call->options, &err);
+    return shim_report(&(struct shim){.options = &call->options}, "", "usage", &err);
 }
 
 static int run_clone(const struct call *c)
@@ -80,8 +93,8 @@ static int run_clone(const struct call *c)
         return verb_clone_drop(&c->options, word(c, 2), word(c, 3));
     if (what && word(c, 2) && word(c, 3) && str_equal(what, "extend"))
         return verb_clone_extend(&c->options, word(c, 2), word(c, 3));
-    return bad_usage("usage: evercopy clone create DB [NAME] ... | evercopy clone drop|extend DB "
-                     "NAME");
+    return bad_usage(c, "usage: evercopy clone create DB [NAME] ... | evercopy clone drop|extend "
+                        "DB NAME");
 }
 
 static const struct {
@@ -103,7 +116,7 @@ static int run_snapshot(const struct call *c)
         if (str_equal(what, snapshot_verbs[i].name))
             return snapshot_verbs[i].run(&c->options, word(c, 2), word(c, 3));
     return bad_usage(
-        "usage: evercopy snapshot create DB | delete|hold|release|lock|verify DB NAME");
+        c, "usage: evercopy snapshot create DB | delete|hold|release|lock|verify DB NAME");
 }
 
 static int run_retention(const struct call *c) { return verb_retention(&c->options, word(c, 1)); }
@@ -111,7 +124,7 @@ static int run_retention(const struct call *c) { return verb_retention(&c->optio
 static int run_validate(const struct call *c)
 {
     if (!c->options.file)
-        return bad_usage("usage: evercopy validate --file FILE");
+        return bad_usage(c, "usage: evercopy validate --file FILE");
     return verb_validate_file(&c->options, c->options.file);
 }
 
@@ -120,21 +133,15 @@ static const struct {
     int (*run)(const struct call *call);
     size_t words_min, words_max; /* with the verb itself */
 } verbs[] = {
-    {"backup", run_backup, 2, 2},
-    {"setup", run_setup, 2, 2},
-    {"status", run_status, 1, 2},
-    {"window", run_window, 2, 2},
-    {"jobs", run_jobs, 1, 2},
-    {"snapshots", run_snapshots, 2, 2},
-    {"log", run_log, 2, 2},
-    {"cancel", run_cancel, 2, 2},
-    {"clones", run_clones, 1, 2},
-    {"clone", run_clone, 1, 4},
-    {"snapshot", run_snapshot, 1, 4},
-    {"retention", run_retention, 2, 2},
-    {"restore", run_restore, 2, 2},
-    {"renew", run_renew, 1, 2},
-    {"identify", run_identify, 2, ARGS_WORDS_MAX},
+    {"backup", run_backup, 2, 2},     {"setup", run_setup, 2, 2},
+    {"status", run_status, 1, 2},     {"check", run_check, 1, 2},
+    {"report", run_report, 1, 1},     {"window", run_window, 2, 2},
+    {"jobs", run_jobs, 1, 2},         {"snapshots", run_snapshots, 2, 2},
+    {"log", run_log, 2, 2},           {"cancel", run_cancel, 2, 2},
+    {"clones", run_clones, 1, 2},     {"clone", run_clone, 1, 4},
+    {"snapshot", run_snapshot, 1, 4}, {"retention", run_retention, 2, 2},
+    {"restore", run_restore, 2, 2},   {"renew", run_renew, 1, 2},
+    {"reload", run_reload, 1, 1},     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };
 
@@ -153,14 +160,14 @@ static int run(const struct call *call)
                                call->args.word_count < verbs[i].words_min
                                    ? "needs more arguments"
                                    : "takes fewer arguments"));
-            return bad_usage(text);
+            return bad_usage(call, text);
         }
         return verbs[i].run(call);
     }
     const char *near = str_nearest(call->args.words[0], names, count);
     IGNORE(!str_format(text, sizeof text, "unknown command '%.40s'%s%s%s", call->args.words[0],
                        near ? "; hint: did you mean '" : "", near ? near : "", near ? "'?" : ""));
-    return bad_usage(text);
+    return bad_usage(call, text);
 }
 
 int main(int argc, char **argv)
@@ -194,15 +201,24 @@ int main(int argc, char **argv)
         {.name = "--until", .text = &o->until},
         {.name = "--hold", .text = &o->hold},
         {.name = "--clock-is-right", .flag = &o->clock_is_right},
+        {.name = "--all", .flag = &o->all},
+        {.name = "--zone", .text = &o->zone},
+        {.name = "--warning", .text = &o->warning},
+        {.name = "--critical", .text = &o->critical},
+        {.name = "--days", .text = &o->days},
         {.name = "--help", .flag = &help},
     };
     struct err err = {0};
     signal(SIGPIPE, SIG_IGN);
-    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &call.args, &err))
-        return bad_usage(err.text);
+    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &call.args, &err)) {
+        for (int i = 1; i < argc; i++) /* those behind the bad one were not read */
+            call.options.json = call.options.json || str_equal(argv[i], "--json");
+        return bad_usage(&call, err.text);
+    }
     if (help || !call.args.word_count) {
+        int code = help ? 0 : bad_usage(&call, "no command");
         fputs(usage, help ? stdout : stderr);
-        return help ? 0 : 160;
+        return code;
     }
     return run(&call);
 }

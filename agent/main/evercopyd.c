@@ -158,12 +158,8 @@ static bool run_audit(const struct options *o, const struct args *args,
 static bool run_serve(const struct options *o, const struct args *args,
                       const struct config_agent *config, struct err *err)
 {
-    static const char *const levels[] = {"error", "warning", "info", "debug"};
     (void)args;
     log_init();
-    for (size_t i = 0; i < 4; i++)
-        if (str_equal(config->loglevel, levels[i]))
-            log_set_level((enum log_level)i);
     return serve_run(config, o->port_file, err);
 }
 

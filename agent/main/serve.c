@@ -7,8 +7,8 @@
 #include "agent/base/sys.h"
 #include "agent/engine/acts.h"
 #include "agent/engine/keep.h"
-#include "agent/rpc/server.h"
-#include "agent/service/service.h"
+#include "agent/main/reload.h"
+#include "agent/net/bundle.h"
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,8 +24,9 @@ struct serve {
     struct lane *handshakes;
     struct gate *gate;
     struct service *service;
+    struct reload *reload;
     struct rpc_server *server;
-    struct signal_watch *term, *interrupt;
+    struct signal_watch *term, *interrupt, *hangup;
     struct work boot;
     bool stopping;
 };
@@ -53,6 +54,20 @@ static void on_signal(void *arg, int signal_no)
         loop_stop(s->loop);
 }
 
+static void on_hangup(void *arg, int signal_no)
+{
+    struct serve *s = arg;
+    (void)signal_no;
+    if (s->server && !s->stopping) /* before, the file has only just been read */
+        reload_start(s->reload, NULL);
+}
+
+static void on_wish(void *arg, struct service_reload *wish)
+{
+    struct serve *s = arg;
+    reload_start(s->reload, wish);
+}
+
 static bool write_port(const struct serve *s, struct err *err)
 {
     char text[16];
@@ -72,20 +87,15 @@ static void deny_list_changed(void *arg)
 
 static bool listen_for_calls(struct serve *s, struct err *err)
 {
-    char ca[PATH_BYTES];
-    char cert[PATH_BYTES];
-    char key[PATH_BYTES];
-    const char *pki = s->config->pki;
-    if (!str_format(ca, sizeof ca, "%s/ca.crt", pki) ||
-        !str_format(cert, sizeof cert, "%s/server.crt", pki) ||
-        !str_format(key, sizeof key, "%s/server.key", pki))
-        return err_set(err, ERR_CONFIG, "pki path is too long");
+    struct reload_paths paths;
+    if (!reload_paths_of(s->config, &paths, err) || !bundle_settle(paths.cert, paths.key, err))
+        return false;
     struct rpc_server_options options = {
         .listen_host = s->config->listen.host,
         .listen_port = s->config->listen.port,
-        .ca_file = ca,
-        .cert_file = cert,
-        .key_file = key,
+        .ca_file = paths.ca,
+        .cert_file = paths.cert,
+        .key_file = paths.key,
         .authorize = service_authorize,
         .admit_peer = service_admit,
         .arg = s->service,
@@ -96,6 +106,7 @@ static bool listen_for_calls(struct serve *s, struct err *err)
     if (!s->server || !write_port(s, err))
         return false;
     gate_on_change(s->gate, deny_list_changed, s);
+    reload_set_server(s->reload, s->server);
     log_info("ready port=%u databases=%zu", rpc_server_port(s->server), s->config->database_count);
     return true;
 }
@@ -116,6 +127,9 @@ static void run_boot(struct work *work)
     engine_boot(s->engine, boot_done, s);
 }
 
+static void *hold_world(void *world) { return world_ref(world); }
+static void release_world(void *world) { world_close(world); }
+
 static bool open_engine(struct serve *s, struct err *err)
 {
     char path[PATH_BYTES];
@@ -129,6 +143,8 @@ static bool open_engine(struct serve *s, struct err *err)
         .kind_count = sizeof kinds / sizeof kinds[0],
         .act_workers = (int)s->config->workers,
         .world = s->world,
+        .world_ref = hold_world,
+        .world_unref = release_world,
     };
     if (!options.catalog)
         return false;
@@ -143,14 +159,20 @@ static bool set_up(struct serve *s, struct err *err)
         return false;
     s->loop = loop_new(err);
     s->handshakes = s->loop ? lane_new("handshake", HANDSHAKE_WORKERS, err) : NULL;
-    struct gate_options gate = {.pki = s->config->pki, .state = s->config->state};
+    struct gate_options gate = {.pki = s->config->pki,
+                                .state = s->config->state,
+                                .calls_per_minute = s->config->calls_per_minute};
     s->gate = s->handshakes ? gate_new(s->loop, &gate, err) : NULL;
     s->service = s->gate ? service_new(s->loop, s->engine, s->world, s->gate, err) : NULL;
-    if (!s->service)
+    struct reload_parts parts = {s->loop, s->engine, s->service, s->gate, s->world};
+    s->reload = s->service ? reload_new(&parts, err) : NULL;
+    if (!s->reload)
         return false;
+    service_on_reload(s->service, on_wish, s);
     s->term = signal_watch_new(s->loop, SIGTERM, on_signal, s, err);
     s->interrupt = s->term ? signal_watch_new(s->loop, SIGINT, on_signal, s, err) : NULL;
-    return s->interrupt != NULL;
+    s->hangup = s->interrupt ? signal_watch_new(s->loop, SIGHUP, on_hangup, s, err) : NULL;
+    return s->hangup != NULL;
 }
 
 /* Calls first, then the engine they ask, then the loop they come home to. */
@@ -162,15 +184,17 @@ static void tear_down(struct serve *s)
         service_stop(s->service);
     if (s->gate)
         gate_stop(s->gate);
-    if (s->world)
-        world_stop(s->world);
+    if (s->reload || s->world)
+        world_stop(s->reload ? reload_world(s->reload) : s->world);
     engine_free(s->engine);
     lane_free(s->handshakes);
+    reload_free(s->reload);
     world_close(s->world);
     service_free(s->service);
     gate_free(s->gate);
     signal_watch_free(s->term);
     signal_watch_free(s->interrupt);
+    signal_watch_free(s->hangup);
     loop_free(s->loop);
 }
 
@@ -178,6 +202,7 @@ bool serve_run(const struct config_agent *config, const char *port_file, struct 
 {
     struct serve s = {.config = config, .port_file = port_file};
     signal(SIGPIPE, SIG_IGN);
+    reload_log_level(config);
     bool ok = set_up(&s, err);
     if (ok) {
         s.boot = (struct work){.run = run_boot};

@@ -257,3 +257,10 @@ void listener_free(struct listener *listener)
     if (!listener->running)
         listener_destroy(listener);
 }
+
+void listener_use(struct listener *listener, struct tls_context *tls)
+{
+    tls_context_ref(tls);
+    tls_context_free(listener->options.tls);
+    listener->options.tls = tls;
+}

@@ -24,6 +24,8 @@ struct listener_options {
 struct listener *listener_new(struct loop *loop, const struct listener_options *options,
                               struct err *err) MUST;
 uint16_t listener_port(const struct listener *listener);
+/* Handshakes that begin from now on use these keys and this trust (counted anew). */
+void listener_use(struct listener *listener, struct tls_context *tls);
 /* No callback follows. What a worker still holds is freed when it comes home to the loop. */
 void listener_free(struct listener *listener);
 OWN_DEFINE(listener, struct listener, listener_free);

@@ -103,6 +103,16 @@ static bool load_files(struct tls_context *context, const struct tls_files *file
     return true;
 }
 
+/* A client uses its key once or, with a ticket, not at all. */
+static int prepare_keys(struct tls_context *context)
+{
+    int rc = context->side == TLS_SERVER ? tls_key_prepare(&context->key) : 0;
+    for (mbedtls_x509_crt *ca = &context->ca; rc == 0 && ca && context->side == TLS_SERVER;
+         ca = ca->next)
+        rc = tls_key_prepare(&ca->pk);
+    return rc;
+}
+
 static int configure(struct tls_context *context)
 {
     mbedtls_ssl_config *conf = &context->conf;
@@ -141,7 +151,9 @@ struct tls_context *tls_context_new(enum tls_side side, const struct tls_files *
     mbedtls_ssl_ticket_init(&context->tickets.keys);
     if (!load_files(context, files, err))
         return NULL;
-    int rc = configure(context);
+    int rc = prepare_keys(context);
+    if (rc == 0)
+        rc = configure(context);
     if (rc != 0) {
         crypto_failed(err, ERR_INTERNAL, rc, "configure TLS");
         return NULL;
@@ -194,6 +206,7 @@ static int bio_recv(void *arg, unsigned char *bytes, size_t size)
 }
 
 /* Asked in a whole handshake only; the verdict stays mbedTLS's. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): mbedTLS's type */
 static int on_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
     (void)crt;
@@ -266,16 +279,51 @@ static bool fail_verify(uint32_t flags, struct err *err)
     return err_set(err, ERR_UNAUTHENTICATED, "its certificate %s", why);
 }
 
+static void fail_alert(unsigned alert, struct err *err)
+{
+    static const struct {
+        unsigned alert;
+        const char *why;
+    } table[] = {
+        {MBEDTLS_SSL_ALERT_MSG_CERT_REVOKED, "our certificate: it was revoked"},
+        {MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED, "our certificate: it has expired"},
+        {MBEDTLS_SSL_ALERT_MSG_UNKNOWN_CA, "our certificate: it is of another authority"},
+        {MBEDTLS_SSL_ALERT_MSG_BAD_CERT, "our certificate"},
+        {MBEDTLS_SSL_ALERT_MSG_UNSUPPORTED_CERT, "our certificate: it was issued for another use"},
+        {MBEDTLS_SSL_ALERT_MSG_CERT_UNKNOWN, "our certificate"},
+        {MBEDTLS_SSL_ALERT_MSG_ACCESS_DENIED, "our certificate"},
+        {MBEDTLS_SSL_ALERT_MSG_NO_CERT, "us: it wants a certificate"},
+    };
+    const char *why = "our certificate or our TLS settings";
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].alert == alert)
+            why = table[i].why;
+    err_set(err, ERR_UNAUTHENTICATED, "it refuses %s (TLS alert %u)", why, alert);
+}
+
+/* What the server said before it closed: it waits behind the failure of what we were sending. */
+static bool read_last_alert(struct tls *tls, unsigned *ret_alert)
+{
+    uint8_t record[7]; /* alert, version, length 2, level, what */
+    return recv(tls->fd, record, sizeof record, MSG_DONTWAIT) == (ssize_t)sizeof record &&
+           record[0] == MBEDTLS_SSL_MSG_ALERT && record[1] == 3 && record[3] == 0 &&
+           record[4] == 2 && record[5] == MBEDTLS_SSL_ALERT_LEVEL_FATAL &&
+           (*ret_alert = record[6], true);
+}
+
 static enum tls_step fail_handshake(struct tls *tls, int rc, struct err *err)
 {
     tls->gentle = true;
+    unsigned alert;
     uint32_t flags = mbedtls_ssl_get_verify_result(&tls->ssl);
     if (rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED && flags && flags != UINT32_MAX)
         fail_verify(flags, err);
     else if (rc == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE)
         err_set(err, ERR_UNAUTHENTICATED, "it shows no certificate");
     else if (rc == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
-        err_set(err, ERR_UNAUTHENTICATED, "it refuses our certificate or our TLS settings");
+        fail_alert(tls->ssl.in_msg[1], err);
+    else if (rc == MBEDTLS_ERR_NET_SEND_FAILED && read_last_alert(tls, &alert))
+        fail_alert(alert, err);
     else if (rc == MBEDTLS_ERR_SSL_CONN_EOF || rc == MBEDTLS_ERR_NET_RECV_FAILED ||
              rc == MBEDTLS_ERR_NET_SEND_FAILED)
         /* Its alert is often lost behind what we were still sending. */
@@ -325,7 +373,7 @@ bool tls_check_name(struct tls *tls, const char *name, struct err *err)
 }
 
 /* Whole pages inside a record buffer, which holds more than one record's worth of bytes. */
-static void give_back(unsigned char *buffer)
+static void give_back(const unsigned char *buffer)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)buffer + HEAD_BYTES + page - 1) & ~(page - 1);

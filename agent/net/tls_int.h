@@ -12,6 +12,9 @@ bool tls_peer_named(const mbedtls_x509_crt *crt, const char *name);
 /* What a resumed session does not ask by itself: certificate and authority valid at this moment. */
 bool tls_peer_is_current(const mbedtls_x509_crt *crt, const mbedtls_x509_crt *authorities);
 
+/* For a key that many connections use: EC arithmetic with it costs less from now on. */
+int tls_key_prepare(mbedtls_pk_context *key) MUST;
+
 /* A server's ticket keys: in memory only, two of them, changed every TLS_TICKET_SECONDS. */
 struct tls_tickets {
     mbedtls_ssl_ticket_context keys;

@@ -378,10 +378,10 @@ void x509_facts_done(struct x509_facts *facts) { tls_peer_done(&facts->peer); }
 
 static void add_name(struct x509_facts *facts, const mbedtls_x509_buf *san)
 {
-    char *to = facts->names[facts->name_count];
     int tag = san->tag & 0x1f;
-    if (facts->name_count == X509_NAMES_MAX || san->len >= sizeof facts->names[0])
+    if (facts->name_count >= X509_NAMES_MAX || san->len >= sizeof facts->names[0])
         return;
+    char *to = facts->names[facts->name_count];
     if (tag == TAG_IP && (san->len == 4 || san->len == 16))
         facts->name_count +=
             inet_ntop(san->len == 4 ? AF_INET : AF_INET6, san->p, to, sizeof facts->names[0]) != 0;

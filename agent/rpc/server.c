@@ -438,11 +438,19 @@ struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_server_opt
 
 uint16_t rpc_server_port(const struct rpc_server *server) { return server->port; }
 
+bool rpc_server_use(struct rpc_server *server, const char *ca_file, const char *cert_file,
+                    const char *key_file, struct err *err)
+{
+    struct tls_files files = {ca_file, cert_file, key_file};
+    AUTO(tls_context) struct tls_context *tls = tls_context_new(TLS_SERVER, &files, err);
+    if (tls && server->listener)
+        listener_use(server->listener, tls);
+    return tls != NULL;
+}
+
 void rpc_server_recheck(struct rpc_server *server)
 {
-    struct conn *conn;
-    LIST_FOREACH(conn, &server->conns, link)
-    {
+    for (struct conn *conn = LIST_FIRST(&server->conns); conn; conn = LIST_NEXT(conn, link)) {
         struct err why = {0};
         struct err err = {0};
         if (conn->refusal)

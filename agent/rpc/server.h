@@ -44,6 +44,9 @@ struct rpc_server_options {
 struct rpc_server *rpc_server_new(struct loop *loop, const struct rpc_server_options *options,
                                   struct err *err) MUST;
 uint16_t rpc_server_port(const struct rpc_server *server);
+/* Connections from now on are made with these files; those that are open stay as they are. */
+bool rpc_server_use(struct rpc_server *server, const char *ca_file, const char *cert_file,
+                    const char *key_file, struct err *err) MUST;
 /* Asks admit_peer again about every open connection; those refused end, calls in flight and all.
  * From the loop, also from a handler: they end in the loop's next turn. */
 void rpc_server_recheck(struct rpc_server *server);

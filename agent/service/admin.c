@@ -95,3 +95,71 @@ void admin_renew(struct ask *ask)
         .run = run_renew, .done = renewed, .home = lane_post(service_lane(ask->service))};
     lane_submit(world_readers(ask_world(ask)), &ask->read);
 }
+
+/* ---- reload ---- */
+
+struct reloading {
+    struct service_reload wish; /* first */
+    struct work home;
+    struct ask *ask;
+};
+
+static void reloading_free(void *state)
+{
+    struct reloading *r = state;
+    config_changes_done(&r->wish.changes);
+    own_free(r);
+}
+
+static bool tell_lines(struct ask *ask, struct str *text, char ***ret_lines, size_t *ret_count)
+{
+    size_t count = 0;
+    for (const char *p = text->text; p && *p; p++)
+        count += *p == '\n';
+    *ret_lines = ask_alloc(ask, sizeof(char *) * (count + 1));
+    if (!*ret_lines)
+        return false;
+    for (char *cursor = text->text; cursor && *cursor;)
+        (*ret_lines)[(*ret_count)++] = ask_text(ask, str_field(&cursor, '\n'));
+    return true;
+}
+
+static void reloaded(struct service_reload *wish)
+{
+    struct reloading *r = (struct reloading *)wish;
+    struct ask *ask = r->ask;
+    Evercopy__V1__ReloadReply *reply = ask_alloc(ask, sizeof *reply);
+    if (wish->err.code != ERR_NONE) {
+        ask_fail(ask, &wish->err);
+        return;
+    }
+    if (reply) {
+        evercopy__v1__reload_reply__init(reply);
+        if (tell_lines(ask, &wish->changes.changed, &reply->changed, &reply->n_changed) &&
+            tell_lines(ask, &wish->changes.kept, &reply->kept, &reply->n_kept))
+            ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+static void wish_on_loop(struct work *work)
+{
+    struct reloading *r = (struct reloading *)((char *)work - offsetof(struct reloading, home));
+    service_reload(r->ask->service, &r->wish);
+}
+
+void admin_reload(struct ask *ask)
+{
+    struct reloading *r = own_alloc(sizeof *r, &ask->err);
+    ask->state = r;
+    ask->state_free = reloading_free;
+    if (!r) {
+        ask_answer(ask);
+        return;
+    }
+    struct post *home = loop_post(service_loop(ask->service));
+    r->ask = ask;
+    r->wish.done = reloaded;
+    r->home = (struct work){.done = wish_on_loop, .home = home};
+    home->submit(home, &r->home);
+}

@@ -3,6 +3,7 @@
 #include "agent/auth/scribe.h"
 #include "agent/engine/expiry.h"
 #include "agent/engine/quota.h"
+#include "agent/engine/shelf.h"
 #include "agent/service/service.h"
 
 struct ask {
@@ -11,6 +12,7 @@ struct ask {
     struct scribe_entry entry; /* the audit's line it waits for, on the loop */
     uint64_t intent;           /* number of the line that announced it; 0: changes nothing */
     struct service *service;
+    struct world *world;             /* of its first leg on the engine's lane; counted */
     struct rpc_call *call;           /* touched on the loop only */
     bool is_away;                    /* loop only: a client stream's message is on the lane */
     const ProtobufCMessage *request; /* lives until the call is answered */
@@ -24,7 +26,15 @@ struct ask {
     void (*carried_free)(void *carried);
     void (*then)(struct ask *ask); /* next leg on the engine's lane */
     struct scn target;             /* set by recipe_resolve; 0: the logs do not reach that time */
-    struct kept *live;             /* the survey ask_live gave last, held */
+    struct survey_kept *live;      /* the survey ask_live gave last, held */
+    struct {
+        const struct config_served *db;
+        bool live;
+        void (*then)(struct ask *ask);
+        void (*resume)(struct ask *ask);
+        size_t left, stalls;
+        struct shelf_order order;
+    } warm;
     struct ask_block *blocks;
 };
 
@@ -40,6 +50,8 @@ void ask_fail(struct ask *ask, const struct err *err);
 
 struct catalog *ask_catalog(struct ask *ask);
 struct quota *ask_quota(struct ask *ask);
+/* What an operator should know about certificates that end; "" when nothing. */
+const char *ask_notice(struct ask *ask);
 /* Quotas are for database hosts; the same key again asks for nothing new. */
 bool ask_is_bounded(struct ask *ask, const char *key);
 struct world *ask_world(struct ask *ask);
@@ -61,6 +73,23 @@ bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80])
 void ask_survey(struct ask *ask, const struct config_served *db, bool headers_only,
                 void (*then)(struct ask *ask));
 const struct manifest *ask_live(struct ask *ask, const char *database);
+/* The outlook of a database as it is now, kept between calls; with what was surveyed of its live
+ * area last, or without. A reference: AUTO(outlook). NULL with ask->err set. */
+struct outlook *ask_outlook(struct ask *ask, const struct config_served *db, bool with_live) MUST;
+struct shelf *ask_shelf(struct ask *ask);
+/* Calls `then` on the engine's lane once ask_outlook will cost little: long manifests are parsed on
+ * the readers' lane, and the engine's lane is left to others in between. */
+void ask_warm(struct ask *ask, const struct config_served *db, bool with_live,
+              void (*then)(struct ask *ask));
+/* The same, step by step, for the summary alone. AWAY: `resume` is called later, and asks again. */
+enum ask_step { ASK_READY, ASK_AWAY, ASK_FAILED };
+enum ask_step ask_warm_step(struct ask *ask, const struct config_served *db,
+                            void (*resume)(struct ask *ask));
+/* Lets whoever waits for the engine's lane go first. */
+void ask_yield(struct ask *ask, void (*resume)(struct ask *ask));
+enum { ASK_SLICE_MS = 20 };
+struct survey_kept *ask_kept(struct ask *ask, const char *database); /* borrowed; NULL: none */
+
 /* The survey just made with headers_only; owned by the ask. */
 const struct manifest *ask_quick(struct ask *ask);
 
@@ -104,6 +133,7 @@ void clones_extend(struct ask *ask);
 void jobs_list(struct ask *ask);
 void admin_renew(struct ask *ask);
 void jobs_cancel(struct ask *ask);
+void admin_reload(struct ask *ask);
 /* On the loop: a stream does not go through an ask. */
 void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);

@@ -5,9 +5,10 @@
 #include "agent/base/str.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { LOG_LINES_MAX = 1000000, LINE_BYTES_MAX = 4096, PHASE_TEXT_MAX = 512 };
+enum { LOG_LINES_MAX = 1000000, LINE_BYTES_MAX = 4096, PHASE_TEXT_MAX = 512, IN_FLIGHT_MAX = 200 };
 
 /* The run's lease, checked and renewed, and its database, if this caller may touch it. */
 static const struct config_served *hold(struct ask *ask, const char *job, uint64_t token,
@@ -30,7 +31,7 @@ static bool tell_base(struct ask *ask, const struct config_served *db,
                       Evercopy__V1__BeginBackupReply *reply)
 {
     AUTO(outlook)
-    struct outlook *o = outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err);
+    struct outlook *o = ask_outlook(ask, db, false);
     if (!o)
         return false;
     reply->first_run = o->snapshot_count == 0;
@@ -148,29 +149,61 @@ void backups_phase(struct ask *ask)
 
 /* ---- logs ---- */
 
-static bool log_is(const struct manifest_entry *entry, const Evercopy__V1__LogId *id)
+/* The logs of an area that count, sorted: tens of thousands of them meet as many questions. */
+struct log_index {
+    struct log_key {
+        uint32_t resetlogs_id, thread, sequence;
+        uint64_t first_scn, next_scn;
+    } * keys;
+    size_t count;
+};
+
+static int compare_keys(const void *a, const void *b)
 {
-    return entry->kind == FILE_ARCHIVED_LOG && entry->state == STATE_GOOD &&
-           entry->log.thread == id->thread && entry->log.sequence == id->sequence &&
-           entry->resetlogs_id == id->resetlogs_id && entry->log.first_scn.n == id->first_scn &&
-           entry->log.next_scn.n == id->next_scn;
+    const struct log_key *x = a;
+    const struct log_key *y = b;
+    const uint64_t order[][2] = {{x->resetlogs_id, y->resetlogs_id},
+                                 {x->thread, y->thread},
+                                 {x->sequence, y->sequence},
+                                 {x->first_scn, y->first_scn},
+                                 {x->next_scn, y->next_scn}};
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (order[i][0] != order[i][1])
+            return order[i][0] < order[i][1] ? -1 : 1;
+    return 0;
 }
 
-static bool area_has(const struct manifest *live, const Evercopy__V1__LogId *id)
+static bool index_logs(struct ask *ask, const struct manifest *live, struct log_index *index)
 {
-    for (size_t i = 0; i < live->count; i++)
-        if (log_is(&live->entries[i], id))
-            return true;
-    return false;
+    index->keys = ask_alloc(ask, sizeof *index->keys * (live->count + 1));
+    index->count = 0;
+    for (size_t i = 0; index->keys && i < live->count; i++) {
+        const struct manifest_entry *e = &live->entries[i];
+        if (e->kind == FILE_ARCHIVED_LOG && e->state == STATE_GOOD)
+            index->keys[index->count++] =
+                (struct log_key){e->resetlogs_id, e->log.thread, e->log.sequence,
+                                 e->log.first_scn.n, e->log.next_scn.n};
+    }
+    if (index->count)
+        qsort(index->keys, index->count, sizeof *index->keys, compare_keys);
+    return index->keys != NULL;
+}
+
+static bool area_has(const struct log_index *index, const Evercopy__V1__LogId *id)
+{
+    struct log_key key = {id->resetlogs_id, id->thread, id->sequence, id->first_scn, id->next_scn};
+    return index->count &&
+           bsearch(&key, index->keys, index->count, sizeof key, compare_keys) != NULL;
 }
 
 /* By a log the database names itself: one of another incarnation with a high SCN ends no wait. */
-static bool thread_reaches(const struct manifest *live,
+static bool thread_reaches(const struct log_index *index,
                            const Evercopy__V1__CheckLogsRequest *request, uint32_t thread)
 {
     for (size_t i = 0; i < request->n_known; i++)
         if (request->known[i]->thread == thread &&
-            request->known[i]->next_scn > request->through_scn && area_has(live, request->known[i]))
+            request->known[i]->next_scn > request->through_scn &&
+            area_has(index, request->known[i]))
             return true;
     return false;
 }
@@ -179,7 +212,8 @@ static void tell_in_flight(struct ask *ask, const struct manifest *live,
                            Evercopy__V1__CheckLogsReply *reply)
 {
     char text[400];
-    for (size_t i = 0; reply->in_flight && i < live->count; i++) {
+    for (size_t i = 0; reply->in_flight && i < live->count && reply->n_in_flight < IN_FLIGHT_MAX;
+         i++) {
         const struct manifest_entry *entry = &live->entries[i];
         bool log = entry->kind == FILE_ARCHIVED_LOG || entry->kind == FILE_ONLINE_LOG;
         if (!log || entry->state == STATE_GOOD)
@@ -203,11 +237,16 @@ static void logs_surveyed(struct ask *ask)
     evercopy__v1__check_logs_reply__init(reply);
     reply->missing = ask_alloc(ask, sizeof(void *) * (request->n_known + 1));
     reply->in_flight = ask_alloc(ask, sizeof(char *) * (live->count + 1));
+    struct log_index index;
+    if (!index_logs(ask, live, &index)) {
+        ask_answer(ask);
+        return;
+    }
     for (size_t i = 0; reply->missing && i < request->n_known; i++) {
         Evercopy__V1__LogId *id = request->known[i];
         if (id->next_scn <= request->from_scn)
             continue;
-        if (area_has(live, id))
+        if (area_has(&index, id))
             reply->present++;
         else
             reply->missing[reply->n_missing++] = id;
@@ -215,7 +254,7 @@ static void logs_surveyed(struct ask *ask)
     tell_in_flight(ask, live, reply);
     reply->complete = reply->n_missing == 0;
     for (size_t i = 0; request->through_scn && i < request->n_open_threads; i++)
-        reply->complete &= thread_reaches(live, request, request->open_threads[i]);
+        reply->complete &= thread_reaches(&index, request, request->open_threads[i]);
     ask->reply = &reply->base;
     ask_answer(ask);
 }
@@ -445,8 +484,7 @@ void backups_finish(struct ask *ask)
     }
     const struct config_served *db = ask_database(ask, job.database);
     AUTO(outlook)
-    struct outlook *o =
-        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
+    struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
     bool ok =
         o && (finished_before(ask, &job, &verdict) ||
               (ask->err.code == ERR_NONE && hold(ask, request->job, request->fencing_token, &job) &&

@@ -71,6 +71,7 @@ static void created(void *arg, const struct catalog_job *row, const json_t *docu
                     const struct err *err)
 {
     struct ask *ask = arg;
+    const Evercopy__V1__CreateCloneRequest *request = (const void *)ask->request;
     struct creating *c = ask->state;
     (void)row;
     if (err && err->code != ERR_NONE) {
@@ -88,7 +89,8 @@ static void created(void *arg, const struct catalog_job *row, const json_t *docu
         evercopy__v1__create_clone_reply__init(reply);
         reply->clone = tell_clone(ask, &clone);
         if (c->has_recipe)
-            reply->recipe = recipe_tell(ask, c->outlook, &c->recipe);
+            reply->recipe = recipe_tell(ask, c->outlook, &c->recipe,
+                                        &(struct recipe_page){0, 0, request->recipe_limit});
         log_info("clone made db=%s name=%s owner=%s", clone.database, clone.name, clone.owner);
         ask->reply = &reply->base;
     }
@@ -209,7 +211,7 @@ static bool start_clone(struct ask *ask, const struct config_served *db, struct 
     return engine_job_start(ask_engine(ask), "clone", &job, args, created, ask, &ask->err);
 }
 
-static void create_surveyed(struct ask *ask)
+static void create_warm(struct ask *ask)
 {
     const Evercopy__V1__CreateCloneRequest *request = (const void *)ask->request;
     const struct config_served *db = ask_database(ask, request->db_unique_name);
@@ -219,9 +221,18 @@ static void create_surveyed(struct ask *ask)
     ask->state = c;
     ask->state_free = creating_free;
     if (db && c)
-        c->outlook =
-            outlook_load(ask_catalog(ask), ask_world(ask), db, ask_live(ask, db->name), &ask->err);
+        c->outlook = ask_outlook(ask, db, true);
     if (!db || !c || !c->outlook || !start_clone(ask, db, c))
+        ask_answer(ask);
+}
+
+static void create_surveyed(struct ask *ask)
+{
+    const Evercopy__V1__CreateCloneRequest *request = (const void *)ask->request;
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    if (db)
+        ask_warm(ask, db, true, create_warm);
+    else
         ask_answer(ask);
 }
 
@@ -346,10 +357,10 @@ static bool start_extend(struct ask *ask, const struct config_served *db)
         (!repeated && (!ask_is_settled(ask, db->name) || !may_extend(ask, &clone))))
         return false;
     uint64_t until_us = clock_wall_us() + (uint64_t)request->lease_s * 1000000u;
-    clone.expires_us = until_us > clone.expires_us ? until_us : clone.expires_us;
+    until_us = until_us > clone.expires_us ? until_us : clone.expires_us;
     IGNORE(!str_copy(job.database, sizeof job.database, db->name));
     IGNORE(!str_copy(job.owner, sizeof job.owner, ask->peer.cn));
-    AUTO(json) json_t *args = clone_args(&clone, NULL, NULL, &ask->err);
+    AUTO(json) json_t *args = clone_extend_args(&clone, until_us, &ask->err);
     return args &&
            engine_job_start(ask_engine(ask), "clone-extend", &job, args, extended, ask, &ask->err);
 }

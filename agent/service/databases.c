@@ -132,24 +132,53 @@ static uint64_t seconds_since(uint64_t us)
     return us && now > us ? (now - us) / 1000000u : 0;
 }
 
-static void tell_recoverable(struct ask *ask, const struct outlook *o, const struct standing *s,
+static void tell_threads(struct ask *ask, const struct shelf_summary *sum,
+                         Evercopy__V1__DatabaseStatus *status)
+{
+    status->threads = ask_alloc(ask, sizeof(void *) * (sum->thread_count + 1));
+    for (size_t i = 0; status->threads && i < sum->thread_count; i++) {
+        const struct plan_thread *from = &sum->threads[i];
+        Evercopy__V1__ThreadStatus *to = ask_alloc(ask, sizeof *to);
+        if (!to)
+            return;
+        evercopy__v1__thread_status__init(to);
+        to->thread = from->number;
+        to->over = scn_is_none(from->end);
+        to->protected_to_scn = to->over ? 0 : from->end.n;
+        to->protected_to_time_us = from->end_us;
+        to->exposure_s = seconds_since(from->end_us);
+        status->threads[status->n_threads++] = to;
+    }
+}
+
+static void tell_recoverable(struct ask *ask, const struct shelf_summary *sum,
                              Evercopy__V1__DatabaseStatus *status)
 {
-    size_t count;
-    const struct plan_interval *intervals = plan_intervals(o->plan, &count);
-    (void)ask;
-    status->snapshot_count = (uint32_t)o->snapshot_count;
-    if (count) {
-        status->recoverable_to_scn = intervals[count - 1].last.n;
-        status->recoverable_to_time_us = intervals[count - 1].last_us;
-        status->exposure_s = seconds_since(intervals[count - 1].last_us);
-        status->oldest_scn = intervals[0].first.n + 1;
-        status->oldest_time_us = intervals[0].first_us;
-    }
-    if (s->base != SIZE_MAX) {
-        status->arrived_to_scn = plan_base(o->plan, s->base)->latest_arrived.n;
-        status->arrived_to_time_us = plan_base(o->plan, s->base)->latest_arrived_us;
-    }
+    status->snapshot_count = sum->snapshots;
+    status->recoverable_to_scn = sum->recoverable_to.n;
+    status->recoverable_to_time_us = sum->recoverable_to_us;
+    status->exposure_s = seconds_since(sum->recoverable_to_us);
+    status->oldest_scn = sum->oldest.n;
+    status->oldest_time_us = sum->oldest_us;
+    status->arrived_to_scn = sum->arrived_to.n;
+    status->arrived_to_time_us = sum->arrived_to_us;
+    status->base_snapshot = ask_text(ask, sum->base);
+    status->base_time_us = sum->base_us;
+    status->gaps = sum->gaps;
+    status->gap = ask_text(ask, sum->gap);
+    status->offset_min = sum->offset_min;
+    status->zone_name = ask_text(ask, sum->zone_name);
+    tell_threads(ask, sum, status);
+}
+
+static void tell_lease(struct ask *ask, const char *database, Evercopy__V1__DatabaseStatus *status)
+{
+    struct catalog_lease lease;
+    struct err why = {0};
+    if (!catalog_lease_find(ask_catalog(ask), database, "backup", &lease, &why))
+        return; /* the common case; a catalog that cannot be read was told before */
+    status->lease_taken_us = lease.taken_us;
+    status->lease_left_s = lease.left_ms / 1000;
 }
 
 /* Green is a promise about now: when nothing good has come for long, the last run's word is worth
@@ -170,21 +199,12 @@ static bool judge_age(struct ask *ask, const struct config_served *db, struct st
 }
 
 static bool tell_one(struct ask *ask, const struct config_served *db,
-                     Evercopy__V1__DatabaseStatus *status)
+                     const struct shelf_summary *sum, Evercopy__V1__DatabaseStatus *status)
 {
-    struct standing standing;
-    struct catalog_database row;
-    evercopy__v1__database_status__init(status);
-    AUTO(outlook)
-    struct outlook *o =
-        outlook_load(ask_catalog(ask), ask_world(ask), db, ask_live(ask, db->name), &ask->err);
-    if (!o || !backup_standing(ask_catalog(ask), o, db->name, &standing, &ask->err) ||
-        !judge_age(ask, db, &standing))
+    struct standing standing = sum->standing;
+    if (!judge_age(ask, db, &standing))
         return false;
-    struct err why = {0};
-    if (catalog_database_get(ask_catalog(ask), db->name, &row, &why))
-        status->dbid = row.dbid;
-    status->db_unique_name = ask_text(ask, db->name);
+    status->dbid = sum->dbid;
     status->verdict = (Evercopy__V1__Verdict)standing.verdict;
     status->cause = ask_text(ask, standing.cause);
     status->next = ask_text(ask, standing.next);
@@ -192,8 +212,22 @@ static bool tell_one(struct ask *ask, const struct config_served *db,
     status->last_run_verdict = (Evercopy__V1__Verdict)standing.last.verdict;
     status->last_run_time_us = standing.last.ended_us;
     status->last_run_cause = ask_text(ask, standing.last.cause);
-    tell_recoverable(ask, o, &standing, status);
+    status->running = ask_text(ask, standing.running.id);
+    tell_recoverable(ask, sum, status);
+    tell_lease(ask, db->name, status);
     return ask->err.code == ERR_NONE;
+}
+
+/* One database whose texts are damaged must not hide how the others stand. */
+static void tell_unknown(struct ask *ask, Evercopy__V1__DatabaseStatus *status)
+{
+    char cause[sizeof ask->err.text];
+    IGNORE(!str_copy(cause, sizeof cause, ask->err.text));
+    err_clear(&ask->err);
+    status->verdict = EVERCOPY__V1__VERDICT__VERDICT_UNKNOWN;
+    status->cause = ask_text(ask, cause);
+    status->next = ask_text(ask, "look in the agent's log; 'evercopyd rebuild' reads the "
+                                 "snapshots anew");
 }
 
 static int badness(const Evercopy__V1__DatabaseStatus *s)
@@ -212,31 +246,134 @@ static int compare_status(const void *a, const void *b)
     return x->exposure_s < y->exposure_s ? 1 : x->exposure_s > y->exposure_s ? -1 : 0;
 }
 
-void databases_status(struct ask *ask)
+struct telling {
+    Evercopy__V1__GetStatusReply *reply;
+    char (*names)[64]; /* the configuration may be another one after a pause */
+    size_t count, at;
+    const struct config_served *db; /* the last one told */
+};
+
+static bool collect_names(struct ask *ask, struct telling *t)
 {
     const Evercopy__V1__GetStatusRequest *request = (const void *)ask->request;
     const struct config_agent *config = world_config(ask_world(ask));
-    Evercopy__V1__GetStatusReply *reply = ask_alloc(ask, sizeof *reply);
     const char *only = request->db_unique_name;
-    if (!reply || (only[0] && !ask_database(ask, only))) {
+    t->names = ask_alloc(ask, sizeof *t->names * (config->database_count + 1));
+    for (size_t i = 0; t->names && i < config->database_count; i++) {
+        const char *name = config->databases[i].name;
+        struct err hidden = {0};
+        if (only[0] ? str_equal(only, name) : roles_check_database(&ask->peer, name, &hidden))
+            IGNORE(!str_copy(t->names[t->count++], sizeof *t->names, name));
+    }
+    t->reply->databases = t->names ? ask_alloc(ask, sizeof(void *) * (t->count + 1)) : NULL;
+    return t->reply->databases != NULL;
+}
+
+static const struct config_served *named(struct ask *ask, const char *name, size_t hint)
+{
+    const struct config_agent *config = world_config(ask_world(ask));
+    struct err gone = {0};
+    if (hint < config->database_count && str_equal(config->databases[hint].name, name))
+        return &config->databases[hint];
+    return world_database(ask_world(ask), name, &gone);
+}
+
+static void add_status(struct ask *ask, struct telling *t, const struct config_served *db)
+{
+    Evercopy__V1__DatabaseStatus *status = ask_alloc(ask, sizeof *status);
+    if (!status)
+        return;
+    const struct shelf_summary *sum =
+        ask->err.code == ERR_NONE
+            ? shelf_summary(ask_shelf(ask), ask_world(ask), db, ask_kept(ask, db->name), &ask->err)
+            : NULL;
+    evercopy__v1__database_status__init(status);
+    status->db_unique_name = ask_text(ask, db->name);
+    status->free_bytes = DRIVER_UNKNOWN;
+    if (!sum || !tell_one(ask, db, sum, status))
+        tell_unknown(ask, status);
+    t->reply->databases[t->reply->n_databases++] = status;
+}
+
+static bool only_one(const struct ask *ask)
+{
+    return ((const Evercopy__V1__GetStatusRequest *)(const void *)ask->request)->db_unique_name[0];
+}
+
+/* On the readers' lane: a storage may take its time. */
+static void run_space(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    struct telling *t = ask->state;
+    struct driver_volume_info info;
+    struct err why = {0};
+    if (driver_volume_info(world_driver(ask_world(ask), t->db), t->db->volume, &info, &why))
+        t->reply->databases[0]->free_bytes = info.available;
+}
+
+static void space_done(struct work *work)
+{
+    ask_answer((struct ask *)((char *)work - offsetof(struct ask, read)));
+}
+
+/* Told of one database alone; what the storage does not say is not known. */
+static void ask_space(struct ask *ask, struct telling *t)
+{
+    if (!t->db || !t->reply->n_databases || !world_driver(ask_world(ask), t->db)) {
         ask_answer(ask);
         return;
     }
-    evercopy__v1__get_status_reply__init(reply);
-    reply->databases = ask_alloc(ask, sizeof(void *) * (config->database_count + 1));
-    for (size_t i = 0; reply->databases && i < config->database_count; i++) {
-        const struct config_served *db = &config->databases[i];
-        struct err hidden = {0};
-        if (only[0] ? !str_equal(only, db->name)
-                    : !roles_check_database(&ask->peer, db->name, &hidden))
-            continue;
-        Evercopy__V1__DatabaseStatus *status = ask_alloc(ask, sizeof *status);
-        if (!status || !tell_one(ask, db, status))
-            break;
-        reply->databases[reply->n_databases++] = status;
+    ask->read = (struct work){
+        .run = run_space, .done = space_done, .home = lane_post(service_lane(ask->service))};
+    lane_submit(world_readers(ask_world(ask)), &ask->read);
+}
+
+/* A thousand databases are told in slices, so that leases and runs go on meanwhile. */
+static void status_on(struct ask *ask)
+{
+    struct telling *t = ask->state;
+    uint64_t begun_ms = clock_mono_ms();
+    while (t->at < t->count) {
+        const struct config_served *db = named(ask, t->names[t->at], t->at);
+        if (db && ask_warm_step(ask, db, status_on) == ASK_AWAY)
+            return;
+        t->db = db;
+        if (db)
+            add_status(ask, t, db);
+        ask->warm.left = SIZE_MAX;
+        t->at++;
+        if (clock_mono_ms() - begun_ms >= ASK_SLICE_MS && t->at < t->count) {
+            ask_yield(ask, status_on);
+            return;
+        }
     }
-    if (reply->databases && reply->n_databases)
-        qsort(reply->databases, reply->n_databases, sizeof(void *), compare_status);
-    ask->reply = &reply->base;
-    ask_answer(ask);
+    if (t->reply->n_databases)
+        qsort(t->reply->databases, t->reply->n_databases, sizeof(void *), compare_status);
+    t->reply->agent_time_us = clock_wall_us();
+    t->reply->notice = ask_text(ask, ask_notice(ask));
+    ask->reply = &t->reply->base;
+    if (only_one(ask))
+        ask_space(ask, t);
+    else
+        ask_answer(ask);
+}
+
+void databases_status(struct ask *ask)
+{
+    const Evercopy__V1__GetStatusRequest *request = (const void *)ask->request;
+    struct telling *t = own_alloc(sizeof *t, &ask->err);
+    const char *only = request->db_unique_name;
+    ask->state = t;
+    ask->state_free = own_free;
+    if (!t || (only[0] && !ask_database(ask, only)) ||
+        !(t->reply = ask_alloc(ask, sizeof *t->reply))) {
+        ask_answer(ask);
+        return;
+    }
+    evercopy__v1__get_status_reply__init(t->reply);
+    ask->warm.left = SIZE_MAX;
+    if (collect_names(ask, t))
+        status_on(ask);
+    else
+        ask_answer(ask);
 }

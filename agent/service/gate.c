@@ -1,13 +1,14 @@
 /* The gate: who is let in, and the audit of what they change or are refused. */
 #include "agent/service/gate.h"
 
+#include "agent/auth/ca.h"
 #include "agent/auth/deny.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include <inttypes.h>
 #include <string.h>
 
-enum { CALLERS_MAX = 256, MINUTE_MS = 60000, LOOK_MS = 1000 };
+enum { CALLERS_MAX = 256, MINUTE_MS = 60000, LOOK_MS = 1000, WARN_MS = 86400000 };
 
 struct caller_count {
     char fingerprint[65];
@@ -18,6 +19,8 @@ struct gate {
     struct deny *deny;
     struct scribe *scribe;
     struct timer *timer;
+    char *pki;
+    uint64_t warned_ms; /* when certificates that end were looked for last; 0: never */
     void (*changed)(void *arg);
     void *changed_arg;
     bool has_changed; /* told outside of calls only */
@@ -43,10 +46,26 @@ static void look(struct gate *gate)
         log_error("%s", err.text);
 }
 
+/* Once a day, for whoever reads logs and not the status. */
+static void warn_of_ends(struct gate *gate)
+{
+    char text[300];
+    struct err err = {0};
+    uint64_t now = clock_boot_ms();
+    if (gate->warned_ms && now - gate->warned_ms < WARN_MS)
+        return;
+    gate->warned_ms = now;
+    if (!ca_warning(gate->pki, text, &err))
+        log_error("%s", err.text);
+    else if (text[0])
+        log_warning("%s", text);
+}
+
 static void on_timer(void *arg)
 {
     struct gate *gate = arg;
     look(gate);
+    warn_of_ends(gate);
     if (gate->has_changed && gate->changed)
         gate->changed(gate->changed_arg);
     gate->has_changed = false;
@@ -62,7 +81,8 @@ struct gate *gate_new(struct loop *loop, const struct gate_options *options, str
 {
     AUTO(gate) struct gate *gate = own_alloc(sizeof *gate, err);
     AUTO(audit) struct audit *audit = NULL;
-    if (!gate || !(gate->deny = deny_open(options->pki, err)) ||
+    if (!gate || !(gate->pki = own_strdup(options->pki, err)) ||
+        !(gate->deny = deny_open(options->pki, err)) ||
         !(audit = audit_open(options->state, AUDIT_ROTATE_BYTES, err)))
         return NULL;
     if (audit_notice(audit)[0])
@@ -91,6 +111,7 @@ void gate_free(struct gate *gate)
         note_life(gate, "stop", "the agent stops");
     scribe_free(gate->scribe);
     deny_close(gate->deny);
+    own_free(gate->pki);
     own_free(gate);
 }
 

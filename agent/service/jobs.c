@@ -5,7 +5,13 @@
 #include "agent/base/str.h"
 #include "evercopy/v1/jobs.pb-c.h"
 
-enum { BATCH_LINES = 500, FOLLOW_MS = 300, QUEUE_HIGH = 256 << 10 };
+enum {
+    BATCH_LINES = 500,
+    FOLLOW_MS = 300,
+    QUEUE_HIGH = 256 << 10,
+    LIST_LIMIT = 50,
+    LIST_MAX = 1000
+};
 
 static Evercopy__V1__Job *tell_job(struct ask *ask, const struct catalog_job *from)
 {
@@ -32,12 +38,14 @@ void jobs_list(struct ask *ask)
     const Evercopy__V1__ListJobsRequest *request = (const void *)ask->request;
     const char *only = request->db_unique_name;
     size_t count = 0;
+    size_t limit = request->limit ? request->limit : LIST_LIMIT;
+    limit = limit < LIST_MAX ? limit : LIST_MAX;
     Evercopy__V1__ListJobsReply *reply = ask_alloc(ask, sizeof *reply);
     bool may = !only[0] || ask_database(ask, only);
     AUTO(mem)
-    struct catalog_job *rows =
-        may ? catalog_job_list(ask_catalog(ask), only, "", -1, request->limit, &count, &ask->err)
-            : NULL;
+    struct catalog_job *rows = may ? catalog_job_before(ask_catalog(ask), only, request->page_token,
+                                                        limit, &count, &ask->err)
+                                   : NULL;
     if (reply && rows) {
         evercopy__v1__list_jobs_reply__init(reply);
         reply->jobs = ask_alloc(ask, sizeof(void *) * (count + 1));
@@ -48,6 +56,8 @@ void jobs_list(struct ask *ask)
             if ((reply->jobs[reply->n_jobs] = tell_job(ask, &rows[i])))
                 reply->n_jobs++;
         }
+        if (count == limit)
+            reply->next_page_token = ask_text(ask, rows[count - 1].id);
         ask->reply = &reply->base;
     }
     ask_answer(ask);

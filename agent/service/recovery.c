@@ -95,14 +95,11 @@ static void tell_window(struct ask *ask, const struct outlook *o,
     tell_zone(ask, o, reply);
 }
 
-static void window_surveyed(struct ask *ask)
+static void window_warm(struct ask *ask)
 {
     const Evercopy__V1__GetWindowRequest *request = (const void *)ask->request;
     const struct config_served *db = ask_database(ask, request->db_unique_name);
-    AUTO(outlook)
-    struct outlook *o =
-        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, ask_live(ask, db->name), &ask->err)
-           : NULL;
+    AUTO(outlook) struct outlook *o = db ? ask_outlook(ask, db, true) : NULL;
     Evercopy__V1__GetWindowReply *reply = ask_alloc(ask, sizeof *reply);
     if (o && reply) {
         evercopy__v1__get_window_reply__init(reply);
@@ -110,6 +107,16 @@ static void window_surveyed(struct ask *ask)
         ask->reply = &reply->base;
     }
     ask_answer(ask);
+}
+
+static void window_surveyed(struct ask *ask)
+{
+    const Evercopy__V1__GetWindowRequest *request = (const void *)ask->request;
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    if (db)
+        ask_warm(ask, db, true, window_warm);
+    else
+        ask_answer(ask);
 }
 
 void recovery_window(struct ask *ask)
@@ -138,11 +145,19 @@ static void tell_parameters(struct ask *ask, const struct facts *facts, Evercopy
     }
 }
 
-static void tell_files(struct ask *ask, const struct outlook *o, const struct plan_recipe *from,
-                       Evercopy__V1__Recipe *to)
+/* End of a page that begins at `from`, when `room` more may be told; limit 0: all. */
+static size_t page_end(size_t count, size_t from, uint32_t limit, size_t used)
 {
+    size_t room = limit > used ? limit - used : 0;
+    return !limit || count <= from || count - from <= room ? count : from + room;
+}
+
+static void tell_files(struct ask *ask, const struct outlook *o, const struct plan_recipe *from,
+                       const struct recipe_page *page, Evercopy__V1__Recipe *to)
+{
+    size_t end = page_end(from->file_count, page->files_from, page->limit, 0);
     to->files = ask_alloc(ask, sizeof(void *) * (from->file_count + 1));
-    for (size_t i = 0; to->files && i < from->file_count; i++) {
+    for (size_t i = page->files_from; to->files && i < end; i++) {
         Evercopy__V1__RecipeFile *file = ask_alloc(ask, sizeof *file);
         if (!file)
             return;
@@ -157,10 +172,11 @@ static void tell_files(struct ask *ask, const struct outlook *o, const struct pl
 }
 
 static void tell_logs(struct ask *ask, const struct outlook *o, const struct plan_recipe *from,
-                      Evercopy__V1__Recipe *to)
+                      const struct recipe_page *page, Evercopy__V1__Recipe *to)
 {
+    size_t end = page_end(from->log_count, page->logs_from, page->limit, to->n_files);
     to->logs = ask_alloc(ask, sizeof(void *) * (from->log_count + 1));
-    for (size_t i = 0; to->logs && i < from->log_count; i++) {
+    for (size_t i = page->logs_from; to->logs && i < end; i++) {
         Evercopy__V1__RecipeLog *log = ask_alloc(ask, sizeof *log);
         if (!log)
             return;
@@ -175,7 +191,7 @@ static void tell_logs(struct ask *ask, const struct outlook *o, const struct pla
 }
 
 Evercopy__V1__Recipe *recipe_tell(struct ask *ask, const struct outlook *o,
-                                  const struct plan_recipe *from)
+                                  const struct plan_recipe *from, const struct recipe_page *page)
 {
     Evercopy__V1__Recipe *to = ask_alloc(ask, sizeof *to);
     if (!to)
@@ -194,8 +210,10 @@ Evercopy__V1__Recipe *recipe_tell(struct ask *ask, const struct outlook *o,
     to->cdb = facts->cdb;
     to->composed = from->composed;
     to->release = ask_text(ask, facts->release);
-    tell_files(ask, o, from, to);
-    tell_logs(ask, o, from, to);
+    to->file_count = (uint32_t)from->file_count;
+    to->log_count = (uint32_t)from->log_count;
+    tell_files(ask, o, from, page, to);
+    tell_logs(ask, o, from, page, to);
     tell_parameters(ask, facts, to);
     return ask->err.code == ERR_NONE ? to : NULL;
 }
@@ -222,10 +240,7 @@ static void plan_surveyed(struct ask *ask)
 {
     const Evercopy__V1__PlanRecoveryRequest *request = (const void *)ask->request;
     const struct config_served *db = ask_database(ask, request->db_unique_name);
-    AUTO(outlook)
-    struct outlook *o =
-        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, ask_live(ask, db->name), &ask->err)
-           : NULL;
+    AUTO(outlook) struct outlook *o = db ? ask_outlook(ask, db, true) : NULL;
     Evercopy__V1__PlanRecoveryReply *reply = ask_alloc(ask, sizeof *reply);
     if (!o || !reply) {
         ask_answer(ask);
@@ -238,8 +253,9 @@ static void plan_surveyed(struct ask *ask)
     AUTO(plan_recipe) struct plan_recipe recipe = {0};
     reply->reachable = recipe_has_target(ask, request->time_us, &why) &&
                        plan_recipe_make(o->plan, ask->target, &recipe, &below, &above, &why);
+    struct recipe_page page = {request->files_from, request->logs_from, request->limit};
     if (reply->reachable)
-        reply->recipe = recipe_tell(ask, o, &recipe);
+        reply->recipe = recipe_tell(ask, o, &recipe, &page);
     else
         tell_nearest(ask, o, below, above, &why, reply);
     ask->reply = &reply->base;
@@ -345,8 +361,7 @@ static void proved(struct work *work)
     struct proving *p = ask->state;
     Evercopy__V1__ProveCloneReply *reply = ask_alloc(ask, sizeof *reply);
     AUTO(outlook)
-    struct outlook *o =
-        p->manifest ? outlook_load(ask_catalog(ask), ask_world(ask), p->db, NULL, &ask->err) : NULL;
+    struct outlook *o = p->manifest ? ask_outlook(ask, p->db, false) : NULL;
     if (o && reply) {
         evercopy__v1__prove_clone_reply__init(reply);
         reply->proven = true;

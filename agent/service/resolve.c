@@ -76,21 +76,10 @@ static bool choose_logs(struct ask *ask, struct resolving *r, const struct outlo
     return true;
 }
 
-static void resolve_surveyed(struct ask *ask)
+static void resolve_warm(struct ask *ask)
 {
-    struct resolving *r = (struct resolving *)ask->carried;
-    ask->state_free(ask->state);
-    ask->state = r;
-    ask->state_free = resolving_free;
-    ask->carried = NULL;
-    ask->target = (struct scn){r->scn};
-    if (r->scn) {
-        r->then(ask);
-        return;
-    }
-    AUTO(outlook)
-    struct outlook *o = outlook_load(ask_catalog(ask), ask_world(ask), r->db,
-                                     ask_live(ask, r->db->name), &ask->err);
+    struct resolving *r = ask->state;
+    AUTO(outlook) struct outlook *o = ask_outlook(ask, r->db, true);
     if (!o || (plan_scn_of(o->plan, r->time_us, &ask->target) && !choose_logs(ask, r, o))) {
         ask_answer(ask);
     } else if (!r->log_count) {
@@ -100,6 +89,20 @@ static void resolve_surveyed(struct ask *ask)
             .run = run_seek, .done = seek_done, .home = lane_post(service_lane(ask->service))};
         lane_submit(world_readers(ask_world(ask)), &ask->read);
     }
+}
+
+static void resolve_surveyed(struct ask *ask)
+{
+    struct resolving *r = (struct resolving *)ask->carried;
+    ask->state_free(ask->state);
+    ask->state = r;
+    ask->state_free = resolving_free;
+    ask->carried = NULL;
+    ask->target = (struct scn){r->scn};
+    if (r->scn)
+        r->then(ask);
+    else
+        ask_warm(ask, r->db, true, resolve_warm);
 }
 
 void recipe_resolve(struct ask *ask, const struct config_served *db, uint64_t scn, uint64_t time_us,

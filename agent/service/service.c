@@ -1,6 +1,7 @@
 /* The way of a call: loop, engine's lane, readers, loop; and the table of methods. */
 #include "agent/service/ask.h"
 
+#include "agent/auth/ca.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
@@ -17,24 +18,23 @@
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <string.h>
 
-enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48 };
-
-/* A kept survey, shared with readers that compare against it; counted on the engine's lane only. */
-struct kept {
-    struct manifest *manifest;
-    _Atomic int refs;
-};
+enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48, NOTICE_MS = 60000 };
+enum { PARSE_HERE_MAX = 256 << 10, STALLS_MAX = 3 };
 
 struct live {
-    const struct config_served *db;
-    struct kept *kept; /* NULL: never surveyed */
+    char database[64];
+    struct survey_kept *kept; /* NULL: never surveyed */
 };
 
 struct service {
     struct loop *loop;
     struct engine *engine;
     struct world *world;
-    struct gate *gate;   /* loop only */
+    struct gate *gate;                                      /* loop only */
+    void (*reload)(void *arg, struct service_reload *wish); /* loop only */
+    void *reload_arg;
+    char notice[300]; /* engine's lane only: certificates that end */
+    uint64_t noticed_ms;
     struct quota *quota; /* engine's lane only */
     struct timer *ticker;
     struct work tick;
@@ -43,7 +43,9 @@ struct service {
     uint64_t looked_ms; /* for overdue runs */
     struct expiry *expiry;
     struct live *lives; /* engine's lane only */
-    size_t live_count;
+    size_t live_count, live_capacity;
+    struct shelf *shelf; /* engine's lane only */
+    bool shelved;        /* it listens to the catalog */
 };
 
 struct ask_block {
@@ -95,7 +97,8 @@ enum {
     X("evercopy.v1.Clones", "ListClones", list_clones, READS, clones_list)                         \
     X("evercopy.v1.Jobs", "CancelJob", cancel_job, CANCELS, jobs_cancel)                           \
     X("evercopy.v1.Jobs", "ListJobs", list_jobs, READS, jobs_list)                                 \
-    X("evercopy.v1.Admin", "RenewCertificate", renew_certificate, READS, admin_renew)
+    X("evercopy.v1.Admin", "RenewCertificate", renew_certificate, READS, admin_renew)              \
+    X("evercopy.v1.Admin", "Reload", reload, ROLE_ADMIN, admin_reload)
 
 #define UPLOAD(X) X("evercopy.v1.Backups", "UploadLog", upload_log, BACKS_UP, backups_upload_log)
 
@@ -185,8 +188,6 @@ char *ask_text(struct ask *ask, const char *text)
     return (char *)copy.data;
 }
 
-static void kept_unref(struct kept *kept);
-
 static void ask_free(struct ask *ask)
 {
     if (ask->state_free && ask->state)
@@ -200,7 +201,9 @@ static void ask_free(struct ask *ask)
     }
     rpc_peer_done(&ask->peer);
     own_free(ask->entry.body);
-    kept_unref(ask->live);
+    world_close(ask->world);
+    shelf_order_done(&ask->warm.order);
+    survey_kept_unref(ask->live);
     own_free(ask);
 }
 
@@ -314,6 +317,8 @@ void ask_fail(struct ask *ask, const struct err *err)
 static void on_engine(struct work *work)
 {
     struct ask *ask = (struct ask *)work;
+    if (!ask->world) /* a stream keeps that of its first message */
+        ask->world = world_ref(ask->service->world);
     ask->then(ask);
 }
 
@@ -433,7 +438,7 @@ bool ask_is_bounded(struct ask *ask, const char *key)
            !(key[0] && catalog_job_find_key(ask_catalog(ask), key, &earlier, &none));
 }
 
-struct world *ask_world(struct ask *ask) { return ask->service->world; }
+struct world *ask_world(struct ask *ask) { return ask->world; }
 struct engine *ask_engine(struct ask *ask) { return ask->service->engine; }
 struct lane *service_lane(struct service *service) { return engine_lane(service->engine); }
 struct loop *service_loop(struct service *service) { return service->loop; }
@@ -444,7 +449,7 @@ const struct config_served *ask_database(struct ask *ask, const char *name)
 {
     if (!roles_check_database(&ask->peer, name, &ask->err))
         return NULL;
-    return world_database(ask->service->world, name, &ask->err);
+    return world_database(ask->world, name, &ask->err);
 }
 
 bool ask_is_settled(struct ask *ask, const char *database)
@@ -466,17 +471,9 @@ bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80])
 
 /* ---- surveys of live areas ---- */
 
-static void kept_unref(struct kept *kept)
-{
-    if (!kept || --kept->refs > 0)
-        return;
-    manifest_free(kept->manifest);
-    own_free(kept);
-}
-
 struct survey_state {
     const struct config_served *db;
-    struct kept *earlier;
+    struct survey_kept *earlier;
     bool headers_only;
     struct manifest *manifest;
     void (*then)(struct ask *ask);
@@ -492,11 +489,10 @@ static void survey_state_free(void *state)
 /* Keeps the survey for whoever asks next; the old one goes when its last reader is done. */
 static bool keep(struct ask *ask, struct survey_state *s, struct live *live)
 {
-    struct kept *kept = own_alloc(sizeof *kept, &ask->err);
+    struct survey_kept *kept = survey_kept_new(TAKE(s->manifest), &ask->err);
     if (!kept)
         return false;
-    *kept = (struct kept){TAKE(s->manifest), 1};
-    kept_unref(live->kept);
+    survey_kept_unref(live->kept);
     live->kept = kept;
     return true;
 }
@@ -505,12 +501,12 @@ static void run_survey(struct work *work)
 {
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
-    struct driver_ref *driver = world_driver(ask->service->world, s->db);
+    struct driver_ref *driver = world_driver(ask->world, s->db);
     AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
-                                     .earlier = s->earlier ? s->earlier->manifest : NULL,
+                                     .earlier = survey_kept_manifest(s->earlier),
                                      .cancelled = world_is_stopping,
-                                     .arg = ask->service->world};
+                                     .arg = ask->world};
     if (area)
         s->manifest = survey_area(area, &options, &ask->err);
 }
@@ -518,9 +514,21 @@ static void run_survey(struct work *work)
 static struct live *find_live(struct service *service, const char *database)
 {
     for (size_t i = 0; i < service->live_count; i++)
-        if (str_equal(service->lives[i].db->name, database))
+        if (str_equal(service->lives[i].database, database))
             return &service->lives[i];
     return NULL;
+}
+
+static struct live *make_live(struct service *service, const char *database, struct err *err)
+{
+    struct live *live = find_live(service, database);
+    if (live || !own_grow((void **)&service->lives, &service->live_capacity, service->live_count,
+                          sizeof *service->lives, err))
+        return live;
+    live = &service->lives[service->live_count++];
+    *live = (struct live){0};
+    IGNORE(!str_copy(live->database, sizeof live->database, database));
+    return live;
 }
 
 static void judge_live(struct ask *ask, struct survey_state *s)
@@ -536,11 +544,11 @@ static void survey_done(struct work *work)
 {
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
-    struct live *live = find_live(ask->service, s->db->name);
-    kept_unref(TAKE(s->earlier));
+    struct live *live = make_live(ask->service, s->db->name, &ask->err);
+    survey_kept_unref(TAKE(s->earlier));
     if (ask->err.code == ERR_NONE)
         judge_live(ask, s);
-    if (ask->err.code != ERR_NONE || (!s->headers_only && live && !keep(ask, s, live)))
+    if (ask->err.code != ERR_NONE || (!s->headers_only && !keep(ask, s, live)))
         ask_answer(ask);
     else
         s->then(ask);
@@ -556,34 +564,151 @@ void ask_survey(struct ask *ask, const struct config_served *db, bool headers_on
     }
     *s = (struct survey_state){.db = db, .headers_only = headers_only, .then = then};
     struct live *live = find_live(ask->service, db->name);
-    if (live && live->kept) {
-        s->earlier = live->kept;
-        s->earlier->refs++;
-    }
+    if (live)
+        s->earlier = survey_kept_ref(live->kept);
     ask->state = s;
     ask->state_free = survey_state_free;
     ask->read = (struct work){.run = run_survey,
                               .done = survey_done,
                               .home = lane_post(engine_lane(ask->service->engine))};
-    lane_submit(world_readers(ask->service->world), &ask->read);
+    lane_submit(world_readers(ask->world), &ask->read);
 }
 
 /* Held until the ask ends or asks for another: plans and recipes point into it, and another call's
  * survey may replace it while a clone job runs. */
 const struct manifest *ask_live(struct ask *ask, const char *database)
 {
-    const struct live *live = find_live(ask->service, database);
-    struct kept *kept = live ? live->kept : NULL;
-    if (kept)
-        kept->refs++;
-    kept_unref(ask->live);
+    struct survey_kept *kept = survey_kept_ref(ask_kept(ask, database));
+    survey_kept_unref(ask->live);
     ask->live = kept;
-    return kept ? kept->manifest : NULL;
+    return survey_kept_manifest(kept);
+}
+
+struct survey_kept *ask_kept(struct ask *ask, const char *database)
+{
+    const struct live *live = find_live(ask->service, database);
+    return live ? live->kept : NULL;
 }
 
 const struct manifest *ask_quick(struct ask *ask)
 {
     return ((struct survey_state *)ask->state)->manifest;
+}
+
+/* ---- outlooks ---- */
+
+struct shelf *ask_shelf(struct ask *ask)
+{
+    struct service *service = ask->service;
+    if (!service->shelved)
+        shelf_watch(service->shelf, ask_catalog(ask));
+    service->shelved = true;
+    return service->shelf;
+}
+
+struct outlook *ask_outlook(struct ask *ask, const struct config_served *db, bool with_live)
+{
+    return shelf_outlook(ask_shelf(ask), ask_world(ask), db,
+                         with_live ? ask_kept(ask, db->name) : NULL, &ask->err);
+}
+
+void ask_yield(struct ask *ask, void (*resume)(struct ask *ask))
+{
+    ask->then = resume;
+    ask->work = (struct work){.run = on_engine};
+    lane_submit(engine_lane(ask->service->engine), &ask->work);
+}
+
+static void run_parse(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    shelf_order_run(&ask->warm.order);
+}
+
+static bool take_parsed(struct ask *ask)
+{
+    struct shelf_order *order = &ask->warm.order;
+    bool ok = order->look != NULL;
+    if (!ok)
+        ask->err = order->err;
+    shelf_fill(ask_shelf(ask), order);
+    return ok;
+}
+
+static void parse_done(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    IGNORE(!take_parsed(ask)); /* told by ask->err */
+    ask->warm.resume(ask);
+}
+
+static enum ask_step parse_away(struct ask *ask)
+{
+    ask->read = (struct work){
+        .run = run_parse, .done = parse_done, .home = lane_post(engine_lane(ask->service->engine))};
+    lane_submit(world_readers(ask->world), &ask->read);
+    return ASK_AWAY;
+}
+
+/* Others may throw out what was parsed for us: then the rest is done at once. */
+static bool is_stuck(struct ask *ask, size_t left)
+{
+    ask->warm.stalls = left < ask->warm.left ? 0 : ask->warm.stalls + 1;
+    ask->warm.left = left;
+    return ask->warm.stalls > STALLS_MAX;
+}
+
+static enum ask_step warm_step(struct ask *ask, const struct config_served *db, bool with_live,
+                               bool summary, void (*resume)(struct ask *ask))
+{
+    uint64_t begun_ms = clock_mono_ms();
+    struct shelf_order *order = &ask->warm.order;
+    ask->warm.resume = resume;
+    while (ask->err.code == ERR_NONE &&
+           shelf_next(ask_shelf(ask), ask_world(ask), db,
+                      with_live ? ask_kept(ask, db->name) : NULL, summary, order, &ask->err)) {
+        if (is_stuck(ask, order->left))
+            break;
+        if (strlen(order->manifest) > PARSE_HERE_MAX)
+            return parse_away(ask);
+        shelf_order_run(order);
+        if (take_parsed(ask) && clock_mono_ms() - begun_ms >= ASK_SLICE_MS) {
+            ask_yield(ask, resume);
+            return ASK_AWAY;
+        }
+    }
+    return ask->err.code == ERR_NONE ? ASK_READY : ASK_FAILED;
+}
+
+enum ask_step ask_warm_step(struct ask *ask, const struct config_served *db,
+                            void (*resume)(struct ask *ask))
+{
+    return warm_step(ask, db, true, true, resume);
+}
+
+static void warm_on(struct ask *ask)
+{
+    switch (warm_step(ask, ask->warm.db, ask->warm.live, false, warm_on)) {
+    case ASK_READY:
+        ask->warm.then(ask);
+        break;
+    case ASK_FAILED:
+        ask_answer(ask);
+        break;
+    case ASK_AWAY:
+        break;
+    }
+}
+
+void ask_warm(struct ask *ask, const struct config_served *db, bool with_live,
+              void (*then)(struct ask *ask))
+{
+    ask->warm.db = db;
+    ask->warm.live = with_live;
+    ask->warm.then = then;
+    ask->warm.left = SIZE_MAX;
+    ask->warm.stalls = 0;
+    warm_on(ask);
 }
 
 /* ---- the lease clock ---- */
@@ -604,6 +729,8 @@ static void run_tick(struct work *work)
         !marks_tick(engine_catalog(service->engine), &err))
         log_error("clock guard: %s", err.text);
     service->ticked_ms = now;
+    if (shelf_rest(service->shelf, SHELF_IDLE_MS))
+        own_trim(); /* a light agent gives memory back */
     world_retry(service->world);
     err_clear(&err);
     if (!expiry_tick(service->expiry, &err))
@@ -641,18 +768,15 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
         return NULL;
     service->loop = loop;
     service->engine = engine;
-    service->world = world;
+    service->world = world_ref(world);
     service->gate = gate;
     service->ticked_ms = clock_boot_ms();
     service->quota = quota_new(err);
     if (!service->quota)
         return NULL;
-    const struct config_agent *config = world_config(world);
-    service->lives = own_alloc(sizeof *service->lives * (config->database_count + 1), err);
-    if (!service->lives)
+    service->shelf = shelf_new(SHELF_BYTES, err);
+    if (!service->shelf)
         return NULL;
-    for (size_t i = 0; i < config->database_count; i++)
-        service->lives[service->live_count++].db = &config->databases[i];
     service->expiry = expiry_new(engine, err);
     if (!service->expiry)
         return NULL;
@@ -661,6 +785,44 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
         return NULL;
     timer_set(service->ticker, TICK_MS, TICK_MS);
     return TAKE(service);
+}
+
+void service_on_reload(struct service *service, void (*fn)(void *arg, struct service_reload *wish),
+                       void *arg)
+{
+    service->reload = fn;
+    service->reload_arg = arg;
+}
+
+void service_reload(struct service *service, struct service_reload *wish)
+{
+    if (service->reload) {
+        service->reload(service->reload_arg, wish);
+        return;
+    }
+    err_set(&wish->err, ERR_UNSUPPORTED, "this agent reads its configuration at its start only");
+    wish->done(wish);
+}
+
+/* Files are looked at again after a while only. */
+const char *ask_notice(struct ask *ask)
+{
+    struct service *service = ask->service;
+    uint64_t now = clock_boot_ms();
+    struct err why = {0};
+    if (service->noticed_ms && now - service->noticed_ms < NOTICE_MS)
+        return service->notice;
+    service->noticed_ms = now;
+    if (!ca_warning(world_config(ask->world)->pki, service->notice, &why))
+        IGNORE(!str_copy(service->notice, sizeof service->notice, why.text));
+    return service->notice;
+}
+
+void service_set_world(struct service *service, struct world *world)
+{
+    struct world *before = service->world;
+    service->world = world_ref(world);
+    world_close(before);
 }
 
 void service_stop(struct service *service)
@@ -676,9 +838,11 @@ void service_free(struct service *service)
     timer_free(service->ticker);
     service->ticker = NULL;
     for (size_t i = 0; i < service->live_count; i++)
-        kept_unref(service->lives[i].kept);
+        survey_kept_unref(service->lives[i].kept);
     own_free(service->lives);
+    world_close(service->world);
     quota_free(service->quota);
     expiry_free(service->expiry);
+    shelf_free(service->shelf);
     own_free(service);
 }

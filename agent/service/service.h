@@ -14,6 +14,20 @@ struct service;
 /* engine, world and gate are borrowed and must outlive it. Starts the lease clock on the loop. */
 struct service *service_new(struct loop *loop, struct engine *engine, struct world *world,
                             struct gate *gate, struct err *err) MUST;
+/* On the engine's lane: calls from now on see this world (counted anew). */
+void service_set_world(struct service *service, struct world *world);
+
+/* A wish to read the configuration again; owned by who wishes, done on the loop with err set or
+ * what came of it. */
+struct service_reload {
+    void (*done)(struct service_reload *wish);
+    struct config_changes changes;
+    struct err err;
+};
+void service_on_reload(struct service *service, void (*fn)(void *arg, struct service_reload *wish),
+                       void *arg);
+void service_reload(struct service *service, struct service_reload *wish); /* on the loop */
+
 /* After the server is drained and every call answered; stops the clock. */
 void service_stop(struct service *service);
 void service_free(struct service *service);

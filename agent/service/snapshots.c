@@ -7,9 +7,10 @@
 #include "agent/engine/acts.h"
 #include "agent/engine/keep.h"
 #include "evercopy/v1/snapshots.pb-c.h"
+#include <inttypes.h>
 #include <string.h>
 
-enum { ODD_MAX = 50 };
+enum { ODD_MAX = 50, PAGE_MAX = 2 << 20 };
 
 static bool is_odd(const struct manifest_entry *entry)
 {
@@ -170,9 +171,7 @@ static void taken(void *arg, const struct catalog_job *row, const json_t *docume
     }
     const char *database = json_text(document, "database");
     const struct config_served *db = ask_database(ask, database);
-    AUTO(outlook)
-    struct outlook *o =
-        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
+    AUTO(outlook) struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
     size_t i = o ? outlook_find(o, json_text(document, "name")) : SIZE_MAX;
     Evercopy__V1__TakeSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
     if (o && i == SIZE_MAX)
@@ -245,9 +244,7 @@ static void created(void *arg, const struct catalog_job *row, const json_t *docu
         return;
     }
     const struct config_served *db = ask_database(ask, row->database);
-    AUTO(outlook)
-    struct outlook *o =
-        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
+    AUTO(outlook) struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
     size_t i = o ? outlook_find(o, json_text(document, "name")) : SIZE_MAX;
     Evercopy__V1__CreateSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
     if (o && i == SIZE_MAX)
@@ -319,28 +316,84 @@ void snapshots_create(struct ask *ask)
 
 /* ---- what there is ---- */
 
+/* A page begins behind the snapshot its token names: "<created_us>:<name>". */
+static bool page_start(struct ask *ask, const struct outlook *o, const char *token, size_t *ret_at)
+{
+    char stamp[24];
+    uint64_t created_us = 0;
+    const char *colon = strchr(token, ':');
+    *ret_at = 0;
+    if (!token[0])
+        return true;
+    if (!colon || !str_format(stamp, sizeof stamp, "%.*s", (int)(colon - token), token) ||
+        !str_to_u64(stamp, UINT64_MAX, &created_us))
+        return err_set(&ask->err, ERR_INVALID, "'%.80s' is no page token", token);
+    while (*ret_at < o->snapshot_count && (o->rows[*ret_at].created_us < created_us ||
+                                           (o->rows[*ret_at].created_us == created_us &&
+                                            strcmp(o->rows[*ret_at].name, colon + 1) <= 0)))
+        ++*ret_at;
+    return true;
+}
+
+static void tell_page(struct ask *ask, const struct outlook *o, size_t at,
+                      const struct marks *marks, Evercopy__V1__ListSnapshotsReply *reply)
+{
+    const Evercopy__V1__ListSnapshotsRequest *request = (const void *)ask->request;
+    size_t end = o->snapshot_count;
+    char token[200];
+    if (request->limit && end - at > request->limit)
+        end = at + request->limit;
+    reply->snapshots = ask_alloc(ask, sizeof(void *) * (end - at + 1));
+    for (size_t i = at; reply->snapshots && i < end; i++) {
+        Evercopy__V1__Snapshot *s = tell_snapshot(ask, o, i);
+        if (!s)
+            return;
+        tell_marks(ask, marks, s);
+        reply->snapshots[reply->n_snapshots++] = s;
+    }
+    if (end == o->snapshot_count || end == at)
+        return;
+    IGNORE(!str_format(token, sizeof token, "%" PRIu64 ":%s", o->rows[end - 1].created_us,
+                       o->rows[end - 1].name));
+    reply->next_page_token = ask_text(ask, token);
+}
+
+static void list_warm(struct ask *ask)
+{
+    const Evercopy__V1__ListSnapshotsRequest *request = (const void *)ask->request;
+    const struct config_served *db = ask_database(ask, request->db_unique_name);
+    AUTO(outlook) struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
+    Evercopy__V1__ListSnapshotsReply *reply = ask_alloc(ask, sizeof *reply);
+    size_t at;
+    AUTO(marks) struct marks marks = {0};
+    if (o && reply && load_marks(ask, db->name, &marks) &&
+        page_start(ask, o, request->page_token, &at)) {
+        evercopy__v1__list_snapshots_reply__init(reply);
+        tell_page(ask, o, at, &marks, reply);
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
 void snapshots_list(struct ask *ask)
 {
     const Evercopy__V1__ListSnapshotsRequest *request = (const void *)ask->request;
     const struct config_served *db = ask_database(ask, request->db_unique_name);
-    AUTO(outlook)
-    struct outlook *o =
-        db ? outlook_load(ask_catalog(ask), ask_world(ask), db, NULL, &ask->err) : NULL;
-    AUTO(marks) struct marks marks = {0};
-    Evercopy__V1__ListSnapshotsReply *reply = ask_alloc(ask, sizeof *reply);
-    if (o && reply && load_marks(ask, db->name, &marks)) {
-        evercopy__v1__list_snapshots_reply__init(reply);
-        reply->snapshots = ask_alloc(ask, sizeof(void *) * (o->snapshot_count + 1));
-        for (size_t i = 0; reply->snapshots && i < o->snapshot_count; i++) {
-            Evercopy__V1__Snapshot *s = tell_snapshot(ask, o, i);
-            if (!s)
-                break;
-            tell_marks(ask, &marks, s);
-            reply->snapshots[reply->n_snapshots++] = s;
-        }
-        ask->reply = &reply->base;
-    }
-    ask_answer(ask);
+    if (db)
+        ask_warm(ask, db, false, list_warm);
+    else
+        ask_answer(ask);
+}
+
+/* Pages of one version: a text that was written anew between two of them is never mixed. */
+static bool check_version(struct ask *ask, const char *database, uint64_t *ret_version)
+{
+    const Evercopy__V1__GetManifestRequest *request = (const void *)ask->request;
+    if (!shelf_changes(ask_shelf(ask), database, ret_version, &ask->err))
+        return false;
+    return !request->version || request->version == *ret_version ||
+           err_set(&ask->err, ERR_BUSY, "snapshots of '%s' changed while one was read: begin again",
+                   database);
 }
 
 void snapshots_manifest(struct ask *ask)
@@ -348,15 +401,20 @@ void snapshots_manifest(struct ask *ask)
     const Evercopy__V1__GetManifestRequest *request = (const void *)ask->request;
     const struct config_served *db = ask_database(ask, request->db_unique_name);
     Evercopy__V1__GetManifestReply *reply = ask_alloc(ask, sizeof *reply);
-    AUTO(mem) char *manifest = NULL;
-    AUTO(mem) char *facts = NULL;
-    if (db && reply &&
-        catalog_snapshot_texts(ask_catalog(ask), db->name, request->snapshot, &manifest, &facts,
-                               &ask->err)) {
+    AUTO(catalog_part) struct catalog_part part = {0};
+    uint64_t version;
+    if (db && reply && check_version(ask, db->name, &version) &&
+        catalog_snapshot_part(ask_catalog(ask), db->name, request->snapshot, request->offset,
+                              request->limit && request->limit < PAGE_MAX ? request->limit
+                              : request->limit                            ? PAGE_MAX
+                                                                          : RPC_MESSAGE_MAX,
+                              &part, &ask->err)) {
         evercopy__v1__get_manifest_reply__init(reply);
-        reply->manifest_json = ask_bytes(ask, manifest, strlen(manifest));
-        if (facts)
-            reply->facts_json = ask_bytes(ask, facts, strlen(facts));
+        reply->manifest_json = ask_bytes(ask, part.manifest, part.manifest_len);
+        reply->facts_json = ask_bytes(ask, part.facts, part.facts_len);
+        reply->manifest_bytes = part.manifest_bytes;
+        reply->facts_bytes = part.facts_bytes;
+        reply->version = version;
         ask->reply = &reply->base;
     }
     ask_answer(ask);

@@ -6,6 +6,9 @@
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include "agent/oracle/manifest.h"
+#include "agent/shim/pages.h"
+#include "agent/shim/progress.h"
+#include "agent/shim/words.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <errno.h>
@@ -64,41 +67,6 @@ static bool check_database(struct run *run, struct err *err)
     return true;
 }
 
-/* Start time of a process in clock ticks since boot, so that a reused pid is not taken for it; 0
- * when there is no such process. */
-static uint64_t process_start_of(uint32_t pid)
-{
-    char text[1024];
-    char path[32];
-    struct err why = {0};
-    str_format(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
-    AUTO(fd) int fd = sys_open(path, 0, 0, &why);
-    ssize_t n = fd >= 0 ? sys_pread(fd, text, sizeof text - 1, 0, path, &why) : -1;
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    char *field = strrchr(text, ')');
-    for (int i = 0; field && i < 20; i++)
-        field = strchr(field + 1, ' ');
-    return field ? strtoull(field, NULL, 10) : 0;
-}
-
-/* Whose process ids these are: this boot of this kernel, and this space of processes. Hosts and
- * containers may share a name. "" when it cannot be told. */
-static void process_space(char ret[80])
-{
-    char boot[40] = "";
-    char space[32] = "";
-    struct err why = {0};
-    AUTO(fd) int fd = sys_open("/proc/sys/kernel/random/boot_id", 0, 0, &why);
-    ssize_t n = fd >= 0 ? sys_pread(fd, boot, sizeof boot - 1, 0, "boot id", &why) : -1;
-    boot[n > 36 ? 36 : 0] = '\0';
-    n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
-    space[n > 0 ? n : 0] = '\0';
-    if (!boot[0] || !space[0] || !str_format(ret, 80, "%s %s", boot, space))
-        ret[0] = '\0';
-}
-
 /* The run that holds the lease, when its process was on this host and is gone: a killed shim must
  * not bar the next run until its lease ends. "" otherwise. */
 static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
@@ -106,18 +74,18 @@ static bool find_dead_run(struct run *run, char ret_job[40], struct err *err)
     Evercopy__V1__GetLeaseRequest request = EVERCOPY__V1__GET_LEASE_REQUEST__INIT;
     request.db_unique_name = (char *)run->shim->db->name;
     AUTO(reply)
-    ProtobufCMessage *message =
-        shim_call(run->shim, "Backups", "GetLease", &request.base,
-                  &evercopy__v1__get_lease_reply__descriptor, SHIM_CALL_MS, err);
+    ProtobufCMessage *message = run_call_within(run, "Backups", "GetLease", &request.base,
+                                                &evercopy__v1__get_lease_reply__descriptor,
+                                                SHIM_CALL_MS, AGENT_BACK_MS, false, err);
     if (!message)
         return false;
     const Evercopy__V1__GetLeaseReply *lease = (const void *)message;
     char space[80];
-    process_space(space);
+    run_process_space(space);
     ret_job[0] = '\0';
     if (lease->held && str_equal(lease->host, run->before->shim_host) && lease->process_start &&
         space[0] && str_equal(lease->boot_id, space) &&
-        process_start_of(lease->pid) != lease->process_start)
+        run_process_start(lease->pid) != lease->process_start)
         str_copy(ret_job, 40, lease->job);
     return true;
 }
@@ -172,9 +140,9 @@ static bool begin(struct run *run, struct err *err)
     request.resetlogs_id = facts->resetlogs_id;
     request.host = (char *)facts->shim_host;
     request.pid = (uint32_t)getpid();
-    request.process_start = process_start_of((uint32_t)getpid());
+    request.process_start = run_process_start((uint32_t)getpid());
     request.dead_job = dead_job;
-    process_space(space);
+    run_process_space(space);
     request.boot_id = space;
     request.open_channels = (uint32_t)channels.count;
     request.channel_text = channel_text;
@@ -455,13 +423,11 @@ static bool phase_pre(struct run *run, struct err *err)
 
 /* ---- copies: stale ones, lost ones ---- */
 
-static ProtobufCMessage *base_texts(struct run *run, struct err *err)
+static ProtobufCMessage *call_patiently(void *arg, const char *service, const char *method,
+                                        const ProtobufCMessage *request,
+                                        const ProtobufCMessageDescriptor *output, struct err *err)
 {
-    Evercopy__V1__GetManifestRequest request = EVERCOPY__V1__GET_MANIFEST_REQUEST__INIT;
-    request.db_unique_name = (char *)run->shim->db->name;
-    request.snapshot = run->base_snapshot;
-    return run_call(run, "Snapshots", "GetManifest", &request.base,
-                    &evercopy__v1__get_manifest_reply__descriptor, SHIM_CALL_MS, err);
+    return run_call(arg, service, method, request, output, SHIM_CALL_MS, err);
 }
 
 static bool is_datafile(const struct facts *facts, const struct facts_copy *copy)
@@ -512,17 +478,15 @@ static bool phase_stale(struct run *run, struct err *err)
                !is_datafile(run->facts, &run->facts->copies[i]);
     if (!run->base_snapshot[0] || !any)
         return true;
-    AUTO(reply) ProtobufCMessage *message = base_texts(run, err);
-    if (!message)
+    AUTO(mem) char *manifest_text = NULL;
+    AUTO(mem) char *facts_text = NULL;
+    if (!pages_texts(call_patiently, run, run->shim->db->name, run->base_snapshot, &manifest_text,
+                     &facts_text, err))
         return false;
-    const Evercopy__V1__GetManifestReply *reply = (Evercopy__V1__GetManifestReply *)message;
-    AUTO(facts)
-    struct facts *earlier =
-        facts_from_json((char *)reply->facts_json.data, reply->facts_json.len, err);
+    AUTO(facts) struct facts *earlier = facts_from_json(facts_text, strlen(facts_text), err);
     AUTO(manifest)
-    struct manifest *manifest = earlier ? manifest_from_json((char *)reply->manifest_json.data,
-                                                             reply->manifest_json.len, err)
-                                        : NULL;
+    struct manifest *manifest =
+        earlier ? manifest_from_json(manifest_text, strlen(manifest_text), err) : NULL;
     AUTO(template_vars) struct template_vars *vars = manifest ? run_vars(run, err) : NULL;
     size_t count = 0;
     if (!vars || !template_vars_list(vars, "copies", err) ||
@@ -842,6 +806,8 @@ static bool run_phases(struct run *run, struct err *err)
 {
     for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
         run->phase = phases[i].name;
+        run->step = i;
+        run->steps = sizeof phases / sizeof *phases;
         if (run_is_stopped(run))
             return run_stopped(run, err);
         if (!report_phase(run, 0, "", err))
@@ -903,11 +869,13 @@ static ProtobufCMessage *finish(struct run *run, const struct err *failure, stru
     struct ending e;
     fill_ending(run, failure, &e);
     bool hurry = failure->code == ERR_CANCELLED || failure->code == ERR_UNAVAILABLE;
+    uint64_t wait_ms = run->shim->db->agentwait_s * 1000;
+    if (hurry && wait_ms > AGENT_BACK_MS)
+        wait_ms = AGENT_BACK_MS;
     run_flush(run);
-    ProtobufCMessage *reply =
-        run_call_within(run, "Backups", "FinishBackup", &e.request.base,
-                        &evercopy__v1__finish_backup_reply__descriptor, SHIM_CALL_MS,
-                        hurry ? AGENT_BACK_MS : run->shim->db->agentwait_s * 1000, hurry, err);
+    ProtobufCMessage *reply = run_call_within(run, "Backups", "FinishBackup", &e.request.base,
+                                              &evercopy__v1__finish_backup_reply__descriptor,
+                                              SHIM_CALL_MS, wait_ms, hurry, err);
     bool heard = reply || !err_is_transient(err->code);
     if (!heard) {
         struct err why = {0};
@@ -927,12 +895,17 @@ static ProtobufCMessage *finish(struct run *run, const struct err *failure, stru
 static int conclude(struct run *run, enum verdict_kind kind, const char *phase, const char *cause)
 {
     char line[VERDICT_LINE_MAX + 1];
+    int code = verdict_exit(kind, run->shim->options->strict || run->shim->db->strict);
+    progress_clear();
     verdict_line(kind, run->shim->db->name, phase, cause, run->job, line);
     fprintf(stderr, "%s\n", line);
-    printf("%s\n", line);
+    if (!run->shim->options->json)
+        printf("%s\n", line);
+    else
+        words_print_run(run->shim->db->name, run->job, kind, phase, cause, run->next, code);
     if (run->next[0])
         fprintf(stderr, "next: %s\n", run->next);
-    return verdict_exit(kind, run->shim->options->strict || run->shim->db->strict);
+    return code;
 }
 
 static int conclude_reply(struct run *run, const Evercopy__V1__FinishBackupReply *reply,
@@ -972,7 +945,7 @@ static int run_granted(struct run *run)
 {
     struct err failure = {0};
     struct err err = {0};
-    rpc_client_on_wait(run->shim->client, run_is_stopped, NULL);
+    rpc_client_on_wait(run->shim->client, run_waits, run);
     run_say(run, "run %s begins%s", run->job, run->first_run ? ": the first of this database" : "");
     if (run_phases(run, &failure) && run->holes.count) {
         run->phase =
@@ -996,6 +969,7 @@ int verb_backup(const struct shim_options *options, const char *db)
     AUTO(run) struct run run = {.shim = &shim};
     struct err err = {0};
     run_catch_signals();
+    progress_begin(!options->quiet && !options->json);
     run.phase = "config";
     bool ok = shim_open(&shim, options, db, &err);
     /* An agent that does not answer is told within seconds, before the database is asked anything.

@@ -1,13 +1,13 @@
 /* evercopy clone create and drop. */
 #include "agent/shim/shim.h"
+#include "agent/shim/words.h"
 
 #include "evercopy/v1/clones.pb-c.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-/* "90m", "12h", "3d", or seconds. */
-static bool parse_lease(const char *text, uint32_t *ret_s, struct err *err)
+bool shim_duration(const char *text, uint32_t *ret_s, struct err *err)
 {
     char digits[16];
     uint64_t value;
@@ -44,7 +44,7 @@ static bool print_clone(const struct shim *shim, const Evercopy__V1__Clone *c, s
                json_put_text(doc, "snapshot", c->snapshot, err) &&
                json_put_text(doc, "mount", c->mount, err) &&
                json_put_u64(doc, "scn", c->scn, err) &&
-               json_put_u64(doc, "expires_us", c->expires_us, err) &&
+               words_put_time(doc, "expires", c->expires_us, err) &&
                shim_print_json(TAKE(doc), err);
     }
     char until[48];
@@ -66,8 +66,8 @@ int verb_clone_create(const struct shim_options *options, const char *db, const 
     request.name = (char *)(name ? name : "");
     request.purpose = (char *)(options->purpose ? options->purpose : "");
     AUTO(reply) ProtobufCMessage *reply = NULL;
-    if (shim_open(&shim, options, db, &err) &&
-        parse_lease(options->lease, &request.lease_s, &err) && fill_target(&shim, &request, &err))
+    if (shim_open(&shim, options, db, &err) && shim_zone(&shim, &err) &&
+        shim_duration(options->lease, &request.lease_s, &err) && fill_target(&shim, &request, &err))
         reply = shim_call(&shim, "Clones", "CreateClone", &request.base,
                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err);
     if (!reply || !print_clone(&shim, ((Evercopy__V1__CreateCloneReply *)reply)->clone, &err))
@@ -89,7 +89,7 @@ int verb_clone_extend(const struct shim_options *options, const char *db, const 
     if (!options->lease)
         err_set(&err, ERR_INVALID, "say for how long: --for 90m, 12h or 3d");
     else if (shim_open(&shim, options, db, &err) &&
-             parse_lease(options->lease, &request.lease_s, &err))
+             shim_duration(options->lease, &request.lease_s, &err))
         reply = shim_call(&shim, "Clones", "ExtendClone", &request.base,
                           &evercopy__v1__extend_clone_reply__descriptor, SHIM_CALL_MS, &err);
     if (!reply || !print_clone(&shim, ((Evercopy__V1__ExtendCloneReply *)reply)->clone, &err))
@@ -115,7 +115,11 @@ int verb_clone_drop(const struct shim_options *options, const char *db, const ch
             : NULL;
     if (!reply)
         return shim_report(&shim, db, "clone", &err);
-    if (!options->quiet)
+    AUTO(json) json_t *doc = options->json ? json_object() : NULL;
+    if (doc && (!json_put_text(doc, "database", db, &err) ||
+                !json_put_text(doc, "dropped", name, &err) || !shim_print_json(TAKE(doc), &err)))
+        return shim_report(&shim, db, "print", &err);
+    if (!options->quiet && !options->json)
         printf("clone '%s' dropped\n", name);
     return 0;
 }

@@ -12,7 +12,7 @@ enum { DELIVER_CALL_MS = 10000 };
 static bool is_final(const struct err *err)
 {
     return err->code == ERR_FENCED || err->code == ERR_NOT_FOUND || err->code == ERR_LIMIT ||
-           err->code == ERR_INVALID || err->code == ERR_CORRUPT;
+           err->code == ERR_INVALID || err->code == ERR_CORRUPT || err->code == ERR_QUOTA;
 }
 
 static bool send_lines(struct shim *shim, struct spool *spool, const struct spool_batch *batch,
@@ -48,6 +48,7 @@ static bool deliver_log(struct shim *shim, struct spool *spool, struct err *err)
         return false;
     while (spool_waiting(spool)) {
         uint64_t before = spool_waiting(spool);
+        spool_rewind(spool);
         if (!spool_read(spool, batch, err) || !send_lines(shim, spool, batch, err))
             return false;
         if (spool_waiting(spool) == before)

@@ -1,5 +1,6 @@
 /* identify and validate --file: plain windows on the formats room; they need no agent. */
 #include "agent/shim/shim.h"
+#include "agent/shim/words.h"
 
 #include "agent/base/sys.h"
 #include "agent/oracle/datafile.h"
@@ -9,6 +10,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { CHUNK_BYTES = 4 << 20 };
 
@@ -55,6 +57,21 @@ static bool print_entry(const struct manifest_entry *entry, json_t *list, struct
     return str_ok(&text, err) && fputs(text.text, stdout) >= 0;
 }
 
+/* The others are still told. */
+static int tell_failure(const char *path, const struct err *why, json_t *list)
+{
+    char line[VERDICT_LINE_MAX + 1];
+    struct err err = {0};
+    verdict_line(verdict_from_err(why), NULL, "identify", why->text, NULL, line);
+    fprintf(stderr, "%s\n", line);
+    json_t *entry = list ? json_object() : NULL;
+    if (list)
+        IGNORE(!json_add(list, entry, &err) ||
+               !words_put_bytes(entry, "path", path, strlen(path), &err) ||
+               !words_put_bytes(entry, "error", why->text, strlen(why->text), &err));
+    return err_exit_code(why->code);
+}
+
 int verb_identify(const struct shim_options *options, const char *const *files, size_t count)
 {
     struct err err = {0};
@@ -65,12 +82,11 @@ int verb_identify(const struct shim_options *options, const char *const *files, 
         AUTO(looking) struct looking l = {.fd = -1};
         struct err why = {0};
         if (!look(&l, files[i], buffer, &why) || !print_entry(l.entry, list, &why)) {
-            fprintf(stderr, "%s: %s\n", files[i], why.text);
-            code = err_exit_code(why.code);
+            code = tell_failure(files[i], &why, list);
         }
     }
     if (!buffer || (list && !shim_print_json(TAKE(list), &err)))
-        return shim_report(NULL, "", "identify", &err);
+        return shim_report(&(struct shim){.options = options}, "", "identify", &err);
     return code;
 }
 
@@ -142,8 +158,16 @@ int verb_validate_file(const struct shim_options *options, const char *file)
     AUTO(looking) struct looking l = {.fd = -1};
     AUTO(mem) uint8_t *buffer = own_alloc(CHUNK_BYTES, &err);
     if (!buffer || !look(&l, file, buffer, &err) || !validate(&l, buffer, options->json, &err))
-        return shim_report(NULL, "", "validate", &err);
-    if (l.entry->state == STATE_OTHER || l.entry->kind == FILE_UNKNOWN)
-        return 162;
-    return l.entry->state == STATE_GOOD ? 0 : 161;
+        return shim_report(&(struct shim){.options = options}, "", "validate", &err);
+    bool known = l.entry->state != STATE_OTHER && l.entry->kind != FILE_UNKNOWN;
+    if (known && l.entry->state == STATE_GOOD)
+        return 0;
+    char line[VERDICT_LINE_MAX + 1];
+    verdict_line(known ? VERDICT_FAILED : VERDICT_UNKNOWN, NULL, "validate",
+                 !known            ? "nothing is known of this kind of file"
+                 : l.entry->why[0] ? l.entry->why
+                                   : file_state_text(l.entry->state),
+                 NULL, line);
+    fprintf(stderr, "%s\n", line);
+    return known ? 161 : 162;
 }

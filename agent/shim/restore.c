@@ -1,8 +1,11 @@
 /* evercopy restore: a thin clone, a sandbox instance, recovery to the target, opened read only. */
 #include "agent/shim/run.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/sys.h"
-#include "evercopy/v1/clones.pb-c.h"
+#include "agent/shim/pages.h"
+#include "agent/shim/progress.h"
+#include "agent/shim/words.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
+/* While it works the clone's lease is short and made longer again and again, so that a killed
+ * restore leaves nothing for long; what is handed over is kept for a day, or as --lease says. */
+enum { WORK_LEASE_S = 3600, EXTEND_MS = 600 * 1000, KEEP_LEASE_S = 86400, MARK_MAX = 1024 };
+#define MARK ".evercopy-sandbox"
+#define SID_SIGNS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 #define DB_NAME_SIGNS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_$#"
 
 struct restore {
@@ -23,7 +31,8 @@ struct restore {
     char dest[PATH_MAX]; /* of the sandbox */
     char sid[64], unique_name[64];
     struct rows_restore names;
-    bool started; /* an instance of ours may be up */
+    uint64_t extended_ms; /* when the clone's lease was made longer last */
+    bool started;         /* an instance of ours may be up */
     bool made_dest;
 };
 
@@ -46,10 +55,13 @@ static bool make_clone(struct restore *r, struct err *err)
     request.db_unique_name = (char *)shim->db->name;
     request.name = (char *)(shim->options->name ? shim->options->name : "");
     request.purpose = (char *)"restore";
+    request.lease_s = WORK_LEASE_S;
     if (!shim_target(shim, &request.scn, &request.time_us, err))
         return false;
-    r->message = shim_call(shim, "Clones", "CreateClone", &request.base,
-                           &evercopy__v1__create_clone_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    if (!shim_connect(shim, err))
+        return false;
+    rpc_client_on_wait(shim->client, run_waits, r->run);
+    r->message = pages_create_clone(shim, &request, err);
     if (!r->message)
         return false;
     r->clone = ((Evercopy__V1__CreateCloneReply *)r->message)->clone;
@@ -66,26 +78,114 @@ static bool make_clone(struct restore *r, struct err *err)
     return true;
 }
 
-static void drop_clone(struct restore *r)
+static void drop_clone(struct restore *r, const char *name)
 {
     struct err err = {0};
     char key[33];
     Evercopy__V1__DropCloneRequest request = EVERCOPY__V1__DROP_CLONE_REQUEST__INIT;
-    if (!r->clone || r->run->shim->options->keep)
-        return;
     shim_key(key);
     request.idempotency_key = key;
     request.db_unique_name = (char *)r->run->shim->db->name;
-    request.name = r->clone->name;
+    request.name = (char *)name;
     AUTO(reply)
     ProtobufCMessage *reply =
         shim_call(r->run->shim, "Clones", "DropClone", &request.base,
                   &evercopy__v1__drop_clone_reply__descriptor, SHIM_SNAPSHOT_MS, &err);
-    if (!reply)
-        run_say(r->run, "clone '%s' stays, drop it by hand: %s", r->clone->name, err.text);
+    if (!reply && err.code != ERR_NOT_FOUND)
+        run_say(r->run, "clone '%s' stays until its lease ends: %s", name, err.text);
+}
+
+static bool extend_lease(struct restore *r, uint32_t lease_s, struct err *err)
+{
+    char key[33];
+    Evercopy__V1__ExtendCloneRequest request = EVERCOPY__V1__EXTEND_CLONE_REQUEST__INIT;
+    shim_key(key);
+    request.idempotency_key = key;
+    request.db_unique_name = (char *)r->run->shim->db->name;
+    request.name = r->clone->name;
+    request.lease_s = lease_s;
+    r->extended_ms = clock_mono_ms();
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        shim_call(r->run->shim, "Clones", "ExtendClone", &request.base,
+                  &evercopy__v1__extend_clone_reply__descriptor, SHIM_CALL_MS, err);
+    return reply != NULL;
+}
+
+/* Asked while a tool runs; one failure is no reason to stop, the lease is long enough for more. */
+static void keep_lease(void *arg)
+{
+    struct restore *r = arg;
+    struct err err = {0};
+    if (r->clone && clock_mono_ms() - r->extended_ms > EXTEND_MS &&
+        !extend_lease(r, WORK_LEASE_S, &err))
+        run_say(r->run, "the lease of clone '%s' is not extended: %s", r->clone->name, err.text);
 }
 
 /* ---- sandbox ---- */
+
+/* Says whose sandbox it is, so that one whose restore was killed can be told from one in use. */
+static bool write_mark(const struct restore *r, const char *state, struct err *err)
+{
+    char path[PATH_MAX];
+    char space[80];
+    run_process_space(space);
+    AUTO(json) json_t *doc = json_object();
+    if (!str_format(path, sizeof path, "%s/" MARK, r->dest))
+        return err_set(err, ERR_INVALID, "sandbox path is too long");
+    if (!json_put_text(doc, "state", state, err) || !json_put_text(doc, "processes", space, err) ||
+        !json_put_u64(doc, "pid", (uint64_t)getpid(), err) ||
+        !json_put_u64(doc, "start", run_process_start((uint32_t)getpid()), err) ||
+        !json_put_text(doc, "sid", r->sid, err) ||
+        !json_put_text(doc, "clone", r->clone ? r->clone->name : "", err))
+        return false;
+    AUTO(mem) char *text = json_format(doc, err);
+    return text && sys_write_file(path, text, strlen(text), 0640, err);
+}
+
+/* The mark of a restore that was killed on this very host; NULL when it is none. */
+static json_t *read_dead_mark(const struct restore *r)
+{
+    char path[PATH_MAX];
+    char space[80];
+    size_t len;
+    struct err none = {0};
+    run_process_space(space);
+    if (!str_format(path, sizeof path, "%s/" MARK, r->dest))
+        return NULL;
+    AUTO(mem) char *text = sys_read_file(path, MARK_MAX, &len, &none);
+    AUTO(json) json_t *doc = text ? json_parse(text, len, &none) : NULL;
+    const char *sid = doc ? json_text(doc, "sid") : "";
+    if (!doc || !str_equal(json_text(doc, "state"), "working") || !space[0] ||
+        !str_equal(json_text(doc, "processes"), space) || !json_u64(doc, "start") ||
+        run_process_start((uint32_t)json_u64(doc, "pid")) == json_u64(doc, "start") ||
+        strspn(sid, SID_SIGNS) != strlen(sid))
+        return NULL;
+    return TAKE(doc);
+}
+
+/* What a killed restore left in this sandbox goes: its instance, its clone, its files. */
+static bool sweep_dead(struct restore *r, struct err *err)
+{
+    AUTO(json) json_t *mark = read_dead_mark(r);
+    if (!mark)
+        return true;
+    const char *sid = json_text(mark, "sid");
+    const char *clone = json_text(mark, "clone");
+    char own[sizeof r->run->home.sid];
+    IGNORE(!str_copy(own, sizeof own, r->run->home.sid));
+    run_say(r->run, "sandbox '%s' was left by a restore that was killed: it is cleared", r->dest);
+    if (sid[0] && !str_equal_fold(sid, own)) {
+        struct err why = {0};
+        IGNORE(!str_copy(r->run->home.sid, sizeof r->run->home.sid, sid));
+        if (!run_sql(r->run, "shutdown.sql", NULL, NULL, NULL, &why))
+            run_say(r->run, "its instance '%s': %s", sid, why.text);
+        IGNORE(!str_copy(r->run->home.sid, sizeof r->run->home.sid, own));
+    }
+    if (clone[0])
+        drop_clone(r, clone);
+    return sys_remove_tree(r->dest, err);
+}
 
 /* An empty or new folder: nothing of anybody else's can be in the way. */
 static bool make_sandbox(struct restore *r, struct err *err)
@@ -96,18 +196,18 @@ static bool make_sandbox(struct restore *r, struct err *err)
     if (!dest[0] || dest[0] != '/')
         return err_set(err, ERR_CONFIG,
                        "the sandbox needs a folder: --dest DIR or key 'autorestoredestination'");
-    if (!str_copy(r->dest, sizeof r->dest, dest) || !sys_mkdirs(dest, 0750, err) ||
-        !sys_list(dest, &names, err))
+    if (!str_copy(r->dest, sizeof r->dest, dest) || !sweep_dead(r, err) ||
+        !sys_mkdirs(dest, 0750, err) || !sys_list(dest, &names, err))
         return false;
     if (names.count)
         return err_set(err, ERR_PRECONDITION, "sandbox '%s' is not empty ('%s')", dest,
                        names.names[0]);
     char mark[PATH_MAX];
-    if (!str_format(mark, sizeof mark, "%s/.evercopy-sandbox", dest))
+    if (!str_format(mark, sizeof mark, "%s/" MARK, dest))
         return err_set(err, ERR_INVALID, "sandbox path is too long");
     AUTO(fd) int fd = sys_open(mark, O_WRONLY | O_CREAT | O_EXCL, 0640, err);
     r->made_dest = fd >= 0; /* ours alone from here on: only then may it be removed */
-    return r->made_dest;
+    return r->made_dest && write_mark(r, "working", err);
 }
 
 /* Any instance of that SID on this host, whoever runs it: its background process is named for it.
@@ -147,13 +247,12 @@ static bool name_instance(struct restore *r, struct err *err)
     if (str_equal_fold(r->sid, r->run->home.sid))
         return err_set(err, ERR_PRECONDITION, "the sandbox may not use production's SID '%s'",
                        r->sid);
-    if (strspn(r->sid, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") !=
-        strlen(r->sid))
+    if (strspn(r->sid, SID_SIGNS) != strlen(r->sid))
         return err_set(err, ERR_INVALID, "'%s' is no SID: letters, digits and '_' only", r->sid);
     if (!sid_is_free(r->sid, err))
         return false;
     IGNORE(!str_copy(r->run->home.sid, sizeof r->run->home.sid, r->sid));
-    return true;
+    return write_mark(r, "working", err); /* before there is an instance of that name */
 }
 
 static const char *parameter(const struct restore *r, const char *name)
@@ -377,41 +476,78 @@ static bool open_database(struct restore *r, struct err *err)
     return ok;
 }
 
+/* From here on it is somebody's: no later restore clears it, and the clone is kept for longer. */
+static bool hand_over(struct restore *r, struct err *err)
+{
+    uint32_t lease_s = 0;
+    struct err why = {0};
+    if (!shim_duration(r->run->shim->options->lease, &lease_s, err))
+        return false;
+    if (!extend_lease(r, lease_s ? lease_s : KEEP_LEASE_S, &why))
+        run_say(r->run, "extend it within the hour: evercopy clone extend %s %s --for 1d (%s)",
+                r->run->shim->db->name, r->clone->name, why.text);
+    return write_mark(r, "open", err);
+}
+
 static bool run_restore(struct restore *r, struct err *err)
 {
     return run_probe_home(r->run, err) && make_sandbox(r, err) && make_clone(r, err) &&
            name_instance(r, err) && start_instance(r, err) && ask_names(r, err) &&
            check_fences(r, err) && prepare(r, err) && recover(r, err) && prove(r, err) &&
-           check_names_again(r, err) && open_database(r, err);
+           check_names_again(r, err) && open_database(r, err) && hand_over(r, err);
 }
 
 static void give_up(struct restore *r)
 {
     struct err err = {0};
+    if (r->run->shim->client)
+        rpc_client_on_wait(r->run->shim->client, NULL, NULL);
     run_forget_stop(); /* the shutdown itself must not be cancelled by the signal that led here */
     if (r->started && !run_sql(r->run, "shutdown.sql", NULL, NULL, NULL, &err)) {
         run_say(r->run, "the sandbox instance %s may still be up (%s): clone and sandbox '%s' stay",
                 r->sid, err.text, r->dest);
         return;
     }
-    drop_clone(r);
+    if (r->clone && !r->run->shim->options->keep)
+        drop_clone(r, r->clone->name);
     if (r->made_dest && !sys_remove_tree(r->dest, &err))
         run_say(r->run, "sandbox '%s' is left behind: %s", r->dest, err.text);
+}
+
+static bool print_restored(const struct restore *r, const char *db, struct err *err)
+{
+    AUTO(json) json_t *doc = json_object();
+    return json_put_text(doc, "database", db, err) &&
+           json_put_u64(doc, "until_scn", r->recipe->until_scn, err) &&
+           words_put_time(doc, "until", r->recipe->until_time_us, err) &&
+           json_put_text(doc, "sid", r->sid, err) &&
+           json_put_text(doc, "clone", r->clone->name, err) &&
+           words_put_bytes(doc, "sandbox", r->dest, strlen(r->dest), err) &&
+           json_put_text(doc, "base_snapshot", r->recipe->base_snapshot, err) &&
+           json_put_flag(doc, "composed", r->recipe->composed, err) &&
+           json_put_u64(doc, "datafiles", r->recipe->n_files, err) &&
+           json_put_u64(doc, "logs", r->recipe->n_logs, err) && shim_print_json(TAKE(doc), err);
 }
 
 int verb_restore(const struct shim_options *options, const char *db)
 {
     AUTO(shim) struct shim shim = {0};
     AUTO(run) struct run run = {.shim = &shim, .phase = "restore"};
-    AUTO(restore) struct restore r = {.run = &run};
+    AUTO(restore) struct restore r = {.run = &run, .extended_ms = clock_mono_ms()};
     struct err err = {0};
     char time[48];
+    run.while_on = keep_lease;
+    run.while_on_arg = &r;
     run_catch_signals();
-    if (!shim_open(&shim, options, db, &err) || !run_restore(&r, &err)) {
+    progress_begin(!options->quiet && !options->json);
+    if (!shim_open(&shim, options, db, &err) || !shim_zone(&shim, &err) || !run_restore(&r, &err)) {
         if (shim.db)
             give_up(&r);
         return shim_report(&shim, db, "restore", &err);
     }
+    progress_clear();
+    if (options->json)
+        return print_restored(&r, db, &err) ? 0 : shim_report(&shim, db, "print", &err);
     shim_time(r.recipe->until_time_us, 0, time);
     printf("restored %s to SCN %" PRIu64 " (%s): instance %s, sandbox %s\n", db,
            r.recipe->until_scn, time, r.sid, r.dest);

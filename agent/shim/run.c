@@ -3,6 +3,8 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/base/sys.h"
+#include "agent/shim/progress.h"
 #include "evercopy/v1/backups.pb-c.h"
 #include <inttypes.h>
 #include <poll.h>
@@ -19,11 +21,13 @@ enum {
     FLUSH_MS = 2000,
     AGAIN_MS = 15000,
     LOG_CALL_MS = 5000,
-    PULSE_MS = 15000, /* renews the lease, and is how a silent run hears that it is to stop */
+    PULSE_MS = 5000, /* renews the lease, and is how a silent run hears that it is to stop */
     SAY_MAX = 1200,
     AWAY_FIRST_MS = 500, /* then doubled */
     AWAY_MOST_MS = 10000,
-    MINUTE_MS = 60000
+    MINUTE_MS = 60000,
+    STREAM_LINES = 2 * SPOOL_BATCH_LINES, /* from here on a stream is worth its while */
+    STREAM_MS = 5000
 };
 
 static volatile sig_atomic_t stop_signal;
@@ -74,6 +78,39 @@ void run_done(struct run *run)
     *run = (struct run){0};
 }
 
+/* ---- processes ---- */
+
+uint64_t run_process_start(uint32_t pid)
+{
+    char text[1024];
+    char path[32];
+    struct err why = {0};
+    str_format(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
+    AUTO(fd) int fd = sys_open(path, 0, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, text, sizeof text - 1, 0, path, &why) : -1;
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    char *field = strrchr(text, ')');
+    for (int i = 0; field && i < 20; i++)
+        field = strchr(field + 1, ' ');
+    return field ? strtoull(field, NULL, 10) : 0;
+}
+
+void run_process_space(char ret[80])
+{
+    char boot[40] = "";
+    char space[32] = "";
+    struct err why = {0};
+    AUTO(fd) int fd = sys_open("/proc/sys/kernel/random/boot_id", 0, 0, &why);
+    ssize_t n = fd >= 0 ? sys_pread(fd, boot, sizeof boot - 1, 0, "boot id", &why) : -1;
+    boot[n > 36 ? 36 : 0] = '\0';
+    n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
+    space[n > 0 ? n : 0] = '\0';
+    if (!boot[0] || !space[0] || !str_format(ret, 80, "%s %s", boot, space))
+        ret[0] = '\0';
+}
+
 /* ---- the log ---- */
 
 bool run_keep_log(struct run *run, struct err *err)
@@ -114,22 +151,34 @@ void run_say(struct run *run, const char *fmt, ...)
     IGNORE(vsnprintf(text, sizeof text, fmt, args) < 0); /* a cut line still tells */
     va_end(args);
     clock_format_utc(clock_wall_us(), now);
-    if (!run->shim->options->quiet)
-        printf("%.8s  %s\n", now + 11, text);
+    progress_clear();
+    if (!run->shim->options->quiet && !run->shim->options->json)
+        printf("%.9s  %s\n", now + 11, text);
     IGNORE(fflush(stdout));
     char line[SAY_MAX + 64];
     IGNORE(!str_format(line, sizeof line, "%s evercopy: %s", now, text));
     keep_line(run, line, strlen(line));
 }
 
-static bool send_batch(struct run *run, struct err *err)
+/* The next batch, as the wire wants it; owned. */
+static ProtobufCBinaryData *read_batch(struct run *run, struct err *err)
 {
     struct spool_batch *batch = run->batch;
     AUTO(mem) ProtobufCBinaryData *lines = own_alloc(sizeof *lines * SPOOL_BATCH_LINES, err);
     if (!lines || !spool_read(run->spool, batch, err))
-        return false;
+        return NULL;
     for (size_t i = 0; i < batch->count; i++)
         lines[i] = (ProtobufCBinaryData){batch->lines[i].len, (uint8_t *)batch->lines[i].text};
+    return TAKE(lines);
+}
+
+static bool send_batch(struct run *run, struct err *err)
+{
+    struct spool_batch *batch = run->batch;
+    spool_rewind(run->spool);
+    AUTO(mem) ProtobufCBinaryData *lines = read_batch(run, err);
+    if (!lines)
+        return false;
     Evercopy__V1__AppendLogRequest request = EVERCOPY__V1__APPEND_LOG_REQUEST__INIT;
     request.job = run->job;
     request.fencing_token = run->token;
@@ -141,13 +190,46 @@ static bool send_batch(struct run *run, struct err *err)
     ProtobufCMessage *message =
         shim_call(run->shim, "Backups", "AppendLog", &request.base,
                   &evercopy__v1__append_log_reply__descriptor, LOG_CALL_MS, err);
-    if (!message && err->code == ERR_LIMIT)
-        spool_close(run->spool); /* the agent's own bound on a job's log */
+    if (!message && (err->code == ERR_LIMIT || err->code == ERR_QUOTA))
+        spool_close(run->spool); /* the agent's own bounds on a job's log */
     if (!message)
         return false;
     const Evercopy__V1__AppendLogReply *reply = (const void *)message;
     spool_acked(run->spool, reply->next_line);
     run_note_cancel(run, reply->cancelled_by);
+    return true;
+}
+
+/* What has piled up goes as one stream: each message is kept before the next is taken, so nothing
+ * waits for an answer in between. The tool's pipe is not left alone for long. */
+static bool send_stream(struct run *run, struct err *err)
+{
+    uint64_t deadline = clock_mono_ms() + STREAM_MS;
+    AUTO(rpc_upload)
+    struct rpc_upload *upload =
+        rpc_client_upload(run->shim->client, "evercopy.v1.Backups", "UploadLog",
+                          &evercopy__v1__upload_log_reply__descriptor, err);
+    spool_rewind(run->spool);
+    while (upload && clock_mono_ms() < deadline) {
+        Evercopy__V1__UploadLogRequest request = EVERCOPY__V1__UPLOAD_LOG_REQUEST__INIT;
+        AUTO(mem) ProtobufCBinaryData *lines = read_batch(run, err);
+        if (!lines)
+            return false;
+        if (!run->batch->count)
+            break;
+        request.job = run->job;
+        request.fencing_token = run->token;
+        request.first_line = run->batch->first;
+        request.lines = lines;
+        request.n_lines = run->batch->count;
+        if (!rpc_upload_send(upload, &request.base, LOG_CALL_MS, err))
+            return false;
+    }
+    AUTO(reply)
+    ProtobufCMessage *message = upload ? rpc_upload_finish(upload, LOG_CALL_MS, err) : NULL;
+    if (!message)
+        return false;
+    spool_acked(run->spool, ((Evercopy__V1__UploadLogReply *)message)->next_line);
     return true;
 }
 
@@ -160,6 +242,10 @@ void run_flush(struct run *run)
     run->agent_gone = false;
     while (spool_waiting(run->spool) && !run->agent_gone) {
         uint64_t before = spool_waiting(run->spool);
+        if (before > STREAM_LINES && !run->ended && send_stream(run, &err) &&
+            spool_waiting(run->spool) < before)
+            continue;
+        err_clear(&err);
         run->agent_gone = !send_batch(run, &err) || spool_waiting(run->spool) == before;
     }
     run->sent_ms = clock_mono_ms();
@@ -258,9 +344,30 @@ static bool run_watch(void *arg)
             run->agent_gone = !send_batch(run, &err);
     }
     watch_silence(run);
+    if (run->while_on)
+        run->while_on(run->while_on_arg);
     uint64_t deadline = run->shim->db->rmandeadline_min * MINUTE_MS;
     run->hung |= deadline && run->heard_ms && clock_mono_ms() - run->heard_ms >= deadline;
-    return run->hung || run_is_stopped(run);
+    return run_waits(run) || run->hung;
+}
+
+/* Files merged are what a long phase moves by; the rest is phases. */
+bool run_waits(void *arg)
+{
+    const struct run *run = arg;
+    char text[200];
+    char files[64] = "";
+    const struct rmanlog_facts *said = run->log ? rmanlog_facts(run->log) : NULL;
+    size_t merged = said ? said->merged.count : 0;
+    size_t all = run->before ? run->before->file_count : 0;
+    bool merges = run->phase && str_equal(run->phase, "merge") && all;
+    if (merges)
+        IGNORE(!str_format(files, sizeof files, ", %zu of %zu files", merged, all));
+    IGNORE(!str_format(text, sizeof text, "%s%s%s%s", run->phase ? run->phase : "",
+                       run->tool && run->tool[0] ? ": " : "", run->tool ? run->tool : "", files));
+    uint64_t part = merges && merged < all ? merged * 100 / all : 0;
+    progress_show(text, run->step * 100 + part, run->steps * 100);
+    return run_is_stopped(arg);
 }
 
 /* ---- tools ---- */
@@ -294,7 +401,10 @@ bool run_sql(struct run *run, const char *template_name, const struct template_v
         .cancelled = run_watch,
         .arg = run,
     };
-    return script && sqlplus_run(&sqlplus, script, row, row_arg, err);
+    run->tool = template_name;
+    bool ok = script && sqlplus_run(&sqlplus, script, row, row_arg, err);
+    run->tool = "";
+    return ok;
 }
 
 /* Stopping the client does not end the server's processes at once: which ones are there? */
@@ -343,7 +453,9 @@ bool run_rman(struct run *run, const char *template_name, const struct template_
         return false;
     run->heard_ms = clock_mono_ms();
     run->silence_told = run->hung = false;
+    run->tool = template_name;
     bool ok = script && rman_run(&rman, script, run->log, err);
+    run->tool = "";
     run->heard_ms = 0;
     run_flush(run);
     const struct rmanlog_facts *said = rmanlog_facts(run->log);

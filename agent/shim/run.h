@@ -26,16 +26,20 @@ struct run {
     struct rows_logs holes;  /* logs that are nowhere any more */
     struct rows_logs copied; /* logs RMAN was told to copy in this run */
     const char *phase;
+    size_t step, steps;        /* phases behind us and in all, for the eye; 0: not known */
+    const char *tool;          /* the template that runs, or "" */
     char next[256];            /* what the operator can do about a failure */
     char warning[256];         /* the run is good, but */
     struct spool *spool;       /* NULL: this verb has no log at the agent */
     struct spool_batch *batch; /* room for what is being sent */
     uint64_t sent_ms;
-    uint64_t heard_ms;       /* last line of the tool that is on */
-    bool silence_told, hung; /* hung: stopped for its silence */
-    char cancelled_by[160];  /* the agent told so; "" otherwise */
-    bool ended;              /* the agent has the verdict: what is still said comes late */
-    bool agent_gone;         /* lines wait, RMAN goes on */
+    uint64_t heard_ms;           /* last line of the tool that is on */
+    bool silence_told, hung;     /* hung: stopped for its silence */
+    char cancelled_by[160];      /* the agent told so; "" otherwise */
+    void (*while_on)(void *arg); /* asked several times a second while a tool is on; may be NULL */
+    void *while_on_arg;
+    bool ended;      /* the agent has the verdict: what is still said comes late */
+    bool agent_gone; /* lines wait, RMAN goes on */
 };
 
 /* Set by SIGTERM, SIGINT, SIGHUP; the running tool is then stopped in order. */
@@ -46,9 +50,18 @@ void run_forget_stop(void);
 /* CANCELLED, with who wanted it; returns false. */
 bool run_stopped(const struct run *run, struct err *err);
 
+/* Start of a process in clock ticks since boot, so that a reused pid is not taken for it; 0 when
+ * there is no such process. */
+uint64_t run_process_start(uint32_t pid);
+/* Whose process ids these are: this boot of this kernel, and this space of processes. Hosts and
+ * containers may share a name. "" when it cannot be told. */
+void run_process_space(char ret[80]);
+
 void run_done(struct run *run);
 OWN_DEFINE_INPLACE(run, struct run, run_done);
 
+/* For waits of any kind: shows how far the run is; true when it is to stop. */
+bool run_waits(void *run);
 /* A line of the job's log; control signs are kept out of the terminal. */
 void run_say(struct run *run, const char *fmt, ...) PRINTF(2, 3);
 /* Sends waiting lines; trouble with the agent is remembered, not an error. */

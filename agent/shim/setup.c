@@ -15,11 +15,21 @@ struct setup {
     struct rows_setup found;
     size_t todo;
     bool apply;
+    json_t *plan, *remarks; /* texts, with --json; NULL without */
 };
+
+static void say(json_t *list, const char *word, const char *text)
+{
+    struct err err = {0};
+    if (list)
+        IGNORE(!json_add(list, json_string(text), &err)); /* told short of memory only */
+    else
+        printf("%-8s %s\n", word, text);
+}
 
 static void tell(struct setup *s, const char *text)
 {
-    printf("%-8s %s\n", s->apply ? "done" : "to do", text);
+    say(s->plan, s->apply ? "done" : "to do", text);
     s->todo++;
 }
 
@@ -135,21 +145,32 @@ static bool snapshot_controlfile(struct setup *s, struct err *err)
     return true;
 }
 
+static void tell_configured(const struct setup *s, size_t i)
+{
+    char text[300];
+    IGNORE(!str_format(text, sizeof text,
+                       "CONFIGURE %.60s %.120s is in force: it may need a licence",
+                       s->found.items[i].name, s->found.items[i].value));
+    say(s->remarks, "remark", text);
+}
+
 /* Said, never changed: CONFIGURE belongs to every tool of this database (oracle-semantics 25). */
 static void remarks(const struct setup *s)
 {
     const struct facts *facts = s->run->before;
+    char text[300];
+    IGNORE(!str_format(text, sizeof text,
+                       "the database is in %s mode: only ARCHIVELOG can be recovered to a moment",
+                       facts->log_mode));
     if (!str_equal(facts->log_mode, "ARCHIVELOG"))
-        printf("%-8s the database is in %s mode: only ARCHIVELOG can be recovered to a moment\n",
-               "must", facts->log_mode);
+        say(s->remarks, "must", text);
     if (!facts->force_logging)
-        printf("%-8s force logging is off: NOLOGGING changes are in no log until the next merge\n",
-               "remark");
+        say(s->remarks, "remark",
+            "force logging is off: NOLOGGING changes are in no log until the next merge");
     for (size_t i = 0; i < s->found.count; i++)
         if (str_equal(s->found.items[i].name, "ENCRYPTION") ||
             str_equal(s->found.items[i].name, "COMPRESSION ALGORITHM"))
-            printf("%-8s CONFIGURE %s %s is in force: it may need a licence\n", "remark",
-                   s->found.items[i].name, s->found.items[i].value);
+            tell_configured(s, i);
 }
 
 static bool run_setup(struct setup *s, struct err *err)
@@ -161,12 +182,22 @@ static bool run_setup(struct setup *s, struct err *err)
         return err_set(err, ERR_PRECONDITION,
                        "the database at this SID is '%s', the configuration says '%s'",
                        run->before->db_unique_name, run->shim->db->name);
-    printf("database %s, dbid %" PRIu32 ", release %s %s, %zu datafiles, area '%s'\n",
-           run->before->db_unique_name, run->before->dbid, run->probe.version, run->probe.edition,
-           run->before->file_count, run->shim->db->area);
+    if (!s->plan)
+        printf("database %s, dbid %" PRIu32 ", release %s %s, %zu datafiles, area '%s'\n",
+               run->before->db_unique_name, run->before->dbid, run->probe.version,
+               run->probe.edition, run->before->file_count, run->shim->db->area);
     return run_sql(run, "setup.sql", NULL, rows_setup, &s->found, err) &&
            register_database(s, err) && make_folders(s, err) && keep_time(s, err) &&
            change_tracking(s, err) && snapshot_controlfile(s, err);
+}
+
+static bool print_setup(const char *db, bool applied, json_t *plan, json_t *told, struct err *err)
+{
+    AUTO(json) json_t *doc = json_object();
+    AUTO(json) json_t *last = told;
+    return json_put(doc, "plan", plan, err) && json_put(doc, "remarks", TAKE(last), err) &&
+           json_put_text(doc, "database", db, err) && json_put_flag(doc, "applied", applied, err) &&
+           shim_print_json(TAKE(doc), err);
 }
 
 int verb_setup(const struct shim_options *options, const char *db)
@@ -174,14 +205,22 @@ int verb_setup(const struct shim_options *options, const char *db)
     AUTO(shim) struct shim shim = {0};
     AUTO(run) struct run run = {.shim = &shim, .phase = "setup"};
     struct setup s = {.run = &run, .apply = options->apply};
+    s.plan = options->json ? json_array() : NULL;
+    s.remarks = options->json ? json_array() : NULL;
     struct err err = {0};
     run_catch_signals();
     bool ok = shim_open(&shim, options, db, &err) && run_setup(&s, &err);
     if (ok)
         remarks(&s);
     rows_setup_done(&s.found);
+    AUTO(json) json_t *plan = s.plan;
+    AUTO(json) json_t *told = s.remarks;
     if (!ok)
         return shim_report(&shim, db, "setup", &err);
+    if (plan)
+        return print_setup(db, options->apply, TAKE(plan), TAKE(told), &err)
+                   ? 0
+                   : shim_report(&shim, db, "print", &err);
     if (!s.todo)
         printf("nothing to do: '%s' is set up\n", db);
     else if (!options->apply)

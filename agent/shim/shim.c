@@ -4,6 +4,8 @@
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include "agent/net/bundle.h"
+#include "agent/shim/progress.h"
+#include "agent/shim/words.h"
 #include "evercopy/v1/jobs.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <inttypes.h>
@@ -141,18 +143,7 @@ void shim_key(char ret[33])
     str_hex(noise, sizeof noise, ret);
 }
 
-void shim_time(uint64_t us, int offset_min, char ret[48])
-{
-    char local[32];
-    int distance = offset_min < 0 ? -offset_min : offset_min;
-    if (!us) {
-        IGNORE(!str_copy(ret, 48, "-"));
-        return;
-    }
-    clock_format_offset(us, offset_min, local);
-    IGNORE(!str_format(ret, 48, "%s %c%02d:%02d", local, offset_min < 0 ? '-' : '+', distance / 60,
-                       distance % 60));
-}
+void shim_time(uint64_t us, int offset_min, char ret[48]) { words_time(us, offset_min, ret); }
 
 void shim_bytes(uint64_t bytes, char ret[32])
 {
@@ -182,17 +173,60 @@ bool shim_print_json(json_t *doc, struct err *err)
     return text && (puts(text) >= 0 || err_set(err, ERR_IO, "cannot write to stdout"));
 }
 
+bool shim_print_text(struct str *text, struct err *err)
+{
+    return str_ok(text, err) && ((fputs(text->text, stdout) >= 0 && fflush(stdout) == 0) ||
+                                 err_set(err, ERR_IO, "cannot write to stdout"));
+}
+
+/* The agent's "cause; hint: what to do" in its two parts. */
+static bool put_error(json_t *to, const char *db, const char *phase, const struct err *err,
+                      enum verdict_kind kind, int exit_code, struct err *ret_err)
+{
+    char cause[sizeof err->text];
+    const char *next = "";
+    IGNORE(!str_copy(cause, sizeof cause, err->text));
+    char *hint = strstr(cause, "; hint: ");
+    if (hint) {
+        *hint = '\0';
+        next = hint + strlen("; hint: ");
+    }
+    return json_put_text(to, "verdict", verdict_word(kind), ret_err) &&
+           json_put_text(to, "code", err_code_name(err->code), ret_err) &&
+           words_put_bytes(to, "database", db ? db : "", strlen(db ? db : ""), ret_err) &&
+           json_put_text(to, "phase", phase, ret_err) &&
+           words_put_bytes(to, "cause", cause, strlen(cause), ret_err) &&
+           words_put_bytes(to, "next", next, strlen(next), ret_err) &&
+           json_put_u64(to, "exit_code", (uint64_t)exit_code, ret_err);
+}
+
+static void print_error(const char *db, const char *phase, const struct err *why,
+                        enum verdict_kind kind, int exit_code)
+{
+    struct err err = {0};
+    AUTO(json) json_t *doc = json_object();
+    json_t *to = json_object();
+    if (json_put(doc, "error", to, &err) && put_error(to, db, phase, why, kind, exit_code, &err))
+        IGNORE(!shim_print_json(TAKE(doc), &err)); /* stderr has said it */
+}
+
 int shim_report(const struct shim *shim, const char *db, const char *phase, const struct err *err)
 {
     char line[VERDICT_LINE_MAX + 1];
     enum verdict_kind kind = verdict_from_err(err);
     if (err->code == ERR_BUSY && str_starts(err->text, "already running"))
         kind = VERDICT_RUNNING; /* the run that is on will tell; no failure of this trigger */
+    int code = verdict_exit(
+        kind, shim && ((shim->options && shim->options->strict) || (shim->db && shim->db->strict)));
+    progress_clear();
+    IGNORE(fflush(stdout));
     verdict_line(kind, db, phase, err->text, NULL, line);
     fprintf(stderr, "%s\n", line);
     if (strlen(err->text) + 40 > VERDICT_LINE_MAX)
         fprintf(stderr, "%s\n", err->text);
-    return verdict_exit(kind, shim && (shim->options->strict || (shim->db && shim->db->strict)));
+    if (shim && shim->options && shim->options->json)
+        print_error(db, phase, err, kind, code);
+    return code;
 }
 
 /* The offset at that moment, not today's: the clocks may have been changed since. */
@@ -209,6 +243,21 @@ static bool database_offset(struct shim *shim, uint64_t local_us, int *ret_offse
     if (!reply)
         return false;
     *ret_offset_min = ((Evercopy__V1__GetWindowReply *)reply)->offset_min;
+    return true;
+}
+
+bool shim_zone(struct shim *shim, struct err *err)
+{
+    int offset_min;
+    if (!words_zone_set(shim->options->zone, err))
+        return false;
+    if (!words_zone_wants_db())
+        return true;
+    if (!shim->db->name[0])
+        return err_set(err, ERR_INVALID, "--zone db needs a database to ask");
+    if (!database_offset(shim, 0, &offset_min, err))
+        return false;
+    words_zone_db(offset_min);
     return true;
 }
 

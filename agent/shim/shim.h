@@ -14,10 +14,13 @@ struct shim_options {
     const char *config; /* NULL: SHIM_CONFIG_PATH */
     const char *agent;  /* HOST:PORT, over the configured one */
     const char *oratab; /* NULL: /etc/oratab */
-    bool json, quiet, apply, allow_full, strict, follow, keep, validate_all;
+    bool json, quiet, apply, allow_full, strict, follow, keep, validate_all, all;
     const char *to, *scn, *snapshot, *dest, *sid, *name, *purpose, *lease, *file, *limit;
     const char *reason, *until, *hold; /* of holds */
     bool clock_is_right;
+    const char *zone;               /* utc, local, db or a name; NULL: what each verb prints in */
+    const char *warning, *critical; /* limits of check */
+    const char *days;               /* of report */
 };
 
 struct shim {
@@ -49,6 +52,8 @@ bool shim_is_answering(struct shim *shim, struct err *err) MUST;
  * spool, each once. Called by the first call that was answered; trouble waits for the next time. */
 void shim_deliver(struct shim *shim);
 
+/* "90m", "12h", "3d", or seconds; NULL is 0. */
+bool shim_duration(const char *text, uint32_t *ret_s, struct err *err) MUST;
 /* A random idempotency key; ret holds 33. */
 void shim_key(char ret[33]);
 /* "2026-11-21 14:32:07 +01:00"; "-" for 0. */
@@ -58,13 +63,21 @@ void shim_bytes(uint64_t bytes, char ret[32]);
 const char *shim_verdict_word(int wire_verdict); /* "ok", "WARNING", "FAILED", "could not tell" */
 /* Prints a document to stdout and releases it; false when it cannot be written. */
 bool shim_print_json(json_t *doc, struct err *err) MUST;
-/* The error line of a verb that failed before or without a run; returns the exit code. */
+bool shim_print_text(struct str *text, struct err *err) MUST;
+/* After shim_open: the zone of --zone; for "db" the agent is asked for the database's. */
+bool shim_zone(struct shim *shim, struct err *err) MUST;
+/* The error line of a verb that failed before or without a run; returns the exit code. With --json
+ * stdout gets {"error": ...} as well. */
 int shim_report(const struct shim *shim, const char *db, const char *phase, const struct err *err);
 
 /* The verbs: exit code out, everything said. words are what followed the verb. */
 int verb_backup(const struct shim_options *options, const char *db);
 int verb_setup(const struct shim_options *options, const char *db);
 int verb_status(const struct shim_options *options, const char *db);
+int verb_check(const struct shim_options *options, const char *db);
+/* For a command line that cannot be understood: UNKNOWN, as any plug-in's. */
+int verb_check_failed(const struct shim_options *options, const struct err *err);
+int verb_report(const struct shim_options *options);
 int verb_window(const struct shim_options *options, const char *db);
 int verb_snapshots(const struct shim_options *options, const char *db);
 int verb_jobs(const struct shim_options *options, const char *db);
@@ -82,6 +95,7 @@ int verb_snapshot_release(const struct shim_options *options, const char *db, co
 int verb_snapshot_lock(const struct shim_options *options, const char *db, const char *name);
 int verb_snapshot_verify(const struct shim_options *options, const char *db, const char *name);
 int verb_restore(const struct shim_options *options, const char *db);
+int verb_reload(const struct shim_options *options);
 int verb_renew(const struct shim_options *options, const char *db);
 int verb_identify(const struct shim_options *options, const char *const *files, size_t count);
 int verb_validate_file(const struct shim_options *options, const char *file);

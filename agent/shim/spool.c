@@ -24,10 +24,11 @@ struct spool {
     struct spool_id id;
     char path[PATH_MAX], verdict_path[PATH_MAX];
     uint64_t max_bytes;
-    uint64_t body;        /* where the lines begin, behind the header */
-    uint64_t head, tail;  /* first byte not acknowledged; end of the file */
-    uint64_t first, next; /* number of the line at head; of the one to come */
-    uint64_t dropped;     /* for want of room, not yet told */
+    uint64_t body;               /* where the lines begin, behind the header */
+    uint64_t head, tail;         /* first byte not acknowledged; end of the file */
+    uint64_t first, next;        /* number of the line at head; of the one to come */
+    uint64_t read_at, read_next; /* where reading goes on, and that line's number */
+    uint64_t dropped;            /* for want of room, not yet told */
 };
 
 static bool write_at_end(struct spool *s, const char *bytes, size_t len, struct err *err)
@@ -111,6 +112,7 @@ static bool begin_file(struct spool *to, const struct spool *from, const char *d
         !write_at_end(to, header, strlen(header), err))
         return false;
     to->body = to->head = to->tail;
+    spool_rewind(to);
     return copy_body(from->fd, from->head, from->tail, to, err);
 }
 
@@ -148,7 +150,9 @@ static bool add_record(struct spool *s, const char *line, size_t len)
     size_t room = sizeof record - (size_t)used - 1;
     len = len < room ? len : room;
     for (size_t i = 0; i < len; i++)
-        record[(size_t)used + i] = line[i] == '\n' ? ' ' : line[i];
+        record[(size_t)used + i] = line[i];
+    for (char *p = record + used; (p = memchr(p, '\n', len - (size_t)(p - record - used)));)
+        *p = ' ';
     record[(size_t)used + len] = '\n';
     size_t size = (size_t)used + len + 1;
     if (s->tail - s->body + size > s->max_bytes || !write_at_end(s, record, size, &err))
@@ -202,11 +206,13 @@ static const char *next_record(const char *at, const char *end, uint64_t *ret_nu
 
 bool spool_read(struct spool *s, struct spool_batch *ret, struct err *err)
 {
+    if (s->read_next < s->first)
+        spool_rewind(s);
     ret->count = 0;
-    ret->first = s->first;
-    if (s->first == s->next)
+    ret->first = s->read_next;
+    if (s->read_next == s->next)
         return true;
-    ssize_t n = sys_pread(s->fd, ret->bytes, sizeof ret->bytes, s->head, s->path, err);
+    ssize_t n = sys_pread(s->fd, ret->bytes, sizeof ret->bytes, s->read_at, s->path, err);
     if (n < 0)
         return false;
     const char *at = ret->bytes;
@@ -216,14 +222,22 @@ bool spool_read(struct spool *s, struct spool_batch *ret, struct err *err)
     uint64_t number;
     while (ret->count < SPOOL_BATCH_LINES && at < end &&
            (stop = next_record(at, end, &number, &text))) {
-        if (number != s->first + ret->count)
+        if (number != ret->first + ret->count)
             return err_set(err, ERR_CORRUPT, "spool '%s': line %" PRIu64 " is not there", s->path,
-                           s->first + ret->count);
+                           ret->first + ret->count);
         ret->lines[ret->count].text = text;
         ret->lines[ret->count++].len = (size_t)(stop - text);
         at = stop + 1;
     }
+    s->read_at += (uint64_t)(at - ret->bytes);
+    s->read_next += ret->count;
     return ret->count || err_set(err, ERR_CORRUPT, "spool '%s' is damaged", s->path);
+}
+
+void spool_rewind(struct spool *s)
+{
+    s->read_at = s->head;
+    s->read_next = s->first;
 }
 
 /* Moves head behind the acknowledged lines; the file shrinks when it has been sent whole. */
@@ -250,6 +264,8 @@ void spool_acked(struct spool *s, uint64_t next_line)
     }
     if (s->first == s->next && s->tail > s->body && ftruncate(s->fd, (off_t)s->body) == 0)
         s->head = s->tail = s->body;
+    if (s->read_next < s->first || s->head == s->tail)
+        spool_rewind(s);
 }
 
 void spool_close(struct spool *s)
@@ -373,6 +389,7 @@ struct spool *spool_adopt(const char *dir, const char *name, struct err *err)
     }
     if (!read_header(s, err) || !set_paths(s, dir, err) || !scan(s, err))
         return NULL;
+    spool_rewind(s);
     if (!str_equal(s->path + strlen(dir) + 1, name)) {
         err_set(err, ERR_INVALID, "'%s' is the spool of another job", name);
         return NULL;

@@ -35,8 +35,10 @@ struct spool_batch {
     } lines[SPOOL_BATCH_LINES];
     char bytes[SPOOL_BATCH_BYTES];
 };
-/* The next lines to be sent: those after the last acknowledged one; count 0 when there are none. */
+/* The next lines to be sent; count 0 when there are none. Reads on from call to call. */
 bool spool_read(struct spool *spool, struct spool_batch *ret, struct err *err) MUST;
+/* Reading begins again after the last acknowledged line. */
+void spool_rewind(struct spool *spool);
 /* The agent has everything below this number. */
 void spool_acked(struct spool *spool, uint64_t next_line);
 /* The agent takes no more lines of this job: they are dropped from now on. */

@@ -1,5 +1,6 @@
 /* The area reader: the files of a live area, a snapshot or a clone, read-only. Backends: a local
- * directory; memory (tests). Paths are relative, bytes, never followed out of the area. */
+ * directory; a directory of an NFS server (README.md); memory (tests). Paths are relative, bytes,
+ * never followed out of the area. */
 #pragma once
 #include "agent/base/own.h"
 #include <stdint.h>
@@ -23,6 +24,22 @@ struct area_list {
 
 /* A reader over a directory of this host. The root itself may be reached through links. */
 struct area *area_open_path(const char *root, struct err *err) MUST;
+
+struct area_nfs_options {
+    unsigned contexts;      /* connections, 1..8; 0: as the URL says, or 2 */
+    unsigned request_bytes; /* of one READ, 0: 512 KiB; the server may allow less */
+    unsigned in_flight;     /* READs under way on one connection, 1..4; 0: 4 */
+    unsigned request_ms;    /* an answer comes within, or the connection is given up; 0: 10 s */
+    unsigned operation_ms;  /* with all tries; 0: as the URL says, or 60 s */
+    /* Asked several times a second; true ends what is under way with CANCELLED. NULL: never. */
+    bool (*cancelled)(void *arg);
+    void *arg;
+};
+/* A reader over nfs://HOST/PATH?KEYS (nfs_url.h), NFSv3, no mount and no root needed; `below`: a
+ * relative path under it, NULL: none. A server that goes away is waited for, up to the bounds;
+ * what fails then is transient. Errors name the server. options NULL: as above. */
+struct area *area_nfs_open(const char *url, const char *below,
+                           const struct area_nfs_options *options, struct err *err) MUST;
 void area_close(struct area *area); /* NULL is fine */
 OWN_DEFINE(area, struct area, area_close);
 

@@ -448,6 +448,16 @@ static bool reflink_volume_info(struct driver_instance *d, const char *volume,
     return true;
 }
 
+static bool reflink_area_path(struct driver_instance *d, const char *volume, const char *snapshot,
+                              const char *clone, char *ret, size_t size, struct err *err)
+{
+    bool fits = !snapshot && !clone
+                    ? str_format(ret, size, "%s/%s", VOLUMES, volume)
+                    : str_format(ret, size, "%s/%s/%s/data", snapshot ? SNAPSHOTS : CLONES, volume,
+                                 snapshot ? snapshot : clone);
+    return fits || err_set(err, ERR_LIMIT, "the path below '%.200s' is too long", d->root);
+}
+
 static struct area *reflink_area(struct driver_instance *d, const char *volume,
                                  const char *snapshot, const char *clone, struct err *err)
 {
@@ -840,6 +850,7 @@ const struct driver driver_reflink = {
     .close = reflink_close,
     .volume_info = reflink_volume_info,
     .area = reflink_area,
+    .area_path = reflink_area_path,
     .snapshot_create = reflink_snapshot_create,
     .snapshot_list = reflink_snapshot_list,
     .snapshot_delete = reflink_snapshot_delete,

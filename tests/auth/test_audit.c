@@ -158,9 +158,8 @@ static void put_lines(char *text, const char *order)
 
 Test(audit, sees_lines_moved_taken_out_and_put_in_again)
 {
-    static const char *const orders[] = {"21345", "13245", "12354", "2345",   "1345",
-                                         "1235",  "1234",  "12",    "112345", "123455",
-                                         "12345345", "1"};
+    static const char *const orders[] = {"21345", "13245", "12354",  "2345",   "1345",     "1235",
+                                         "1234",  "12",    "112345", "123455", "12345345", "1"};
     fill(5, AUDIT_ROTATE_BYTES);
     size_t len;
     AUTO(mem) char *whole = must_read("audit.log", &len);

@@ -59,6 +59,22 @@ else
 fi
 rm -f "$data"
 
+# ---- a datafile of 256 MiB over NFS, beside nfs-cp; both write to memory what they read ----
+nfs_peer='nfs-cp (libnfs-utils), same ganesha'
+if [ "$(id -u)" != 0 ] || ! command -v ganesha.nfsd nfs-cp >/dev/null; then
+    skip area_nfs_read 'needs root, nfs-ganesha, libnfs-utils' '1.0 x'
+elif figures=$(unshare -n -m --propagation private tests/bench/area-nfs.sh "$build"); then
+    nfs_figure() { sed -nE "s/^$1 //p" <<<"$figures"; }
+    theirs=$(nfs_figure peer)
+    for contexts in 1 2; do
+        ours=$(nfs_figure "read$contexts")
+        row "area_nfs_read.contexts_$contexts" "$ours GB/s" "$nfs_peer" "$theirs GB/s" "$(calc %.2f "$ours / $theirs")" '1.0 x'
+    done
+    row area_nfs_verify "$(nfs_figure verify) GB/s" - - - -
+else
+    skip area_nfs_read "${figures:-area-nfs.sh failed}" '1.0 x'
+fi
+
 # ---- 10,000 genuine files: the simulator's own, linked; each link is opened and read as a file ----
 tree=$work/tree
 mkdir "$tree"
@@ -83,6 +99,53 @@ else
     status=1
 fi
 rm -rf "$tree"
+
+# ---- status of a thousand databases, through agent and shim ----
+if [ "$(id -u)" != 0 ]; then
+    skip status_1000 'needs root' '0.100 s'
+elif timeout 120 tests/bench/status.sh "$build" >"$work/status" 2>&1 && grep -q '^status_1000_warm' "$work/status"; then
+    figure() { sed -nE "s/^status_1000_$1 //p" "$work/status"; }
+    row status_1000 "$(figure warm) s" - - - '0.100 s'
+    row status_1000_agent_cpu "$(figure agent_ms) ms" - - - -
+    row status_1000_cold "$(figure cold) s" - - - -
+    row status_1000_rss "$(figure vmrss) KiB" - - - -
+else
+    tell "status.sh failed: $(tail -n 1 "$work/status")"
+    status=1
+fi
+
+# ---- connections, and the shim ----
+"$PWD/tests/bench/net.sh" "$build" || { tell 'net.sh failed'; status=1; }
+if resident=$(timeout 120 tests/bench/shim.sh "$build"); then
+    case $resident in
+    SKIPPED*) skip shim_resident_in_a_run "$(sed -nE '1s/^SKIPPED [^:]*: //p' <<<"$resident")" '6 MiB' ;;
+    *) echo "$resident" ;;
+    esac
+else
+    tell 'shim.sh failed'
+    status=1
+fi
+
+# ---- the audit: what a change waits for, alone and with 64 others ----
+if figures=$("$build/tests/bench/bench_audit" "$work/audit"); then
+    for name in audit_lines_alone audit_lines_grouped audit_verify; do
+        row "$name" "$(sed -nE "s/^$name //p" <<<"$figures") lines/s" - - - -
+    done
+else
+    tell 'bench_audit failed'
+    status=1
+fi
+
+# ---- a run's log: all but a million lines that waited, from the spool to the agent ----
+if [ "$(id -u)" != 0 ]; then
+    skip log_upload 'needs root' -
+elif figures=$(timeout 120 tests/bench/log-upload.sh "$build" 2>/dev/null) && grep -q log_upload_agent <<<"$figures"; then
+    row log_upload "$(sed -nE 's/^log_upload_lines_s //p' <<<"$figures") lines/s" - - - -
+    row log_upload_shim_rss "$(calc %.1f "$(sed -nE 's/^log_upload_shim_kib //p' <<<"$figures") / 1024") MiB" - - - '6 MiB'
+    row log_upload_agent_rss "$(calc %.1f "$(sed -nE 's/^log_upload_agent_kib ([0-9]+).*/\1/p' <<<"$figures") / 1024") MiB" - - - '12 MiB'
+else
+    skip log_upload "$(grep -m 1 SKIPPED <<<"$figures" || echo 'it failed')" -
+fi
 
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then

@@ -106,3 +106,52 @@ Test(config, reports_every_allocation_that_fails_in_the_agents_file)
     }
     cr_assert_fail("more than 1000 allocations");
 }
+
+Test(config, a_quota_of_the_database_outranks_the_agents)
+{
+    static const char text[] = "[agent]\nrunsperday = 7\nlogbytesperday = 2M\n[storage s]\n"
+                               "driver = reflink\n[database A]\nstorage = s\nrunsperday = 9\n"
+                               "logbytesperrun = none\n[database B]\nstorage = s\n";
+    struct err err = {0};
+    AUTO(config_agent)
+    struct config_agent *config = config_agent_parse(text, strlen(text), "d.conf", &err);
+    cr_assert(config, "%s", err.text);
+    cr_expect_eq(config->databases[0].quota.runs_per_day, 9);
+    cr_expect_eq(config->databases[1].quota.runs_per_day, 7);
+    cr_expect_eq(config->databases[0].quota.log_bytes_per_run, 0);
+    cr_expect_eq(config->databases[1].quota.log_bytes_per_run, 256 << 20);
+    cr_expect_eq(config->databases[1].quota.log_bytes_per_day, 2 << 20);
+    cr_expect_eq(config->databases[1].quota.snapshots_per_day, 600);
+}
+
+Test(config, a_second_reading_keeps_what_cannot_change_and_tells_the_rest)
+{
+    static const char before[] = "[agent]\nlisten = 1.2.3.4:1\nloglevel = info\n[storage s]\n"
+                                 "driver = reflink\nroot = /a\n[database A]\nstorage = s\n"
+                                 "[database B]\nstorage = s\n";
+    static const char after[] = "[agent]\nlisten = 5.6.7.8:2\nloglevel = debug\nworkers = 9\n"
+                                "pki = /elsewhere\n[storage s]\ndriver = reflink\nroot = /b\n"
+                                "[storage t]\ndriver = btrfs\n[database A]\nstorage = s\n"
+                                "runsperday = 1\n[database C]\nstorage = t\n";
+    struct err err = {0};
+    AUTO(config_agent)
+    struct config_agent *now = config_agent_parse(before, strlen(before), "d.conf", &err);
+    AUTO(config_agent)
+    struct config_agent *next = config_agent_parse(after, strlen(after), "d.conf", &err);
+    AUTO(config_changes) struct config_changes changes = {0};
+    cr_assert(now && next && config_agent_succeed(next, now, &changes, &err), "%s", err.text);
+    cr_expect_str_eq(next->listen.host, "1.2.3.4");
+    cr_expect_eq(next->listen.port, 1);
+    cr_expect_eq(next->workers, 4);
+    cr_expect_str_eq(next->pki, "/etc/evercopy/pki");
+    cr_expect_str_eq(next->loglevel, "debug");
+    static const char *const kept[] = {"listen stays", "pki stays", "workers stays",
+                                       "[storage s] stays"};
+    for (size_t i = 0; i < 4; i++)
+        cr_expect(strstr(changes.kept.text, kept[i]), "%s", changes.kept.text);
+    static const char *const changed[] = {"loglevel debug, was info", "[storage t] is new",
+                                          "[database A] has changed", "[database B] is gone",
+                                          "[database C] is new"};
+    for (size_t i = 0; i < 5; i++)
+        cr_expect(strstr(changes.changed.text, changed[i]), "%s", changes.changed.text);
+}

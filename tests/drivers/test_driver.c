@@ -166,3 +166,22 @@ Test(driver, a_world_outlives_the_driver_and_ends_with_reset)
     cr_expect_not(driver_volume_info(d, "v", &info, &err));
     driver_close(d);
 }
+
+Test(driver, a_reader_is_looked_at_when_the_storage_is_opened)
+{
+    static const struct {
+        const char *driver, *reader, *says;
+    } rows[] = {
+        {"reflink", "nfs://h/srv?uuid=0", "'uid'"},
+        {"reflink", "http://h/srv", "'nfs://'"},
+        {"memory", "nfs://h/srv", "in one way only"},
+    };
+    registry_add_for_tests(&driver_memory);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct err err = {0};
+        const struct driver_option options[] = {store, {"reader", rows[i].reader}};
+        cr_expect_null(driver_open(rows[i].driver, options, 2, &err), "%s", rows[i].reader);
+        cr_expect_eq(err.code, ERR_CONFIG);
+        cr_expect(strstr(err.text, "'reader'") && strstr(err.text, rows[i].says), "%s", err.text);
+    }
+}

@@ -1,4 +1,5 @@
-/* A storage that is away: the agent starts, its databases say so, and what was begun waits for it. */
+/* A storage that is away: the agent starts, its databases say so, and what was begun waits for it.
+ */
 #include "agent/engine/acts.h"
 #include "drivers/registry.h"
 #include "tests/lib/engine_drive.h"

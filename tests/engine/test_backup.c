@@ -243,7 +243,7 @@ static struct outlook *look(struct stage *s)
     struct err err = {0};
     commit_all(s);
     struct outlook *o =
-        outlook_load(s->dir.catalog, s->world, &s->config->databases[0], NULL, &err);
+        outlook_load(s->dir.catalog, s->world, &s->config->databases[0], NULL, NULL, &err);
     cr_assert(o, "%s", err.text);
     return o;
 }
@@ -384,8 +384,7 @@ Test(backup, a_late_word_is_told_once_and_changes_no_end)
     }
     size_t count, told = 0;
     AUTO(mem)
-    struct catalog_journal_row *rows =
-        catalog_journal_list(s.dir.catalog, run.job, &count, &err);
+    struct catalog_journal_row *rows = catalog_journal_list(s.dir.catalog, run.job, &count, &err);
     for (size_t i = 0; i < count; i++)
         told += strstr(rows[i].text, "it came to its end") != NULL;
     cr_expect_eq(told, 1);
@@ -483,7 +482,8 @@ static void expect_standing(struct stage *s, int verdict, const char *part)
     struct err err = {0};
     struct standing st;
     AUTO(outlook) struct outlook *o = look(s);
-    cr_assert(backup_standing(s->dir.catalog, o, "ORCL", &st, &err), "%s", err.text);
+    cr_assert(backup_standing(s->dir.catalog, plan_newest_base(o->plan), "ORCL", &st, &err), "%s",
+              err.text);
     cr_expect_eq(st.verdict, verdict, "%d: %s", st.verdict, st.cause);
     cr_expect(strstr(st.cause, part), "'%s'", st.cause);
     cr_expect(verdict == OK || st.next[0]);
@@ -529,7 +529,7 @@ Test(backup, a_running_run_stands_beside_the_last_one)
     ended(&s, FAILED, "bad");
     begin(&s, "");
     AUTO(outlook) struct outlook *o = look(&s);
-    cr_assert(backup_standing(s.dir.catalog, o, "ORCL", &st, &err));
+    cr_assert(backup_standing(s.dir.catalog, plan_newest_base(o->plan), "ORCL", &st, &err));
     cr_expect(st.running.id[0] && st.last.id[0]);
     cr_expect_eq(st.verdict, FAILED);
 }

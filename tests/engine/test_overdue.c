@@ -54,8 +54,8 @@ static void stage_begin(struct stage *s)
 static void register_database(struct stage *s, const char *name)
 {
     struct err err = {0};
-    struct catalog_database db = {.dbid = 1, .db_name = "X", .storage = "m",
-                                  .registered_us = START};
+    struct catalog_database db = {
+        .dbid = 1, .db_name = "X", .storage = "m", .registered_us = START};
     cr_assert(str_copy(db.name, sizeof db.name, name));
     cr_assert(catalog_database_put(s->dir.catalog, &db, &err));
 }

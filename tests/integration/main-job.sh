@@ -25,6 +25,9 @@ nothing_is_recoverable_before_the_first_run() {
     shim operator status ORCL
     exits 161 && says "$out" '^FAILED +ORCL: nothing is recoverable'
 }
+the_tls_session_is_kept_for_the_next_start() {
+    same "$(stat -c '%a %F' "$work/operator.ticket")" '600 regular file' 'the ticket file'
+}
 the_first_run_copies_every_file() {
     backup ORCL
     exits 0 && first_line '^OK ORCL: recoverable to SCN [0-9]+ \(.*\+01:00\) \[run backup-' &&
@@ -139,6 +142,7 @@ days() {
     try setup_without_apply_changes_nothing
     try setup_applies_and_then_has_nothing_to_do
     try nothing_is_recoverable_before_the_first_run
+    try the_tls_session_is_kept_for_the_next_start
     try the_first_run_copies_every_file
     try a_file_added_later_is_copied_and_green
     try a_moment_between_runs_is_restored_by_scn

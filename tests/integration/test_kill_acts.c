@@ -20,12 +20,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DBID = 77, KINDS = 4 };
+enum { DBID = 77, KINDS = 5 };
 #define SNAPSHOT "ORCL-20260101T000000Z-manual"
 #define STORE "kill-acts"
 
 static const struct job_kind *const kinds[KINDS] = {&job_kind_snapshot, &job_kind_clone,
-                                                    &job_kind_clone_drop, &job_kind_backup};
+                                                    &job_kind_clone_drop, &job_kind_clone_extend,
+                                                    &job_kind_backup};
 
 struct place {
     struct scratch scratch;
@@ -111,6 +112,15 @@ static json_t *clone_of(const char *name, bool parts, struct err *err)
     return clone_args(&clone, parts ? &recipe : NULL, &source, err);
 }
 
+static json_t *longer(const char *name, struct err *err)
+{
+    struct catalog_clone clone = {.created_us = 1, .expires_us = 2};
+    IGNORE(!str_copy(clone.database, sizeof clone.database, "ORCL"));
+    IGNORE(!str_copy(clone.name, sizeof clone.name, name));
+    IGNORE(!str_copy(clone.snapshot, sizeof clone.snapshot, SNAPSHOT));
+    return clone_extend_args(&clone, 9, err);
+}
+
 static bool work(struct engine *engine, const char *dir, struct err *err)
 {
     return run_job(engine, dir, "snapshot", snapshot_of(err), ERR_NONE, err) &&
@@ -119,6 +129,7 @@ static bool work(struct engine *engine, const char *dir, struct err *err)
            run_job(engine, dir, "clone", clone_of("mine", false, err), ERR_EXISTS, err) &&
            run_job(engine, dir, "clone", clone_of("parts", true, err), ERR_NONE, err) &&
            run_job(engine, dir, "clone", clone_of("whole", true, err), ERR_EXISTS, err) &&
+           run_job(engine, dir, "clone-extend", longer("whole", err), ERR_NONE, err) &&
            run_job(engine, dir, "clone-drop", clone_drop_args("ORCL", "whole", err), ERR_NONE,
                    err) &&
            run_job(engine, dir, "clone-drop", clone_drop_args("ORCL", "whole", err), ERR_NONE, err);
@@ -222,7 +233,11 @@ static bool check_clone(const struct agent *a, struct catalog *c, const char *na
     if (str_equal(name, "mine"))
         return str_equal(note, "{\"keep\":\"me\"}") ||
                err_set(err, ERR_CORRUPT, "somebody's clone was touched: %s", note);
-    return catalog_clone_get(c, "ORCL", name, &row, err) || err_wrap(err, "clone '%s'", name);
+    if (!catalog_clone_get(c, "ORCL", name, &row, err))
+        return err_wrap(err, "clone '%s'", name);
+    AUTO(json) json_t *doc = json_parse(note, strlen(note), err);
+    return doc && (json_u64(doc, "expires_us") == row.expires_us ||
+                   err_set(err, ERR_CORRUPT, "clone '%s' has two ends: %s", name, note));
 }
 
 static bool check_clones(const struct agent *a, struct catalog *c, struct err *err)

@@ -6,6 +6,7 @@
 world_enter 4G "$@"
 
 backup_in_background() {
+    rm -f "$work/$lane.$1.bg.out"
     bare_exec "$bin/evercopy" backup "$1" --config "$work/etc/host-$1.shim.conf" </dev/null >"$work/$lane.$1.bg.out" 2>"$work/$lane.$1.bg.err" &
     bg=$!
     world_own "$bg"
@@ -27,13 +28,13 @@ jobs_are() { # EXPRESSION over d['jobs'], newest first; backups only
 step_is() { [ "$(jobs_are "j[0]['state']+' '+j[0]['step']" 2>/dev/null)" = "running $1" ]; }
 hold_at() { sim "$db" inject hang --at "$1" || saw "no hang injected"; }
 go_on() { sim "$db" inject clear; }
-in_output() { grep -qE -- "$1" "$work/$lane.$db.bg.out"; }
+in_output() { grep -qsE -- "$1" "$work/$lane.$db.bg.out"; }
 # The kept log is the run's own, each line once: what the shim printed stands in it, in order.
 log_is_whole() {
     local job=$1 out=$work/$lane.log err=$work/$lane.log.err
     shim operator log "$job" || { saw "no log: $(cat "$err")"; return 1; }
     grep -o 'evercopy: .*' "$out" | cut -c11- | grep -vE 'the agent|^finding' >"$work/$lane.kept"
-    cut -c11- "$work/$lane.$db.bg.out" | grep -vE 'the agent|^finding|\[run ' >"$work/$lane.printed"
+    sed -E 's/^[0-9:]{8}Z?  //' "$work/$lane.$db.bg.out" | grep -vE 'the agent|^finding|\[run ' >"$work/$lane.printed"
     cmp -s "$work/$lane.kept" "$work/$lane.printed" || saw "log and output differ: $(diff "$work/$lane.kept" "$work/$lane.printed" | head -n 4 | tr '\n' '|')"
 }
 spool_is_empty() {
@@ -48,9 +49,10 @@ configured() { # KEY VALUE...: in the host's configuration
         shift 2
     done
 }
-begin_world() {
-    db=$1
-    world_apart "$db"
+begin_world() { # DB[:ANOTHER] KEY VALUE...
+    db=${1%%:*}
+    # shellcheck disable=SC2086 # one word for each database
+    world_apart ${1//:/ }
     database "$db"
     configured spool "$work/spool" "${@:2}"
     backup "$db"
@@ -76,7 +78,7 @@ the_run_goes_on_while_the_agent_is_away() {
     same "$(jobs_are "j[0]['id']")" "$job" "the job" && in_output 'the agent is back' && log_is_whole "$job" && spool_is_empty
 }
 an_agent_killed_at_any_instant_costs_nothing() {
-    local rounds=2 round wait
+    local rounds=1 round wait
     [ -z "${EVERCOPY_LONG:-}" ] || rounds=30
     RANDOM=${EVERCOPY_SEED:-$$}
     echo "# seed ${EVERCOPY_SEED:-$$}"
@@ -163,15 +165,9 @@ the_next_call_on_that_host_tells_it_once() {
     cmp -s "$out" "$work/$lane.once" || saw "the log changed by another call"
 }
 the_run_after_it_is_whole() {
-    local scn
     work "$db"
     backup "$db"
-    exits 0 && first_line "^OK $db: " || return 1
-    work "$db"
-    scn=$(scn_of "$db")
-    work "$db"
-    backup "$db"
-    exits 0 && restores_to "$db" "$scn" --scn "$scn"
+    exits 0 && first_line "^OK $db: "
 }
 too_long() {
     begin_world LONG agentwait 2
@@ -236,6 +232,33 @@ stopped() {
     try a_host_cancels_its_own_run
 }
 
+# ---- RMAN that says nothing ----
+
+a_silent_rman_is_stopped_and_its_sessions_are_named() {
+    local client
+    hold_at backup
+    backup_in_background "$db"
+    within 60 step_is level1 || { saw "it did not come to level 1"; return 1; }
+    # A client that dies without a word leaves its server process behind.
+    sim "$db" inject zombie-session
+    hold_at copy
+    printf "set command id to 'evercopy:left-over';\nbackup as copy datafile 1 format '%s';\n" "$work/left.dbf" |
+        bare_exec ORACLE_HOME="$work/ora" ORACLE_SID="$db" "$work/ora/bin/rman" target / >"$work/left.out" 2>&1 &
+    client=$!
+    world_own "$client"
+    within 20 grep -q 'starting datafile copy' "$work/left.out" || { saw "$(cat "$work/left.out")"; return 1; }
+    kill -KILL "$client"
+    ends_with 161 "^FAILED $db level1: RMAN said nothing for 1 minutes and was stopped" || return 1
+    go_on
+    says "$work/agent.log" "alarm db=$db .*RMAN has said nothing" || return 1
+    in_output 'still in V.SESSION: sid' || { saw "no session is named"; return 1; }
+    says "$work/$lane.$db.bg.err" "alter system kill session '[0-9]+,[0-9]+'"
+}
+silent() {
+    begin_world MUTE rmansilent 1 rmandeadline 1
+    try a_silent_rman_is_stopped_and_its_sessions_are_named
+}
+
 # ---- clones ----
 
 clone_names() {
@@ -263,5 +286,104 @@ clones() {
     try a_clone_goes_when_its_lease_is_over_and_stays_when_extended
 }
 
-world_lanes away too_long stopped clones
+# ---- restores and setups ----
+
+restore_in_background() { # its id is the shim's own
+    rm -f "$work/$lane.$db.bg.out"
+    bare_exec unshare -m sh -c 'mount --make-rprivate / && mount -t tmpfs none "$1" && shift && exec "$@"' sh \
+        "$work/prod" "$bin/evercopy" restore "$db" --config "$work/etc/operator.shim.conf" "$@" \
+        </dev/null >"$work/$lane.$db.bg.out" 2>"$work/$lane.$db.bg.err" &
+    bg=$!
+    world_own "$bg"
+}
+sandbox_processes() { # of the instance RX, and tools that work for it
+    local dir cmd
+    for dir in /proc/[0-9]*; do
+        cmd=$(tr '\0' ' ' <"$dir/cmdline") || continue
+        case $cmd in ora_pmon_RX*) echo "${dir#/proc/}" ;; esac
+        case $cmd in "$work/ora/bin/"*) if tr '\0' '\n' <"$dir/environ" | grep -qx 'ORACLE_SID=RX'; then echo "${dir#/proc/}"; fi ;; esac
+    done 2>/dev/null
+}
+none_runs() { [ -z "$(sandbox_processes)" ]; }
+points() {
+    if [ -n "${EVERCOPY_LONG:-}" ]; then
+        printf '%s\n' "^[0-9:]+Z? +clone '" 'recovering to SCN' "own headers" 'database open'
+    else
+        printf '%s\n' 'recovering to SCN'
+    fi
+}
+a_stopped_restore_leaves_nothing() {
+    local point
+    while read -r point; do
+        restore_in_background --scn "$scn" --sid RX --name fired
+        within 60 in_output "$point" || { saw "it never said '$point': $(cat "$work/$lane.$db.bg.err")"; return 1; }
+        kill -TERM "$bg" 2>/dev/null
+        within 60 gone "$bg" || { saw "it is still there, stopped at '$point'"; return 1; }
+        wait "$bg"
+        code=$?
+        if [ "$code" = 0 ]; then restore_undo "$db" RX fired; else [ "$code" = 164 ] || { saw "exit code $code at '$point': $(cat "$work/$lane.$db.bg.err")"; return 1; }; fi
+        [ ! -e "$work/sandbox-$db" ] && clones_left '' && none_runs || { saw "something is left of a stop at '$point'"; return 1; }
+    done < <(points)
+}
+a_killed_restore_is_cleared_by_the_next() {
+    local point
+    while read -r point; do
+        restore_in_background --scn "$scn" --sid RX --name fired
+        within 60 in_output "$point" || { saw "it never said '$point'"; return 1; }
+        kill -KILL "$bg" 2>/dev/null
+        within 10 gone "$bg"
+        wait "$bg" 2>/dev/null
+        if says "$work/sandbox-$db/.evercopy-sandbox" '"state":"open"' 2>/dev/null; then
+            restore_undo "$db" RX fired
+            continue
+        fi
+        restore "$db" --scn "$scn" --sid RX --name fired || { saw "the next restore, killed at '$point': $(head -n 1 "$err")"; return 1; }
+        sim "$db" compare --scn "$scn" --instance RX >"$work/$lane.compare" 2>&1 || { saw "$(head -n 1 "$work/$lane.compare")"; return 1; }
+        restore "$db" --scn "$scn" --sid RX --name fired
+        exits 160 && first_line "sandbox '.*' is not empty" || return 1
+        restore_undo "$db" RX fired
+        clones_left '' && none_runs || { saw "something is left, killed at '$point'"; return 1; }
+    done < <(points)
+}
+a_killed_setup_is_gone_on_with() {
+    local rounds=2 round wait
+    [ -z "${EVERCOPY_LONG:-}" ] || rounds=15
+    RANDOM=${EVERCOPY_SEED:-$$}
+    echo "# seed ${EVERCOPY_SEED:-$$}"
+    sim NEW create --dbdir "$work/prod/NEW" --db-name NEW --unique-name NEW --files 2 --blocks 100 --dbid "$(dbid_of NEW)" >/dev/null || return 1
+    world_who host-NEW dbhost NEW
+    for round in $(seq "$rounds"); do
+        bare_exec "$bin/evercopy" setup NEW --apply --config "$work/etc/host-NEW.shim.conf" </dev/null >/dev/null 2>&1 &
+        bg=$!
+        for wait in $(seq $((RANDOM % 6))); do pause; done
+        if [ $((round % 2)) = 0 ]; then
+            agent_crash
+            agent_start
+        fi
+        kill -KILL "$bg" 2>/dev/null
+        wait "$bg" 2>/dev/null
+    done
+    shim host-NEW setup NEW --apply
+    exits 0 || return 1
+    shim host-NEW setup NEW
+    exits 0 && says "$out" 'nothing to do' || return 1
+    work NEW
+    backup NEW
+    exits 0 && first_line '^OK NEW: '
+}
+restores() {
+    begin_world RST:NEW
+    scn=$(scn_of "$db")
+    work "$db"
+    backup "$db"
+    try a_stopped_restore_leaves_nothing
+    try a_killed_restore_is_cleared_by_the_next
+    try a_killed_setup_is_gone_on_with
+}
+
+: >"$work/agent.log" # the lanes have agents of their own
+more=
+[ -z "${EVERCOPY_LONG:-}" ] || more=silent # it takes a minute of silence
+# shellcheck disable=SC2086 # none or one
+world_lanes away too_long stopped clones restores $more
 world_end

@@ -180,6 +180,7 @@ agent = 127.0.0.1:$agent_port
 ca = $work/etc/ca.crt
 cert = $work/etc/$name.crt
 key = $work/etc/$name.key
+ticketfile = $work/$name.ticket
 backupdest = $area
 oraclehome = $work/ora
 logwait = 30

@@ -451,6 +451,29 @@ Test(abuse, a_connection_without_calls_ends_after_a_while)
     cr_assert_eq(wire.goaway, 0);
 }
 
+/* A dead host: its calls must not stay open for as long as TCP believes in it. */
+Test(abuse, a_silent_peer_with_a_call_open_loses_it)
+{
+    AUTO(bytes) struct bytes bytes = {0};
+    AUTO(wire) struct wire wire = {0};
+    wire_open(&wire);
+    add_greeting(&bytes);
+    add_request(&bytes, 1, END_HEADERS, LATER);
+    add_frame(&bytes, DATA, END_STREAM, 1,
+              "\0\0\0\0\x06\x0a\x04"
+              "9000",
+              11);
+    cr_assert(wire_send(&wire, &bytes, true, 5000));
+    usleep(100000);          /* the call is on its way */
+    clock_test_shift(61000); /* it is asked by PING, and says nothing */
+    usleep(1200000);
+    cr_assert_eq(world.cancelled, 0);
+    clock_test_shift(122000);
+    cr_assert(eventually(world.cancelled == 1));
+    cr_assert(wire_ends(&wire, 3000));
+    all_is_well("a dead host");
+}
+
 /* Cut or reset at any byte of a valid conversation. */
 Test(abuse, connections_cut_at_any_byte_leave_nothing_behind)
 {

@@ -122,6 +122,33 @@ Test(connections, an_idle_connection_that_is_denied_ends_with_the_reason)
     cr_assert(strstr(err.text, "was withdrawn: laptop lost"), "%s", err.text);
 }
 
+/* Being told why has its own limit, or the refused would fill the agent. */
+Test(connections, refused_connections_cannot_pile_up)
+{
+    struct err err = {0};
+    enroll("other", "operator", "bundle");
+    cr_ok(call_once(in_dir("a.ticket"), &err), err);
+    denied = true;
+    struct rpc_client *clients[12];
+    int told = 0;
+    for (size_t i = 0; i < 12; i++) {
+        clients[i] = connect_with_ticket("bundle", "host", in_dir("a.ticket"));
+        err_clear(&err);
+        cr_assert(!say(clients[i], "Say", "", 5000, &err));
+        told += err.code == ERR_UNAUTHENTICATED;
+    }
+    cr_assert_eq(told, 4);
+    AUTO(rpc_client) struct rpc_client *other = connect_as("bundle", "other");
+    err_clear(&err);
+    cr_ok(say(other, "Say", "", 5000, &err), err);
+    clock_test_shift(6000); /* they do not stay for good */
+    denied = false;
+    cr_assert(eventually(say(clients[0], "Say", "", 5000, &err)));
+    clock_test_shift(0);
+    for (size_t i = 0; i < 12; i++)
+        rpc_client_free(clients[i]);
+}
+
 Test(connections, the_ticket_file_is_for_its_owner_only)
 {
     struct err err = {0};

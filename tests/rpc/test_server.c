@@ -670,6 +670,27 @@ Test(rpc, insists_on_certificate_protocol_and_cipher)
     cr_expect_eq(bytes_for_openssl(WITH_CERT "-alpn http/1.1"), 0, "ALPN http/1.1");
     cr_expect_eq(bytes_for_openssl(WITH_CERT "-alpn h2 -tls1_1 -cipher ALL:@SECLEVEL=0"), 0);
     cr_expect_eq(bytes_for_openssl(WITH_CERT "-alpn h2 -cipher ECDHE-ECDSA-AES128-SHA256"), 0);
+    cr_expect_eq(bytes_for_openssl(WITH_CERT "-alpn h2 -tls1_3"), 0);
+    /* A ticket excuses from nothing. */
+    cr_expect_gt(bytes_for_openssl(WITH_CERT "-alpn h2 -sess_out s.pem"), 0);
+    cr_expect_gt(bytes_for_openssl(WITH_CERT "-alpn h2 -sess_in s.pem"), 0);
+    cr_expect_eq(bytes_for_openssl(WITH_CERT "-sess_in s.pem"), 0, "resumed without ALPN");
+}
+
+/* "R" has openssl ask for new keys in the middle: the connection ends, or goes on with the old. */
+Test(rpc, renegotiates_with_nobody)
+{
+    char command[768];
+    if (run_shell("command -v openssl%s%s >/dev/null", "", "") != 0) {
+        cr_log_warn("SKIPPED: no openssl");
+        return;
+    }
+    str_format(command, sizeof command,
+               "cd %s && (echo R; sleep 0.4) | timeout 3 openssl s_client -connect 127.0.0.1:%u "
+               "-CAfile bundle/ca.crt -cert bundle/host.crt -key bundle/host.key -alpn h2 -tls1_2 "
+               ">out 2>&1; grep -q RENEGOTIATING out && grep -qi 'no renegotiation' out",
+               world.dir, world.port);
+    cr_assert_eq(run_shell("%s%s", command, ""), 0);
 }
 
 /* More silent connections than handshakes may be under way, and then their deadline. */
