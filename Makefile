@@ -28,7 +28,8 @@ ALLCFLAGS = -std=gnu11 -D_GNU_SOURCE -fvisibility=hidden $(WARN) $(if $(WERROR),
 LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
-           agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink
+           agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
+           firmware-hooks
 SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
 PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto))
 PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(PROTO))
@@ -36,7 +37,7 @@ PB_H    := $(PB_C:.c=.h)
 TEMPLATES := $(sort $(wildcard agent/shim/templates/*.sql agent/shim/templates/*.rman))
 OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o
 LIB     := $(B)/libevercopy.a
-MAINS   := $(B)/evercopyd $(B)/evercopy
+MAINS   := $(B)/evercopyd $(B)/evercopy $(B)/evercopy-hook-host
 SIM     := $(B)/oracle-sim
 SIM_SRC := $(sort $(wildcard tests/oracle-sim/*.c))
 
@@ -90,6 +91,9 @@ $(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/m
 $(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
+$(B)/evercopy-hook-host: $(B)/firmware-hooks/host/host.o $(LIB)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
 # ---- the simulator: test code, shares nothing with the rooms. Hundreds of its processes run in the
 # end-to-end tests, so there it is built plain; its own test takes the checked one. ----
 sim: $(SIM)
@@ -132,6 +136,13 @@ cover: deps
 install: all
 	install -D -m 0755 $(B)/evercopyd $(DESTDIR)$(PREFIX)/sbin/evercopyd
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
+	install -D -m 0755 $(B)/evercopy-hook-host $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-hook-host
+	install -D -m 0644 firmware-hooks/evercopy_hooks.h $(DESTDIR)$(PREFIX)/include/evercopy_hooks.h
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/evercopy/hooks
+	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' firmware-hooks/systemd/evercopyd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/evercopyd.service
+	install -D -m 0644 firmware-hooks/systemd/evercopy.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/evercopy.conf
+	install -D -m 0644 firmware-hooks/systemd/evercopy.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/evercopy.conf
+	install -m 0755 firmware-hooks/examples/* $(DESTDIR)$(PREFIX)/share/evercopy/hooks/
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/templates $(DESTDIR)$(PREFIX)/share/evercopy/proto/evercopy/v1
 	install -m 0644 $(TEMPLATES) $(DESTDIR)$(PREFIX)/share/evercopy/templates/
 	install -d $(DESTDIR)$(PREFIX)/share/evercopy/proto/json

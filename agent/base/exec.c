@@ -25,6 +25,7 @@ struct running {
     size_t written;
     char line[LINE_MAX_BYTES];
     size_t line_len;
+    uint64_t taken;      /* bytes of output */
     uint64_t kill_at_ms; /* 0 until it was told to stop */
     struct exec_result result;
 };
@@ -39,6 +40,7 @@ static void emit_line(struct running *r)
 
 static void take_output(struct running *r, const char *bytes, size_t len)
 {
+    r->taken += len;
     for (size_t i = 0; i < len; i++) {
         if (bytes[i] == '\n') {
             emit_line(r);
@@ -61,6 +63,7 @@ child_main(const struct exec *exec, int in, int out, int report, pid_t parent)
         IGNORE(syscall(SYS_rt_sigaction, s, as_new, NULL, sizeof(uint64_t)) != 0); /* KILL, STOP */
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
     /* `in` is 0 itself when the parent has no stdin, and would close at execve. `report` keeps its
      * number (5 or more): any other may be a file of the parent, which no errno may end up in. */
     bool ok = getppid() == parent && dup2(in, 0) >= 0 && fcntl(0, F_SETFD, 0) == 0 &&
@@ -137,6 +140,9 @@ static void watch_clock(struct running *r, uint64_t started_ms)
     } else if (r->exec->deadline_ms && now - started_ms >= r->exec->deadline_ms) {
         r->result.timed_out = true;
         tell_to_stop(r);
+    } else if (r->exec->output_max && r->taken > r->exec->output_max) {
+        r->result.flooded = true;
+        tell_to_stop(r);
     } else if (r->exec->cancelled && r->exec->cancelled(r->exec->arg)) {
         r->result.cancelled = true;
         tell_to_stop(r);
@@ -179,6 +185,12 @@ static bool reap(struct running *r)
 {
     int status;
     pid_t pid;
+    siginfo_t info = {0};
+    /* While it is not yet waited for, its number, and so its group's, cannot be another's. */
+    if (r->exec->end_group &&
+        waitid(P_PID, (id_t)r->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+        info.si_pid == r->pid)
+        kill(-r->pid, SIGKILL);
     do
         pid = waitpid(r->pid, &status, WNOHANG);
     while (pid < 0 && errno == EINTR);

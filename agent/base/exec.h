@@ -8,6 +8,7 @@ struct exec_result {
     int signal_no;  /* not 0 when a signal ended it */
     bool timed_out; /* ended by us at the deadline */
     bool cancelled; /* ended by us on request */
+    bool flooded;   /* ended by us: more output than output_max */
 };
 
 struct exec {
@@ -18,6 +19,8 @@ struct exec {
     size_t input_len;
     uint64_t deadline_ms; /* 0: none. SIGINT at the deadline, SIGKILL after grace_ms more */
     uint64_t grace_ms;
+    uint64_t output_max; /* bytes; more ends the program as at the deadline. 0: any amount */
+    bool end_group;      /* what is left of its process group is killed when it has ended */
     /* Each line of stdout and stderr, without line end, at most 4000 bytes (longer ones are cut);
      * called on the calling thread. NULL drops the output. */
     void (*line)(void *arg, const char *line, size_t len);
@@ -27,5 +30,5 @@ struct exec {
 };
 
 /* True when the program was started, whatever became of it. The child gets SIGKILL if this thread
- * dies (PR_SET_PDEATHSIG) and no descriptor but 0, 1, 2. */
+ * dies (PR_SET_PDEATHSIG), no descriptor but 0, 1, 2, and no ambient capability of the agent's. */
 bool exec_run(const struct exec *exec, struct exec_result *ret_result, struct err *err) MUST;

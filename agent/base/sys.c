@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <poll.h>
@@ -220,6 +221,17 @@ bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *
            err_errno(err, errno, "look at '%s'", name);
 }
 
+bool sys_read_link_at(int dir, const char *name, char *ret, size_t size, struct err *err)
+{
+    ssize_t n = SYS_TRY(readlinkat(dir, name, ret, size));
+    if (n < 0)
+        return err_errno(err, errno, "read link '%s'", name);
+    if ((size_t)n >= size)
+        return err_set(err, ERR_LIMIT, "link '%s' is too long", name);
+    ret[n] = '\0';
+    return true;
+}
+
 bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err)
 {
     return SYS_TRY(fstat(fd, ret_stat)) == 0 || err_errno(err, errno, "look at '%s'", what);
@@ -256,6 +268,14 @@ bool sys_set_time(int fd, const struct timespec *time, const char *what, struct 
 {
     struct timespec both[2] = {*time, *time};
     return SYS_TRY(futimens(fd, both)) == 0 || err_errno(err, errno, "set time of '%s'", what);
+}
+
+bool sys_has_capability(int capability)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
+    return syscall(SYS_capget, &header, sets) == 0 &&
+           (sets[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability));
 }
 
 bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err)

@@ -33,6 +33,8 @@ bool sys_mkdirs(const char *path, mode_t mode, struct err *err) MUST; /* existin
 bool sys_stat(const char *path, struct stat *ret_stat, struct err *err) MUST;
 bool sys_lstat(const char *path, struct stat *ret_stat, struct err *err) MUST;
 bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *err) MUST;
+/* The target's text, terminated; LIMIT when it does not fit. */
+bool sys_read_link_at(int dir, const char *name, char *ret, size_t size, struct err *err) MUST;
 bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err) MUST;
 bool sys_statvfs(const char *path, struct statvfs *ret_stat, struct err *err) MUST;
 bool sys_clone_file(int to, int from, const char *what, struct err *err) MUST; /* FICLONE */
@@ -41,6 +43,9 @@ bool sys_fchmod(int fd, mode_t mode, const char *what, struct err *err) MUST;
 bool sys_fchown(int fd, uid_t uid, gid_t gid, const char *what, struct err *err) MUST;
 /* Sets both times to the given one. */
 bool sys_set_time(int fd, const struct timespec *time, const char *what, struct err *err) MUST;
+/* Whether this thread holds a capability (CAP_CHOWN...) now: root may lack it, others may have it.
+ */
+bool sys_has_capability(int capability);
 /* Takes the exclusive lock of an open file or directory (flock), or says that somebody has it. */
 bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err) MUST;
 /* Waits for it. */

@@ -71,6 +71,7 @@ void catalog_close(struct catalog *c)
     for (size_t i = 0; i < c->statement_count; i++)
         sqlite3_finalize(c->statements[i].handle);
     own_free(c->statements);
+    own_free(c->ended);
     sqlite3_close_v2(c->db);
     own_free(c);
 }

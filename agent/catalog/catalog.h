@@ -75,6 +75,8 @@ bool catalog_job_finish(struct catalog *c, const char *id, enum job_state state,
 bool catalog_job_cancel(struct catalog *c, const char *id, const char *who, struct err *err) MUST;
 /* The key may be used again, for a new job. */
 bool catalog_job_drop_key(struct catalog *c, const char *id, struct err *err) MUST;
+/* Whoever ends a job: fn hears its id once that is on disk. On the lane; it may read, not write. */
+void catalog_watch_ends(struct catalog *c, void (*fn)(void *arg, const char *id), void *arg);
 /* Newest first; database "" for all; state -1 for all; limit 0: 50. own_free. */
 struct catalog_job *catalog_job_list(struct catalog *c, const char *database, const char *kind,
                                      int state, size_t limit, size_t *ret_count, struct err *err)

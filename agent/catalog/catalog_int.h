@@ -24,6 +24,10 @@ struct catalog {
     void (*watch)(void *arg, const char *database, const char *snapshot); /* NULL: nobody */
     void *watch_arg;
     uint64_t data_version; /* moves when another process wrote */
+    void (*on_end)(void *arg, const char *id);
+    void *on_end_arg;
+    char (*ended)[40]; /* in the open transaction */
+    size_t ended_count, ended_capacity;
     bool broken; /* an inner span gave up with changes made: the outermost must not commit */
 };
 

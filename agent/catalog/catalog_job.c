@@ -163,6 +163,22 @@ bool catalog_step_end(struct catalog *c, const char *id, const char *step, bool 
            err_wrap(err, "journal the outcome of step '%s' of job '%s'", step, id);
 }
 
+void catalog_watch_ends(struct catalog *c, void (*fn)(void *arg, const char *id), void *arg)
+{
+    c->on_end = fn;
+    c->on_end_arg = arg;
+}
+
+/* For catalog_watch_ends, when the transaction is on disk. Without memory nobody hears of it. */
+static bool note_end(struct catalog *c, const char *id)
+{
+    struct err err = {0};
+    if (c->on_end &&
+        own_grow((void **)&c->ended, &c->ended_capacity, c->ended_count, sizeof *c->ended, &err))
+        IGNORE(!str_copy(c->ended[c->ended_count++], sizeof *c->ended, id)); /* it is in a row */
+    return true;
+}
+
 bool catalog_job_finish(struct catalog *c, const char *id, enum job_state state, int verdict,
                         const char *cause, const char *next, struct err *err)
 {
@@ -179,7 +195,7 @@ bool catalog_job_finish(struct catalog *c, const char *id, enum job_state state,
     query_u64(&q, clock_wall_us());
     query_text(&q, id);
     return (write_begin(&w, c, err) && query_run_one(&q, "no such job runs", err) &&
-            write_commit(&w, err)) ||
+            note_end(c, id) && write_commit(&w, err)) ||
            err_wrap(err, "finish job '%s'", id);
 }
 

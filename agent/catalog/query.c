@@ -248,6 +248,14 @@ bool write_begin(struct write_span *w, struct catalog *c, struct err *err)
     return true;
 }
 
+static void tell_ends(struct catalog *c)
+{
+    size_t count = c->ended_count;
+    c->ended_count = 0;
+    for (size_t i = 0; c->on_end && i < count; i++)
+        c->on_end(c->on_end_arg, c->ended[i]);
+}
+
 bool write_commit(struct write_span *w, struct err *err)
 {
     struct catalog *c = w->catalog;
@@ -266,6 +274,8 @@ bool write_commit(struct write_span *w, struct err *err)
     }
     c->depth--;
     w->catalog = NULL;
+    if (c->depth == 0)
+        tell_ends(c);
     return true;
 }
 
@@ -280,6 +290,7 @@ void write_done(struct write_span *w)
         c->broken = c->broken || sqlite3_total_changes64(c->db) != w->changes;
         return;
     }
+    c->ended_count = 0;
     /* A full disk rolls back by itself; exec because nothing may need memory here. */
     if (!sqlite3_get_autocommit(c->db))
         IGNORE(sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL));

@@ -177,6 +177,17 @@ static bool finish_agent(struct reading *reading, struct err *err)
     config->run = text_of(reading->agent, KEYS_AGENT, "run");
     config->loglevel = text_of(reading->agent, KEYS_AGENT, "loglevel");
     config->verify_full = str_equal_fold(text_of(reading->agent, KEYS_AGENT, "verify"), "full");
+    config->hooks = text_of(reading->agent, KEYS_AGENT, "hooks");
+    config->hooklib = text_of(reading->agent, KEYS_AGENT, "hooklib");
+    config->hookhost = text_of(reading->agent, KEYS_AGENT, "hookhost");
+    config->hookdeadline_s = keys_number(text_of(reading->agent, KEYS_AGENT, "hookdeadline"));
+    config->hookdelay_s = keys_number(text_of(reading->agent, KEYS_AGENT, "hookdelay"));
+    config->capacitylow = keys_number(text_of(reading->agent, KEYS_AGENT, "capacitylow"));
+    config->capacityok = keys_number(text_of(reading->agent, KEYS_AGENT, "capacityok"));
+    if (config->capacityok < config->capacitylow)
+        return err_set(err, ERR_CONFIG, "%s: capacityok (%llu) is below capacitylow (%llu)",
+                       config->file, (unsigned long long)config->capacityok,
+                       (unsigned long long)config->capacitylow);
     config->workers = keys_number(text_of(reading->agent, KEYS_AGENT, "workers"));
     config->calls_per_minute = keys_number(text_of(reading->agent, KEYS_AGENT, "callsperminute"));
     config->backuplease_s = keys_number(text_of(reading->agent, KEYS_AGENT, "backuplease"));
@@ -420,6 +431,14 @@ static void compare_databases(const struct config_agent *next, const struct conf
     }
 }
 
+static void keep_number(struct config_changes *ret, const char *key, uint64_t *next, uint64_t now)
+{
+    if (*next != now)
+        str_printf(&ret->kept, "%s stays %llu until the next start\n", key,
+                   (unsigned long long)now);
+    *next = now;
+}
+
 bool config_agent_succeed(struct config_agent *next, const struct config_agent *now,
                           struct config_changes *ret, struct err *err)
 {
@@ -428,16 +447,20 @@ bool config_agent_succeed(struct config_agent *next, const struct config_agent *
         !keep_address(reading, &next->status, &now->status, "status", ret, err) ||
         !keep_text(reading, &next->state, now->state, "state", ret, err) ||
         !keep_text(reading, &next->pki, now->pki, "pki", ret, err) ||
-        !keep_text(reading, &next->run, now->run, "run", ret, err))
+        !keep_text(reading, &next->run, now->run, "run", ret, err) ||
+        !keep_text(reading, &next->hooks, now->hooks, "hooks", ret, err) ||
+        !keep_text(reading, &next->hooklib, now->hooklib, "hooklib", ret, err) ||
+        !keep_text(reading, &next->hookhost, now->hookhost, "hookhost", ret, err))
         return false;
-    if (next->workers != now->workers)
-        str_printf(&ret->kept, "workers stays %llu until the next start\n",
-                   (unsigned long long)now->workers);
-    next->workers = now->workers;
+    keep_number(ret, "hookdeadline", &next->hookdeadline_s, now->hookdeadline_s);
+    keep_number(ret, "hookdelay", &next->hookdelay_s, now->hookdelay_s);
+    keep_number(ret, "workers", &next->workers, now->workers);
     if (!str_equal(next->loglevel, now->loglevel))
         str_printf(&ret->changed, "loglevel %s, was %s\n", next->loglevel, now->loglevel);
     tell_number(ret, "verify full", now->verify_full, next->verify_full);
     tell_number(ret, "backuplease", now->backuplease_s, next->backuplease_s);
+    tell_number(ret, "capacitylow", now->capacitylow, next->capacitylow);
+    tell_number(ret, "capacityok", now->capacityok, next->capacityok);
     tell_number(ret, "callsperminute", now->calls_per_minute, next->calls_per_minute);
     compare_storages(next, now, ret);
     compare_databases(next, now, ret);

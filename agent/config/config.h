@@ -97,6 +97,9 @@ struct config_agent {
     bool verify_full;
     const char *loglevel; /* error, warning, info, debug */
     uint64_t workers, backuplease_s, calls_per_minute;
+    const char *hooks, *hooklib, *hookhost; /* "": none */
+    uint64_t hookdeadline_s, hookdelay_s;
+    uint64_t capacitylow, capacityok; /* percent; low <= ok */
     const struct config_storage *storages;
     const struct config_served *databases; /* each names a storage that exists */
     size_t storage_count, database_count;

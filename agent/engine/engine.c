@@ -10,6 +10,7 @@
 enum { ACT_WORKERS = 4 };
 
 struct lane *engine_lane(struct engine *engine) { return engine->lane; }
+void *engine_world(struct engine *engine) { return engine->world; }
 
 struct catalog *engine_catalog(struct engine *engine)
 {

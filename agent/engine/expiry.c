@@ -5,6 +5,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/acts.h"
+#include "agent/engine/lookout.h"
 #include <inttypes.h>
 #include <string.h>
 
@@ -164,7 +165,10 @@ bool expiry_tick(struct expiry *x, struct err *err)
         return true;
     AUTO(mem)
     struct catalog_clone *clones = catalog_clone_list(engine_catalog(x->engine), "", &count, err);
-    for (size_t i = 0; clones && i < count; i++) {
+    if (!clones || !lookout_expired(engine_catalog(x->engine),
+                                    world_events(engine_world(x->engine)), clones, count, err))
+        return false;
+    for (size_t i = 0; i < count; i++) {
         const struct stuck *stuck = find(x, clones[i].database, clones[i].name);
         if (!clones[i].expires_us || clones[i].expires_us > now_us ||
             (stuck && boot_ms < stuck->next_boot_ms))
@@ -172,5 +176,5 @@ bool expiry_tick(struct expiry *x, struct err *err)
         if (!drop(x, &clones[i], err))
             return err_wrap(err, "expired clone '%s' of '%s'", clones[i].name, clones[i].database);
     }
-    return clones != NULL;
+    return true;
 }

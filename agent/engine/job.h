@@ -22,7 +22,9 @@ struct job {
     bool patient;      /* false before each act; with a transient error: tries without end */
     uint64_t again_ms; /* 0 before each act; with a transient error: when to try again */
     void *world;       /* what the job's kind needs: storages, configuration (read-only) */
-    bool resumed;      /* begun before the agent's last start */
+    void *held; /* what a step keeps between its AGAINs; gone with the job, never journaled */
+    void (*held_free)(void *held);
+    bool resumed; /* begun before the agent's last start */
 };
 
 struct job_step {
@@ -73,6 +75,7 @@ struct engine *engine_new(const struct engine_options *options, struct err *err)
 void engine_free(struct engine *engine);
 OWN_DEFINE(engine, struct engine, engine_free);
 struct lane *engine_lane(struct engine *engine);
+void *engine_world(struct engine *engine); /* of its options */
 
 /* The functions below: on the engine's lane only (asserted). */
 struct catalog *engine_catalog(struct engine *engine);

@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/events.h"
 #include <inttypes.h>
 
 enum {
@@ -151,9 +152,17 @@ static bool level_told(struct catalog *catalog, const char *database, enum overd
     return false;
 }
 
-/* One line, and the place where an event is raised. */
-static void raise_alarm(const char *database, const struct overdue *o)
+/* One line, and for hooks an event. */
+static void raise_alarm(const struct world *world, const char *database, const struct overdue *o)
 {
+    if (o->level != OVERDUE_NOT)
+        events_emit(
+            world_events(world), "run.overdue",
+            (const char *const[][2]){{"db", database},
+                                     {"level", o->level == OVERDUE_WARNING ? "warning" : "failed"},
+                                     {"cause", o->cause},
+                                     {"next", o->next},
+                                     {NULL, NULL}});
     if (o->level == OVERDUE_NOT)
         log_info("no longer overdue db=%s", database);
     else if (o->level == OVERDUE_WARNING)
@@ -178,7 +187,7 @@ bool overdue_tick(struct catalog *catalog, const struct world *world, size_t *re
         if (now.level == told)
             continue;
         const char level[] = {(char)('0' + (int)now.level), '\0'};
-        raise_alarm(name, &now);
+        raise_alarm(world, name, &now);
         if (ret_alarms && now.level > told)
             ++*ret_alarms;
         if (!catalog_note_put(catalog, name, NOTE_KEY, level, err))

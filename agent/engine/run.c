@@ -13,6 +13,8 @@ void run_free(struct run *run)
         own_free(waiter);
     }
     engine_release_world(run->engine, run->job.world);
+    if (run->job.held)
+        run->job.held_free(run->job.held);
     json_decref(run->job.document);
     own_free(run->saved);
     own_free(run->pending);

@@ -3,12 +3,13 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
+#include "agent/engine/events.h"
 #include "agent/engine/survey.h"
 #include "agent/oracle/datafile.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { FACTS_FILE_MAX = 32 << 20 };
+enum { FACTS_FILE_MAX = 32 << 20, HOOKS_POLL_MS = 20 };
 
 void snapshot_name(const char *database, const char *kind, char ret[DRIVER_NAME_MAX])
 {
@@ -87,6 +88,44 @@ static enum step_verdict reserve(struct job *job, struct err *err)
     return json_put_flag(job->document, "reserved", true, err) ? STEP_DONE : STEP_FAILED;
 }
 
+/* ---- hooks around it: those before may delay it, those after hear of it in any case ---- */
+
+static void tell_after(struct job *job, const char *result)
+{
+    const json_t *doc = job->document;
+    events_emit(world_events(job->world), "snapshot.after",
+                (const char *const[][2]){{"db", json_text(doc, "database")},
+                                         {"snapshot", json_text(doc, "name")},
+                                         {"kind", json_text(doc, "kind")},
+                                         {"run", json_text(doc, "run")},
+                                         {"job", job->row.id},
+                                         {"result", result},
+                                         {NULL, NULL}});
+}
+
+/* "asked" is journaled with the outcome only, so undo also hears of hooks that were still at it. */
+static enum step_verdict ask_hooks(struct job *job, struct err *err)
+{
+    const json_t *doc = job->document;
+    if (!job->held) {
+        job->held = events_ask(world_events(job->world), "snapshot.before",
+                               (const char *const[][2]){{"db", json_text(doc, "database")},
+                                                        {"snapshot", json_text(doc, "name")},
+                                                        {"kind", json_text(doc, "kind")},
+                                                        {"run", json_text(doc, "run")},
+                                                        {"job", job->row.id},
+                                                        {"resumed", job->resumed ? "1" : "0"},
+                                                        {NULL, NULL}});
+        job->held_free = events_ask_free;
+    }
+    if (job->held && !events_answered(job->held)) {
+        job->again_ms = HOOKS_POLL_MS;
+        return STEP_AGAIN;
+    }
+    events_ask_free(TAKE(job->held));
+    return json_put_flag(job->document, "asked", true, err) ? STEP_DONE : STEP_FAILED;
+}
+
 /* The name is this job's alone, so one that exists already was made before a crash. */
 static enum step_verdict take(struct job *job, struct err *err)
 {
@@ -119,7 +158,12 @@ static enum step_verdict wait_for_storage(struct job *job, struct err *err)
     if (handle.text[0] && !driver_poll(world_driver(job->world, db), &handle, &done, err))
         return STEP_FAILED;
     job->again_ms = 1000;
-    return !handle.text[0] || done ? STEP_DONE : STEP_AGAIN;
+    if (handle.text[0] && !done)
+        return STEP_AGAIN;
+    if (!json_put_flag(job->document, "told", true, err))
+        return STEP_FAILED;
+    tell_after(job, "taken"); /* before it is read: whoever froze something need not wait for it */
+    return STEP_DONE;
 }
 
 /* The fact sheet that lies in the snapshot; NULL in *ret_facts when there is none. */
@@ -245,6 +289,8 @@ static bool undo(struct job *job, struct err *err)
     struct err why = {0};
     if (!db || !json_flag(job->document, "reserved"))
         return db != NULL;
+    if (!json_flag(job->document, "told"))
+        tell_after(job, "failed");
     if (driver_snapshot_delete(world_driver(job->world, db), db->volume,
                                json_text(job->document, "name"), &handle, &why) ||
         why.code == ERR_NOT_FOUND)
@@ -303,8 +349,8 @@ bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
 }
 
 static const struct job_step steps[] = {
-    {"reserve", reserve}, {"take", take},   {"wait", wait_for_storage},
-    {"read", read_back},  {"label", label}, {"confirm", confirm},
+    {"reserve", reserve}, {"hooks", ask_hooks}, {"take", take},       {"wait", wait_for_storage},
+    {"read", read_back},  {"label", label},     {"confirm", confirm},
 };
 
 const struct job_kind job_kind_snapshot = {

@@ -9,6 +9,7 @@ enum { READERS = 2 };
 /* Shared by all worlds of this agent. */
 struct shared {
     struct lane *readers;
+    struct events *events;
     _Atomic bool stopping, retrying;
     _Atomic unsigned refs;
 };
@@ -236,6 +237,8 @@ void world_close(struct world *world)
 
 const struct config_agent *world_config(const struct world *world) { return world->config; }
 struct lane *world_readers(const struct world *world) { return world->shared->readers; }
+void world_listen(struct world *world, struct events *events) { world->shared->events = events; }
+struct events *world_events(const struct world *world) { return world->shared->events; }
 uint32_t world_swept(const struct world *world) { return world->swept; }
 
 const struct config_served *world_database(const struct world *world, const char *name,

@@ -8,6 +8,7 @@
 #include "drivers/driver.h"
 
 struct world;
+struct events;
 /* Opens every storage and sweeps what interrupted calls left there. One that cannot be reached now
  * does not bar the others: its databases say so. A wrong configuration does. config is borrowed. */
 struct world *world_open(const struct config_agent *config, struct err *err) MUST;
@@ -36,4 +37,7 @@ bool world_can_compose(const struct world *world, const struct config_served *db
 void world_stop(struct world *world);
 bool world_is_stopping(void *world);
 struct lane *world_readers(const struct world *world);
+/* Who hears what happens, NULL: nobody. Borrowed; set once, before the first job. */
+void world_listen(struct world *world, struct events *events);
+struct events *world_events(const struct world *world);
 uint32_t world_swept(const struct world *world);

@@ -3,6 +3,7 @@
 
 #include "agent/auth/deny.h"
 #include "agent/base/log.h"
+#include "agent/base/notify.h"
 #include "agent/net/tls.h"
 
 struct reload {
@@ -105,6 +106,7 @@ static void end(struct reload *r)
     config_changes_done(&r->changes);
     r->err = (struct err){0};
     r->busy = false;
+    notify_ready();
     if (wish)
         wish->done(wish);
 }
@@ -142,6 +144,7 @@ static void run_swap(struct work *work)
     struct reload *r = (struct reload *)work;
     engine_set_world(r->parts.engine, r->next);
     service_set_world(r->parts.service, r->next);
+    lookout_set_world(r->parts.lookout, r->next);
 }
 
 static void read_done(struct work *work)
@@ -165,6 +168,7 @@ void reload_start(struct reload *r, struct service_reload *wish)
     if (r->busy)
         return;
     r->busy = true;
+    notify_reloading();
     r->wish = wish;
     r->work = (struct work){.run = run_read, .done = read_done, .home = loop_post(r->parts.loop)};
     lane_submit(world_readers(r->parts.world), &r->work);

@@ -1,6 +1,7 @@
 /* A configuration read anew while the agent runs: who holds what of the old one, and the swap. The
  * way of a reload: README.md. */
 #pragma once
+#include "agent/engine/lookout.h"
 #include "agent/rpc/server.h"
 #include "agent/service/service.h"
 
@@ -11,6 +12,7 @@ struct reload_parts { /* borrowed; world is the one that runs now, counted anew 
     struct service *service;
     struct gate *gate;
     struct world *world;
+    struct lookout *lookout;
 };
 struct reload *reload_new(const struct reload_parts *parts, struct err *err) MUST;
 /* Once the readers' lane has ended. */

@@ -3,10 +3,13 @@
 
 #include "agent/base/log.h"
 #include "agent/base/loop.h"
+#include "agent/base/notify.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "agent/engine/acts.h"
+#include "agent/engine/events.h"
 #include "agent/engine/keep.h"
+#include "agent/engine/lookout.h"
 #include "agent/main/reload.h"
 #include "agent/net/bundle.h"
 #include <signal.h>
@@ -25,6 +28,11 @@ struct serve {
     struct gate *gate;
     struct service *service;
     struct reload *reload;
+    struct events *events;
+    struct lookout *lookout;
+    struct timer *watchdog;
+    struct work ping;
+    bool pinging;
     struct rpc_server *server;
     struct signal_watch *term, *interrupt, *hangup;
     struct work boot;
@@ -48,6 +56,7 @@ static void on_signal(void *arg, int signal_no)
         return;
     s->stopping = true;
     log_info("stopping signal=%d", signal_no);
+    notify_stopping();
     if (s->server)
         rpc_server_drain(s->server, drained, s);
     else
@@ -66,6 +75,30 @@ static void on_wish(void *arg, struct service_reload *wish)
 {
     struct serve *s = arg;
     reload_start(s->reload, wish);
+}
+
+/* ---- the watchdog: a ping says that the loop turns and the engine's lane answers ---- */
+
+static void on_pong(struct work *work)
+{
+    struct serve *s = (struct serve *)((char *)work - offsetof(struct serve, ping));
+    s->pinging = false;
+    notify_alive();
+}
+
+static void run_ping(struct work *work) { (void)work; }
+
+static void on_watchdog(void *arg)
+{
+    struct serve *s = arg;
+    if (s->pinging) {
+        log_warning("the engine's lane has not answered for %llu ms",
+                    (unsigned long long)notify_watchdog_ms());
+        return;
+    }
+    s->pinging = true;
+    s->ping = (struct work){.run = run_ping, .done = on_pong, .home = loop_post(s->loop)};
+    lane_submit(engine_lane(s->engine), &s->ping);
 }
 
 static bool write_port(const struct serve *s, struct err *err)
@@ -108,7 +141,22 @@ static bool listen_for_calls(struct serve *s, struct err *err)
     gate_on_change(s->gate, deny_list_changed, s);
     reload_set_server(s->reload, s->server);
     log_info("ready port=%u databases=%zu", rpc_server_port(s->server), s->config->database_count);
+    notify_ready();
+    lookout_start(s->lookout);
     return true;
+}
+
+static void tell_recovered(const struct serve *s, size_t finished, size_t swept)
+{
+    char texts[3][24];
+    IGNORE(!str_format(texts[0], sizeof texts[0], "%zu", finished));
+    IGNORE(!str_format(texts[1], sizeof texts[1], "%zu", swept));
+    IGNORE(!str_format(texts[2], sizeof texts[2], "%u", world_swept(s->world)));
+    events_emit(s->events, "boot.recovered",
+                (const char *const[][2]){{"finished", texts[0]},
+                                         {"swept", texts[1]},
+                                         {"storage_swept", texts[2]},
+                                         {NULL, NULL}});
 }
 
 static void boot_done(void *arg, size_t finished, size_t swept, const struct err *err)
@@ -119,6 +167,8 @@ static void boot_done(void *arg, size_t finished, size_t swept, const struct err
     if (finished || swept || world_swept(s->world))
         log_warning("recovered after an interruption finished=%zu swept=%zu storage_swept=%u",
                     finished, swept, world_swept(s->world));
+    if (finished || swept || world_swept(s->world))
+        tell_recovered(s, finished, swept);
 }
 
 static void run_boot(struct work *work)
@@ -152,11 +202,37 @@ static bool open_engine(struct serve *s, struct err *err)
     return s->engine != NULL;
 }
 
+static bool set_up_lookout(struct serve *s, struct err *err)
+{
+    struct lookout_options options = {.loop = s->loop,
+                                      .engine = s->engine,
+                                      .world = s->world,
+                                      .judge = databases_judge,
+                                      .arg = s->service};
+    s->lookout = lookout_new(&options, err);
+    s->watchdog = s->lookout ? timer_new(s->loop, on_watchdog, s, err) : NULL;
+    uint64_t every_ms = notify_watchdog_ms();
+    if (s->watchdog && every_ms)
+        timer_set(s->watchdog, every_ms, every_ms);
+    return s->watchdog != NULL;
+}
+
 static bool set_up(struct serve *s, struct err *err)
 {
-    s->world = world_open(s->config, err);
-    if (!s->world || !open_engine(s, err))
+    struct err why = {0};
+    if (!notify_init(err))
         return false;
+    notify_status("opening storages and the catalog");
+    s->world = world_open(s->config, err);
+    s->events = s->world ? events_new(s->config, &why) : NULL;
+    if (why.code != ERR_NONE)
+        *err = why;
+    if (!s->world || why.code != ERR_NONE)
+        return false;
+    world_listen(s->world, s->events);
+    if (!open_engine(s, err))
+        return false;
+    notify_status("finishing or sweeping what was left running");
     s->loop = loop_new(err);
     s->handshakes = s->loop ? lane_new("handshake", HANDSHAKE_WORKERS, err) : NULL;
     struct gate_options gate = {.pki = s->config->pki,
@@ -164,8 +240,10 @@ static bool set_up(struct serve *s, struct err *err)
                                 .calls_per_minute = s->config->calls_per_minute};
     s->gate = s->handshakes ? gate_new(s->loop, &gate, err) : NULL;
     s->service = s->gate ? service_new(s->loop, s->engine, s->world, s->gate, err) : NULL;
-    struct reload_parts parts = {s->loop, s->engine, s->service, s->gate, s->world};
-    s->reload = s->service ? reload_new(&parts, err) : NULL;
+    if (!s->service || !set_up_lookout(s, err))
+        return false;
+    struct reload_parts parts = {s->loop, s->engine, s->service, s->gate, s->world, s->lookout};
+    s->reload = reload_new(&parts, err);
     if (!s->reload)
         return false;
     service_on_reload(s->service, on_wish, s);
@@ -182,13 +260,19 @@ static void tear_down(struct serve *s)
         rpc_server_free(TAKE(s->server));
     if (s->service)
         service_stop(s->service);
+    if (s->lookout)
+        lookout_stop(s->lookout);
     if (s->gate)
         gate_stop(s->gate);
     if (s->reload || s->world)
         world_stop(s->reload ? reload_world(s->reload) : s->world);
+    events_stop(s->events);
     engine_free(s->engine);
+    events_free(s->events);
     lane_free(s->handshakes);
     reload_free(s->reload);
+    lookout_free(s->lookout);
+    timer_free(s->watchdog);
     world_close(s->world);
     service_free(s->service);
     gate_free(s->gate);

@@ -139,3 +139,7 @@ void jobs_follow(struct rpc_call *call, const ProtobufCMessage *request);
 struct lane *service_lane(struct service *service);
 struct loop *service_loop(struct service *service);
 struct engine *service_engine(struct service *service);
+struct world *service_world(struct service *service);
+/* How a database stands, from what is kept; on the engine's lane, borrowed until the next call. */
+const struct shelf_summary *service_summary(struct service *service, const struct config_served *db,
+                                            struct err *err) MUST;

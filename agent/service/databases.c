@@ -183,10 +183,11 @@ static void tell_lease(struct ask *ask, const char *database, Evercopy__V1__Data
 
 /* Green is a promise about now: when nothing good has come for long, the last run's word is worth
  * nothing. */
-static bool judge_age(struct ask *ask, const struct config_served *db, struct standing *s)
+static bool judge_age(struct catalog *catalog, const struct config_served *db, struct standing *s,
+                      struct err *err)
 {
     struct overdue overdue;
-    if (!overdue_judge(ask_catalog(ask), db, &overdue, &ask->err))
+    if (!overdue_judge(catalog, db, &overdue, err))
         return false;
     int verdict = overdue.level == OVERDUE_FAILED ? EVERCOPY__V1__VERDICT__VERDICT_FAILED
                                                   : EVERCOPY__V1__VERDICT__VERDICT_WARNING;
@@ -198,11 +199,21 @@ static bool judge_age(struct ask *ask, const struct config_served *db, struct st
     return true;
 }
 
+bool databases_judge(void *service, const char *database, struct standing *ret, struct err *err)
+{
+    const struct config_served *db = world_database(service_world(service), database, err);
+    const struct shelf_summary *sum = db ? service_summary(service, db, err) : NULL;
+    if (!sum)
+        return false;
+    *ret = sum->standing;
+    return judge_age(engine_catalog(service_engine(service)), db, ret, err);
+}
+
 static bool tell_one(struct ask *ask, const struct config_served *db,
                      const struct shelf_summary *sum, Evercopy__V1__DatabaseStatus *status)
 {
     struct standing standing = sum->standing;
-    if (!judge_age(ask, db, &standing))
+    if (!judge_age(ask_catalog(ask), db, &standing, &ask->err))
         return false;
     status->dbid = sum->dbid;
     status->verdict = (Evercopy__V1__Verdict)standing.verdict;

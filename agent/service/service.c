@@ -444,6 +444,7 @@ struct lane *service_lane(struct service *service) { return engine_lane(service-
 struct loop *service_loop(struct service *service) { return service->loop; }
 struct engine *service_engine(struct service *service) { return service->engine; }
 const struct expiry *ask_expiry(struct ask *ask) { return ask->service->expiry; }
+struct world *service_world(struct service *service) { return service->world; }
 
 const struct config_served *ask_database(struct ask *ask, const char *name)
 {
@@ -597,13 +598,21 @@ const struct manifest *ask_quick(struct ask *ask)
 
 /* ---- outlooks ---- */
 
-struct shelf *ask_shelf(struct ask *ask)
+static struct shelf *shelf_of(struct service *service)
 {
-    struct service *service = ask->service;
     if (!service->shelved)
-        shelf_watch(service->shelf, ask_catalog(ask));
+        shelf_watch(service->shelf, engine_catalog(service->engine));
     service->shelved = true;
     return service->shelf;
+}
+
+struct shelf *ask_shelf(struct ask *ask) { return shelf_of(ask->service); }
+
+const struct shelf_summary *service_summary(struct service *service, const struct config_served *db,
+                                            struct err *err)
+{
+    const struct live *live = find_live(service, db->name);
+    return shelf_summary(shelf_of(service), service->world, db, live ? live->kept : NULL, err);
 }
 
 struct outlook *ask_outlook(struct ask *ask, const struct config_served *db, bool with_live)

@@ -33,6 +33,11 @@ void service_stop(struct service *service);
 void service_free(struct service *service);
 OWN_DEFINE(service, struct service, service_free);
 
+/* How a database stands, as `status` says it, without what only the live area knows. On the
+ * engine's lane; for lookout_new. */
+bool databases_judge(void *service, const char *database, struct standing *ret, struct err *err)
+    MUST;
+
 /* For rpc_server_options. */
 const struct rpc_method *service_methods(size_t *ret_count);
 /* Also for connections, whole or resumed. */

@@ -9,8 +9,8 @@ static ProtobufCMessage *ask_prunable(struct run *run, struct err *err)
     Evercopy__V1__ListPrunableRequest request = EVERCOPY__V1__LIST_PRUNABLE_REQUEST__INIT;
     request.job = run->job;
     request.fencing_token = run->token;
-    return shim_call(run->shim, "Backups", "ListPrunable", &request.base,
-                     &evercopy__v1__list_prunable_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    return run_call(run, "Backups", "ListPrunable", &request.base,
+                    &evercopy__v1__list_prunable_reply__descriptor, SHIM_SNAPSHOT_MS, err);
 }
 
 /* The agent's path as RMAN knows it; a name that could mean more than one file is left alone, as

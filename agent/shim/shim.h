@@ -16,11 +16,11 @@ struct shim_options {
     const char *oratab; /* NULL: /etc/oratab */
     bool json, quiet, apply, allow_full, strict, follow, keep, validate_all, all;
     const char *to, *scn, *snapshot, *dest, *sid, *name, *purpose, *lease, *file, *limit;
-    const char *reason, *until, *hold; /* of holds */
-    bool clock_is_right;
     const char *zone;               /* utc, local, db or a name; NULL: what each verb prints in */
     const char *warning, *critical; /* limits of check */
     const char *days;               /* of report */
+    const char *reason, *until, *hold; /* of holds */
+    bool clock_is_right;
 };
 
 struct shim {

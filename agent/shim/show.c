@@ -157,12 +157,6 @@ int verb_window(const struct shim_options *options, const char *db)
 
 /* ---- snapshots ---- */
 
-static void snapshots_head(void)
-{
-    printf("%-40s %-8s %9s %5s %5s %-10s %s\n", "snapshot", "stored", "size", "files", "logs",
-           "as a base", "reaches SCN");
-}
-
 static void print_marks(const Evercopy__V1__Snapshot *s)
 {
     char until[48];
@@ -179,27 +173,28 @@ static void print_marks(const Evercopy__V1__Snapshot *s)
         printf("  clone '%s' is made of it\n", s->clone_names[i]);
 }
 
-static bool hold_one(const void *item, json_t *to, struct err *err)
-{
-    const Evercopy__V1__Hold *hold = item;
-    return json_put_text(to, "id", hold->id, err) && json_put_text(to, "owner", hold->owner, err) &&
-           json_put_text(to, "reason", hold->reason, err) &&
-           words_put_time(to, "made", hold->made_us, err) &&
-           words_put_time(to, "until", hold->until_us, err);
-}
-
 static bool put_marks(const Evercopy__V1__Snapshot *s, json_t *to, struct err *err)
 {
-    AUTO(json)
-    json_t *holds = words_list("holds", s->n_holds, (void *const *)s->holds, hold_one, err);
+    json_t *holds = json_array();
     json_t *clones = json_array();
-    if (!json_put(to, "clone_names", clones, err) || !holds || json_object_update(to, holds) != 0)
-        return false;
-    for (size_t i = 0; i < s->n_clone_names; i++)
-        if (!json_add(clones, json_string(s->clone_names[i]), err))
-            return false;
-    return json_put_u64(to, "lock_left_s", s->lock_left_s, err) &&
+    bool ok = json_put(to, "holds", holds, err) & json_put(to, "clone_names", clones, err);
+    for (size_t i = 0; ok && i < s->n_holds; i++) {
+        json_t *hold = json_object();
+        ok = json_add(holds, hold, err) && json_put_text(hold, "id", s->holds[i]->id, err) &&
+             json_put_text(hold, "owner", s->holds[i]->owner, err) &&
+             json_put_text(hold, "reason", s->holds[i]->reason, err) &&
+             words_put_time(hold, "until", s->holds[i]->until_us, err);
+    }
+    for (size_t i = 0; ok && i < s->n_clone_names; i++)
+        ok = json_add(clones, json_string(s->clone_names[i]), err);
+    return ok && json_put_u64(to, "lock_left_s", s->lock_left_s, err) &&
            json_put_text(to, "lock_by", s->lock_by, err);
+}
+
+static void snapshots_head(void)
+{
+    printf("%-40s %-8s %9s %5s %5s %-10s %s\n", "snapshot", "stored", "size", "files", "logs",
+           "as a base", "reaches SCN");
 }
 
 static void snapshot_text(const void *item)

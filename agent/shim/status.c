@@ -96,6 +96,8 @@ static void append_one(const Evercopy__V1__DatabaseStatus *s, struct str *out)
 
 void status_render(const Evercopy__V1__GetStatusReply *reply, struct str *out)
 {
+    if (reply->notice && reply->notice[0])
+        str_printf(out, "the agent: %s\n", reply->notice);
     if (!reply->n_databases) {
         str_append(out, "no databases\n");
         return;

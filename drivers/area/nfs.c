@@ -360,18 +360,23 @@ bool nfs_root(struct nfs_op *op, bool anew, struct nfs_handle *ret_handle,
 bool nfs_walk(struct nfs_op *op, const char *path, struct nfs_handle *ret_handle,
               struct nfs_attr *ret_attr, struct err *err)
 {
-    for (unsigned round = 0; round < RESTARTS_MAX; round++) {
+    for (unsigned round = 1;; round++) {
         struct err why = {0};
-        if (!nfs_root(op, round > 0, ret_handle, ret_attr, err))
+        struct nfs_handle handle;
+        struct nfs_attr attr;
+        if (!nfs_root(op, round > 1, &handle, &attr, err))
             return false;
-        enum nfs_outcome outcome = walk_from(op, path, ret_handle, ret_attr, &why);
-        if (outcome == NFS_DONE)
+        enum nfs_outcome outcome = walk_from(op, path, &handle, &attr, &why);
+        if (outcome == NFS_DONE) {
+            *ret_handle = handle;
+            *ret_attr = attr;
             return true;
-        *err = why;
-        if (outcome != NFS_STALE)
+        }
+        if (outcome != NFS_STALE || round == RESTARTS_MAX) {
+            *err = why;
             return false;
+        }
     }
-    return false;
 }
 
 /* ---- opening ---- */

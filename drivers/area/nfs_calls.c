@@ -19,6 +19,7 @@ enum {
     READ_HEAD_MAX = 4096, /* of an answer around its data */
     SHORT_ANSWER_MAX = NFS_SCRATCH_BYTES + 512,
     SECOND_US = 1000000,
+    WHO_BYTES = 20, /* of an AUTH_SYS identity, besides the machine's name */
 };
 
 struct call {
@@ -59,7 +60,7 @@ static enum nfs_outcome send_call(const struct nfs_asking *ask, const struct cal
                              call->version,
                              call->procedure,
                              AUTH_UNIX,
-                             5 * 4 + sizeof machine,
+                             WHO_BYTES + sizeof machine,
                              0,
                              sizeof machine};
     uint8_t *at = bytes;
@@ -158,8 +159,8 @@ static enum nfs_outcome take_head(const struct nfs_asking *ask, size_t limit, ui
 static enum nfs_outcome converse(const struct nfs_asking *ask, const struct call *call,
                                  size_t *ret_len, struct err *err)
 {
-    uint32_t xid;
-    uint32_t answered;
+    uint32_t xid = 0;
+    uint32_t answered = 0;
     enum nfs_outcome outcome = send_call(ask, call, &xid, err);
     if (outcome == NFS_DONE)
         outcome = take_head(ask, SHORT_ANSWER_MAX, &answered, err);

@@ -270,7 +270,7 @@ static bool stream_take(struct nfs_link *link, uint8_t *to, size_t len,
 static bool next_fragment(struct nfs_link *link, const struct nfs_patience *patience,
                           struct err *err)
 {
-    uint32_t marker;
+    uint32_t marker = 0;
     if (!stream_take(link, (uint8_t *)&marker, sizeof marker, patience, err))
         return false;
     marker = ntohl(marker);

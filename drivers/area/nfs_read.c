@@ -11,7 +11,7 @@ enum {
     DOUBTS_MAX = 3,          /* an end of file that the size contradicts is asked again */
     AHEAD_LEAST = 256 << 10, /* smaller reads are not read ahead of */
     AHEAD_MOST = 1 << 20,    /* nor larger ones: it bounds the memory */
-    AHEAD_MAX = NFS_CONTEXTS_MAX + 1,
+    AHEAD_MAX = 2 * NFS_CONTEXTS_MAX + 2, /* while some are read, others wait to be taken */
     AHEAD_KEPT_MS = 2000, /* what was read ahead is never older when it is handed out */
 };
 
@@ -65,6 +65,12 @@ static bool is_same_file(const struct nfs_attr *a, const struct nfs_attr *b)
     return a->kind == b->kind && a->fileid == b->fileid && a->fsid == b->fsid;
 }
 
+static bool ends_falsely(struct nfs_op *op, unsigned long long end, struct err *err)
+{
+    return nfs_link_lied(op->ask.link, err, "it says that the file ends at %llu, and is longer",
+                         end);
+}
+
 static enum nfs_outcome accept(struct nfs_op *op, struct span *span, struct part *part,
                                const struct nfs_read *read, struct err *err)
 {
@@ -78,8 +84,7 @@ static enum nfs_outcome accept(struct nfs_op *op, struct span *span, struct part
         part->finished = true;
     } else if (read->at_end && read->attr.known && read->attr.size > end) {
         if (++part->doubts >= DOUBTS_MAX) {
-            nfs_link_lied(op->ask.link, err, "it says that the file ends at %llu, and is longer",
-                          (unsigned long long)end);
+            ends_falsely(op, end, err);
             return NFS_FAILED;
         }
     } else if (read->at_end) {
@@ -235,7 +240,7 @@ static bool run_on_file(struct nfs_op *op, struct nfs_file *file,
     }
 }
 
-static void cut_span(struct span *span, const struct nfs_file *file, uint8_t *to, size_t size,
+static void cut_span(struct span *span, const struct nfs_file *file, void *to, size_t size,
                      uint64_t offset)
 {
     const struct area_nfs_options *options = &file->nfs->options;
@@ -243,7 +248,7 @@ static void cut_span(struct span *span, const struct nfs_file *file, uint8_t *to
     for (size_t at = 0; at < size && span->count < options->in_flight;) {
         size_t now = size - at < options->request_bytes ? size - at : options->request_bytes;
         span->parts[span->count++] =
-            (struct part){.offset = offset + at, .to = to + at, .size = (uint32_t)now};
+            (struct part){.offset = offset + at, .to = (uint8_t *)to + at, .size = (uint32_t)now};
         at += now;
     }
 }
@@ -281,9 +286,7 @@ static bool read_span(struct nfs_op *op, struct nfs_file *file, struct span *spa
         if (is_end)
             return true;
         if (doubts + 1 >= DOUBTS_MAX)
-            return nfs_link_lied(op->ask.link, err,
-                                 "it says that the file ends at %llu, and is longer",
-                                 (unsigned long long)(offset + *ret_got));
+            return ends_falsely(op, offset + *ret_got, err);
     }
 }
 
@@ -359,7 +362,7 @@ static struct slot *free_slot(struct nfs_file *file, uint64_t from, uint64_t to,
 static void read_ahead(struct nfs_file *file, uint64_t from, size_t size)
 {
     struct nfs *nfs = file->nfs;
-    unsigned count = nfs->options.contexts + 1;
+    unsigned count = 2 * nfs->options.contexts + 2;
     uint64_t to = from + (uint64_t)count * size;
     struct err ignored = {0};
     if (to > file->attr.size)
@@ -399,10 +402,12 @@ static bool take_slot(struct nfs_file *file, void *to, size_t size, uint64_t off
     struct slot *slot = slot_at(file, offset, size);
     if (!slot)
         return false;
+    bool waited = slot->state == SLOT_READING;
     slot->claimed = true;
     while (slot->state == SLOT_READING)
         pthread_cond_wait(&nfs->changed, &nfs->lock); /* its reading is bounded */
-    bool fresh = clock_mono_ms() - slot->ready_ms < AHEAD_KEPT_MS;
+    /* An error of before somebody asked is nobody's: it may be over. */
+    bool fresh = clock_mono_ms() - slot->ready_ms < AHEAD_KEPT_MS && (waited || slot->got >= 0);
     if (fresh && slot->got >= 0) {
         *ret_got = (size_t)slot->got < size ? slot->got : (ssize_t)size;
         pthread_mutex_unlock(&nfs->lock); /* claimed: nobody else touches it */

@@ -6,6 +6,7 @@
 #include "agent/base/sys.h"
 #include "drivers/area/area.h"
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -98,8 +99,8 @@ static mode_t mode_for(const struct tree_copy *copy, const struct stat *st)
 bool tree_copy_attributes(int to, const struct tree_copy *copy, const struct stat *st,
                           const char *name, struct err *err)
 {
-    /* Without root the copies belong to the agent's user, who could not give them away. */
-    if (geteuid() == 0 && !sys_fchown(to, st->st_uid, st->st_gid, name, err))
+    /* Else the copies belong to the agent's user, who could not give them away. */
+    if (sys_has_capability(CAP_CHOWN) && !sys_fchown(to, st->st_uid, st->st_gid, name, err))
         return false;
     return sys_fchmod(to, mode_for(copy, st), name, err) &&
            sys_set_time(to, &st->st_mtim, name, err);
@@ -275,7 +276,7 @@ void tree_thaw(int dir)
 {
     struct err ignored = {0};
     AUTO(sys_names) struct sys_names names = {0};
-    if (geteuid() == 0 || !sys_fchmod(dir, 0700, "the copy", &ignored) ||
+    if (sys_has_capability(CAP_DAC_OVERRIDE) || !sys_fchmod(dir, 0700, "the copy", &ignored) ||
         !sys_list_at(dir, "the copy", &names, &ignored))
         return;
     for (size_t i = 0; i < names.count; i++) {

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The agent reads its areas back through a real NFS server (storage option `reader`): the same verdicts
-# as over the directory, also while the server dies; an error that names it when it stays away.
+# as over the directory, also while the server dies; while it stays away it is named and waited for.
 # shellcheck source=tests/lib/world.sh disable=SC2154
 if [ -z "${EVERCOPY_OWN_NET:-}" ] && [ "$(id -u)" = 0 ] && unshare -n true 2>/dev/null; then
     EVERCOPY_OWN_NET=1 exec unshare -n "$0" "$@"
@@ -55,16 +55,20 @@ a_run_is_green_while_the_server_is_killed() {
     code=$?
     exits 0 && [ "$kills" -gt 1 ] || saw "$kills kills; $(head -n 1 "$err")"
 }
-a_run_says_who_is_away() {
+waits_for_the_server() { grep -q "waiting for the agent.*nfs server '127.0.0.1'" "$out"; }
+a_run_says_who_is_away_and_goes_on_when_it_is_back() {
+    local run
     nfs_tell kill down
     work ORCL
-    backup ORCL
-    [ "$code" != 0 ] && says "$err" "nfs server '127.0.0.1'"
-}
-and_is_green_again_when_the_server_is_back() {
-    nfs_tell start up
-    backup ORCL
-    exits 0 && first_line '^OK ORCL: '
+    : >"$out"
+    backup ORCL &
+    run=$!
+    within 30 waits_for_the_server || saw "it does not wait: $(tail -n 3 "$out" | tr '\n' '|')"
+    local waited=$?
+    nfs_tell start up || { saw "the server did not come back"; return 1; }
+    wait "$run"
+    code=$?
+    [ "$waited" = 0 ] && exits 0 && first_line '^OK ORCL: '
 }
 a_damaged_block_is_seen_through_nfs() {
     local copy
@@ -79,8 +83,7 @@ days() {
     try a_run_is_green_and_read_back_through_nfs
     try what_was_read_is_restored
     try a_run_is_green_while_the_server_is_killed
-    try a_run_says_who_is_away
-    try and_is_green_again_when_the_server_is_back
+    try a_run_says_who_is_away_and_goes_on_when_it_is_back
     try a_damaged_block_is_seen_through_nfs
 }
 world_lanes days

@@ -12,11 +12,12 @@ skip() {
 }
 if [ "${2:-}" != inside ]; then
     [ "$(id -u)" = 0 ] || skip "needs root"
-    for program in ganesha.nfsd rpcbind setpriv unshare ip; do
+    for program in ganesha.nfsd rpcbind unshare ip; do
         command -v "$program" >/dev/null || skip "no program $program (packages nfs-ganesha nfs-ganesha-vfs rpcbind)"
     done
     [ "$(readlink /proc/self/ns/net)" != "$(readlink /proc/1/ns/net)" ] || skip "not in a network of its own"
-    exec unshare -m --propagation private "$0" "$1" inside
+    # Whoever dies first, nobody is left: with the first process of a process namespace go all others.
+    exec unshare -m -p -f --kill-child --mount-proc --propagation private "$0" "$1" inside
 fi
 export_dir=$1
 mount -t tmpfs none /run && mkdir -p /run/rpcbind /run/ganesha /run/state /var/lib/nfs || skip "no tmpfs on /run"
@@ -33,8 +34,7 @@ EXPORT { Export_Id = 1; Path = $export_dir; Pseudo = $export_dir; Access_Type = 
 LOG { Default_Log_Level = EVENT; }
 CONF
 server='' binder=''
-# The servers die with this shell, however it ends.
-run() { setpriv --pdeathsig KILL "$@" </dev/null >/run/state/said 2>&1 & }
+run() { "$@" </dev/null >/run/state/said 2>&1 & }
 end() {
     for pid in $server $binder; do kill -KILL "$pid" 2>/dev/null; done
     exit 0

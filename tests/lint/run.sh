@@ -6,12 +6,12 @@ gen=build/lint/gen # the first step makes it
 bad=0
 step() { printf '  LINT     %s\n' "$1"; }
 fail() { echo "lint: $1"; bad=1; }
-mapfile -t sources < <(ls agent/*/*.c drivers/*.c drivers/*/*.c 2>/dev/null)
-mapfile -t headers < <(ls agent/*/*.h drivers/*.h drivers/*/*.h 2>/dev/null)
+mapfile -t sources < <(ls agent/*/*.c drivers/*.c drivers/*/*.c firmware-hooks/*.c firmware-hooks/*/*.c 2>/dev/null)
+mapfile -t headers < <(ls agent/*/*.h drivers/*.h drivers/*/*.h firmware-hooks/*.h 2>/dev/null)
 mapfile -t tests < <(ls tests/*/*.c tests/*/*.h 2>/dev/null)
 
 step 'warnings as errors'
-make --no-print-directory -s SAY=0 WERROR=1 B=build/lint build/lint/evercopyd build/lint/evercopy || fail 'the build warns'
+make --no-print-directory -s SAY=0 WERROR=1 B=build/lint build/lint/evercopyd build/lint/evercopy build/lint/evercopy-hook-host || fail 'the build warns'
 
 step 'rooms'
 awk -f tests/lint/rooms.awk tests/lint/rooms.txt "${sources[@]}" "${headers[@]}" || bad=1
@@ -42,6 +42,6 @@ rm -f "$tidy"
 
 step 'cppcheck'
 cppcheck --quiet --std=c11 -j 2 --enable=warning,portability --inline-suppr -I. -I"$gen" \
-    --suppressions-list=tests/lint/cppcheck.txt --error-exitcode=1 agent drivers || fail 'cppcheck'
+    --suppressions-list=tests/lint/cppcheck.txt --error-exitcode=1 agent drivers firmware-hooks || fail 'cppcheck'
 [ "$bad" = 0 ] && echo 'lint: clean'
 exit "$bad"

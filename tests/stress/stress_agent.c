@@ -362,15 +362,54 @@ static bool make_world(struct err *err)
     return true;
 }
 
+/* Hooks of all kinds: good ones, slow ones, and some that delay, fail or crash. */
+static bool make_hooks(struct err *err)
+{
+    static const char *const hooks[][2] = {
+        {"snapshot.before/10-quiet", "case $$ in *3) echo again_ms=100; exit 1 ;; esac"},
+        {"snapshot.after/10-on", "echo after"},
+        {"job.end/10-bad", "case $$ in *[1-3]) exit 7 ;; *4) kill -SEGV $$ ;; esac"},
+        {"clone.made/10-slow", "sleep 0.2"},
+        {"verdict.change/10-led", "cat"},
+    };
+    char path[200];
+    char text[400];
+    for (size_t i = 0; i < sizeof hooks / sizeof *hooks; i++) {
+        IGNORE(!str_format(path, sizeof path, "%s/hook.d/%s", stress.dir, hooks[i][0]));
+        *strrchr(path, '/') = '\0';
+        if (!sys_mkdirs(path, 0755, err))
+            return false;
+        IGNORE(!str_format(path, sizeof path, "%s/hook.d/%s", stress.dir, hooks[i][0]));
+        IGNORE(!str_format(text, sizeof text, "#!/bin/sh\necho x >> %s/hooks.ran\n%s\n", stress.dir,
+                           hooks[i][1]));
+        if (!sys_write_file(path, text, strlen(text), 0755, err))
+            return false;
+    }
+    setenv("NOTIFY_SOCKET", "@evercopy-stress-nobody", 1);
+    setenv("WATCHDOG_USEC", "20000", 1); /* a ping each 10 ms */
+    return true;
+}
+
+/* How many calls of hooks were begun. */
+static size_t hooks_ran(void)
+{
+    char path[160];
+    struct err err = {0};
+    size_t len = 0;
+    AUTO(mem) char *text = sys_read_file(in_dir("hooks.ran", path), 1 << 20, &len, &err);
+    return text ? len / 2 : 0;
+}
+
 static struct config_agent *make_config(struct err *err)
 {
     char text[800];
     IGNORE(!str_format(text, sizeof text,
                        "[agent]\nlisten = 127.0.0.1:0\nstate = %s/state\npki = %s/pki\n"
-                       "loglevel = error\n[storage box]\ndriver = memory\nstore = " STORE
+                       "hooks = %s/hook.d\nhookdelay = 2\nloglevel = error\n[storage box]\ndriver "
+                       "= memory\nstore = " STORE
                        "\n[database ONE]\nstorage = box\ndbid = %d\n[database TWO]\nstorage = "
                        "box\n",
-                       stress.dir, stress.dir, DBID));
+                       stress.dir, stress.dir, stress.dir, DBID));
     return config_agent_parse(text, strlen(text), "stress.conf", err);
 }
 
@@ -439,7 +478,7 @@ int main(int argc, char **argv)
     IGNORE(fflush(stdout) != 0); /* told before anything can go wrong */
     log_set_level(LOG_LEVEL_ERROR);
     str_copy(stress.dir, sizeof stress.dir, "/tmp/evercopy-stress-XXXXXX");
-    bool ok = mkdtemp(stress.dir) && make_world(&err);
+    bool ok = mkdtemp(stress.dir) && make_world(&err) && make_hooks(&err);
     AUTO(config_agent) struct config_agent *config = ok ? make_config(&err) : NULL;
     if (config) {
         sigset_t term; /* for evercopyd's loop thread alone */
@@ -454,11 +493,12 @@ int main(int argc, char **argv)
     }
     if (err.code != ERR_NONE)
         fprintf(stderr, "stress_agent: %s\n", err.text);
+    size_t hooks = hooks_ran();
     struct err ignored = {0};
     IGNORE(!sys_remove_tree(stress.dir, &ignored)); /* only a temporary folder */
-    ok = ok && config && !stress.wrong && stress.answers > 20;
-    printf("%lu calls, %lu answered, %lu refused as expected, %lu wrong\n", stress.calls,
-           stress.answers, stress.refusals, stress.wrong);
+    ok = ok && config && !stress.wrong && stress.answers > 20 && hooks > 5;
+    printf("%lu calls, %lu answered, %lu refused as expected, %lu wrong, %zu hooks\n", stress.calls,
+           stress.answers, stress.refusals, stress.wrong, hooks);
     printf("%d passed, %d failed\n", ok, !ok);
     return !ok;
 }
