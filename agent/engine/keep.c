@@ -56,9 +56,10 @@ static void fill_extra(struct keep *keep, size_t i, size_t *holds, size_t *clone
 }
 
 static bool load(struct keep *keep, struct catalog *catalog, const struct world *world,
-                 const struct config_served *db, struct err *err)
+                 const struct config_served *db, struct outlook *outlook, struct err *err)
 {
-    keep->outlook = outlook_load(catalog, world, db, NULL, NULL, err);
+    keep->outlook =
+        outlook ? outlook_ref(outlook) : outlook_load(catalog, world, db, NULL, NULL, err);
     keep->holds =
         keep->outlook ? catalog_hold_list(catalog, db->name, &keep->hold_count, err) : NULL;
     keep->locks = keep->holds ? catalog_lock_list(catalog, db->name, &keep->lock_count, err) : NULL;
@@ -74,13 +75,13 @@ static bool load(struct keep *keep, struct catalog *catalog, const struct world 
 }
 
 struct keep *keep_decide(struct catalog *catalog, const struct world *world,
-                         const struct config_served *db, struct err *err)
+                         const struct config_served *db, struct outlook *outlook, struct err *err)
 {
     AUTO(keep) struct keep *keep = own_alloc(sizeof *keep, err);
     struct guard_mark now;
     size_t holds = 0;
     size_t clones = 0;
-    if (!keep || !load(keep, catalog, world, db, err))
+    if (!keep || !load(keep, catalog, world, db, outlook, err))
         return NULL;
     guard_now(&now);
     for (size_t i = 0; i < keep->outlook->snapshot_count; i++)
@@ -179,7 +180,7 @@ static bool look_at_plan(struct job *job, struct catalog *catalog, const struct 
                          struct err *err)
 {
     const char *plan = json_text(job->document, "plan");
-    AUTO(keep) struct keep *keep = keep_decide(catalog, job->world, db, err);
+    AUTO(keep) struct keep *keep = keep_decide(catalog, job->world, db, NULL, err);
     if (!keep)
         return false;
     if (plan[0])

@@ -23,9 +23,10 @@ struct keep {
     const char **clone_names;
 };
 
-/* On the engine's lane. */
+/* On the engine's lane. outlook: as things stand, without the live area; NULL: read here. */
 struct keep *keep_decide(struct catalog *catalog, const struct world *world,
-                         const struct config_served *db, struct err *err) MUST;
+                         const struct config_served *db, struct outlook *outlook, struct err *err)
+    MUST;
 void keep_free(struct keep *keep);
 OWN_DEFINE(keep, struct keep, keep_free);
 

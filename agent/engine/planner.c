@@ -222,7 +222,7 @@ struct plan *plan_new(const struct plan_source *sources, size_t count, bool can_
     plan->source_count = count;
     plan->can_compose = can_compose;
     plan->bases = own_alloc(sizeof *plan->bases * (count + 1), err);
-    plan->quiet = own_alloc(sizeof *plan->quiet * (count + 1), err);
+    plan->quiet = own_alloc(sizeof(void *) * (count + 1), err);
     if (!plan->bases || !plan->quiet || !plan_collect_marks(plan, err) ||
         !plan_collect_logs(plan, err) || !plan_collect_times(plan, err))
         return NULL;

@@ -42,8 +42,9 @@ static void surveyed(struct ask *ask)
     bool known = catalog_job_get(ask_catalog(ask), request->job, &job, &ask->err);
     const struct config_served *db = known ? ask_database(ask, job.database) : NULL;
     const struct manifest *live = db ? ask_live(ask, db->name) : NULL;
+    AUTO(outlook) struct outlook *o = live ? ask_outlook(ask, db, false) : NULL;
     AUTO(keep)
-    struct keep *keep = live ? keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err) : NULL;
+    struct keep *keep = o ? keep_decide(ask_catalog(ask), ask_world(ask), db, o, &ask->err) : NULL;
     AUTO(prune) struct prune prune = {0};
     Evercopy__V1__ListPrunableReply *reply = ask_alloc(ask, sizeof *reply);
     if (keep && reply &&

@@ -11,6 +11,15 @@
 
 enum { REASON_MAX = 200, LOCK_MAX_S = 10 * 366 * 86400 };
 
+/* By the outlook that is kept between calls. */
+static struct keep *decide(struct ask *ask, const struct config_served *db, struct err *err)
+{
+    AUTO(outlook) struct outlook *o = ask_outlook(ask, db, false);
+    if (!o)
+        *err = ask->err;
+    return o ? keep_decide(ask_catalog(ask), ask_world(ask), db, o, err) : NULL;
+}
+
 /* ---- policy ---- */
 
 static Evercopy__V1__RetentionPolicy *tell_policy(struct ask *ask, const struct config_served *db)
@@ -150,7 +159,7 @@ static void spaces_done(struct work *work)
 {
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     const struct config_served *db = ((struct spaces *)ask->state)->db;
-    AUTO(keep) struct keep *keep = keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err);
+    AUTO(keep) struct keep *keep = decide(ask, db, &ask->err);
     Evercopy__V1__PreviewRetentionReply *reply = ask_alloc(ask, sizeof *reply);
     if (keep && reply) {
         evercopy__v1__preview_retention_reply__init(reply);
@@ -261,7 +270,7 @@ static json_t *apply_args(struct ask *ask, const struct config_served *db)
     const Evercopy__V1__ApplyRetentionRequest *request = (const void *)ask->request;
     if (!may_delete_now(ask, db))
         return NULL;
-    AUTO(keep) struct keep *keep = keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err);
+    AUTO(keep) struct keep *keep = decide(ask, db, &ask->err);
     if (!keep)
         return NULL;
     if (!retention_has_policy(&db->retention)) {
@@ -315,7 +324,7 @@ static json_t *delete_args(struct ask *ask, const struct config_served *db)
     const Evercopy__V1__DeleteSnapshotRequest *request = (const void *)ask->request;
     if (!may_delete_now(ask, db))
         return NULL;
-    AUTO(keep) struct keep *keep = keep_decide(ask_catalog(ask), ask_world(ask), db, &ask->err);
+    AUTO(keep) struct keep *keep = decide(ask, db, &ask->err);
     size_t i = keep ? outlook_find(keep->outlook, request->snapshot) : SIZE_MAX;
     if (keep && i == SIZE_MAX)
         err_set(&ask->err, ERR_NOT_FOUND, "there is no snapshot '%.128s'", request->snapshot);
@@ -361,8 +370,9 @@ void retention_after_run(struct ask *ask, const struct config_served *db, const 
     AUTO(keep)
     struct keep *keep =
         guard_check(ask_catalog(ask), &why) && keep_is_idle(ask_catalog(ask), db->name, &why)
-            ? keep_decide(ask_catalog(ask), ask_world(ask), db, &why)
+            ? decide(ask, db, &why)
             : NULL;
+    err_clear(&ask->err); /* what goes wrong here is no error of the run */
     size_t going = keep ? retention_going(keep->decision) : 0;
     AUTO(json) json_t *args = going ? keep_apply_args(keep, db->name, &why) : NULL;
     bool started =

@@ -93,11 +93,11 @@ static void compare(struct ask *ask, const struct verifying *v,
         const struct manifest_entry *kept = a < v->kept->count ? &v->kept->entries[a] : NULL;
         const struct manifest_entry *now = b < v->now->count ? &v->now->entries[b] : NULL;
         int order = !kept ? 1 : !now ? -1 : strcmp(kept->path, now->path);
-        if (order < 0)
+        if (order < 0 && kept)
             find(ask, reply, kept->path, "is gone");
         else if (order > 0 && now)
             find(ask, reply, now->path, "was not there");
-        else if (difference(kept, now))
+        else if (kept && now && difference(kept, now))
             find(ask, reply, kept->path, difference(kept, now));
         a += order <= 0;
         b += order >= 0;

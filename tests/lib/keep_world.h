@@ -134,7 +134,7 @@ static inline void kw_on_lane(struct engine *engine, void *arg)
     struct kw_ask *ask = arg;
     AUTO(keep)
     struct keep *keep =
-        keep_decide(engine_catalog(engine), ask->k->world, kw_db(ask->k), &ask->err);
+        keep_decide(engine_catalog(engine), ask->k->world, kw_db(ask->k), NULL, &ask->err);
     if (!keep)
         return;
     ask->going = retention_going(keep->decision);
