@@ -56,19 +56,19 @@ wrong_shim_file() {
 mangle() { sed "$1" "$work/etc/host-CFG.shim.conf" >"$work/etc/$lane.shim.conf"; }
 an_unknown_key_names_line_and_the_nearest() {
     mangle 's/^logwait =/logwiat =/'
-    wrong_shim_file 8 "'logwiat'" "logwait"
+    wrong_shim_file 9 "'logwiat'" "logwait"
 }
 a_number_that_is_none_names_its_line() {
     mangle 's/^logwait = .*/logwait = soon/'
-    wrong_shim_file 8 "logwait" "soon"
+    wrong_shim_file 9 "logwait" "soon"
 }
 a_line_without_a_sign_names_its_line() {
     mangle 's/^logwait = .*/logwait/'
-    wrong_shim_file 8
+    wrong_shim_file 9
 }
 a_key_given_twice_names_both_lines() {
     mangle 's/^logwait = .*/oraclehome = \/nowhere/'
-    wrong_shim_file 8 "twice" "line 7"
+    wrong_shim_file 9 "twice" "line 8"
 }
 a_key_outside_a_section_names_its_line() {
     mangle '1d'
@@ -76,7 +76,7 @@ a_key_outside_a_section_names_its_line() {
 }
 binary_bytes_are_refused() {
     mangle 's/^logwait = .*/logwait = \x01\x02\xff/'
-    wrong_shim_file 8
+    wrong_shim_file 9
 }
 a_database_that_is_not_configured_is_refused() {
     shim host-CFG backup CFF
