@@ -187,6 +187,31 @@ static void tell_clone(struct lookout *w, const struct catalog_job *job)
                                          {NULL, NULL}});
 }
 
+static void tell_retention(struct lookout *w, const struct catalog_job *job)
+{
+    struct err err = {0};
+    char deleted[NUMBER_MAX];
+    char kept[NUMBER_MAX];
+    size_t count;
+    AUTO(mem) char *text = catalog_job_document(catalog(w), job->id, &err);
+    AUTO(json) json_t *doc = text ? json_parse(text, strlen(text), &err) : NULL;
+    AUTO(mem)
+    struct catalog_snapshot *left =
+        doc ? catalog_snapshot_list(catalog(w), job->database, &count, &err) : NULL;
+    if (!left) {
+        log_warning("cannot tell hooks of retention: %s job=%s", err.text, job->id);
+        return;
+    }
+    size_t gone = json_array_size(json_object_get(doc, "gone"));
+    events_emit(w->events, "retention.applied",
+                (const char *const[][2]){{"db", job->database},
+                                         {"plan", json_text(doc, "plan")},
+                                         {"deleted", number(gone, deleted)},
+                                         {"kept", number(count, kept)},
+                                         {"job", job->id},
+                                         {NULL, NULL}});
+}
+
 static void tell_job(struct lookout *w, const struct catalog_job *job)
 {
     char started[NUMBER_MAX];
@@ -220,6 +245,8 @@ static void run_ended(struct work *work)
     tell_job(w, &job);
     if (job.state == JOB_DONE && str_equal(job.kind, "clone"))
         tell_clone(w, &job);
+    if (job.state == JOB_DONE && str_equal(job.kind, "retention"))
+        tell_retention(w, &job);
     for (size_t i = 0; i < w->config->database_count; i++)
         if (str_equal(w->config->databases[i].name, job.database))
             look_at(w, i);

@@ -84,6 +84,11 @@ apply_deletes_exactly_what_was_shown() {
         same "$(on_storage RET | wc -w)" "$(wc -w <<<"$staying")" "number on the storage" || return 1
     shim operator retention RET --apply --json && same "$(ask "$out" "d['deleted']")" '[]' 'deleted twice'
 }
+hooks_hear_what_went() {
+    within 20 grep -q '^kept=' "$work/applied" || { saw "no hook heard of it"; return 1; }
+    same "$(grep -E '^(event|db|deleted|kept)=' "$work/applied" | head -n 4 | tr '\n' ' ')" \
+        "event=retention.applied db=RET deleted=$(wc -w <<<"$going") kept=$(wc -w <<<"$staying") " 'what the hook heard'
+}
 what_stays_is_still_restored() {
     local scn
     shim operator snapshots RET --json || return 1
@@ -137,6 +142,11 @@ PY
     shim operator retention RET --apply --quiet --clock-is-right && shim operator retention RET --apply --quiet
 }
 keeping() {
+    # shellcheck disable=SC2034 # read by world_agent
+    world_agent_keys="hooks = $work/apart-$lane/hook.d"
+    mkdir -p "$work/apart-$lane/hook.d/retention.applied"
+    printf '#!/bin/sh\ncat >>%s\n' "$work/apart-$lane/applied" >"$work/apart-$lane/hook.d/retention.applied/10-keep"
+    chmod 0755 "$work/apart-$lane/hook.d/retention.applied/10-keep"
     world_apart "$(printf 'RET]\nstorage = box\nkeephourly = 1\nkeepproven = 1\n[database NONE')"
     shim_config operator RET NONE >"$work/etc/operator.shim.conf"
     database RET --files 2 --blocks 80
@@ -146,6 +156,7 @@ keeping() {
     try a_plan_that_changed_is_not_applied
     try a_clone_keeps_its_snapshot
     try apply_deletes_exactly_what_was_shown
+    try hooks_hear_what_went
     try what_stays_is_still_restored
     try a_released_hold_lets_go_and_a_restart_forgets_nothing
     try a_snapshot_by_hand_is_a_base_and_is_verified
