@@ -166,7 +166,7 @@ must operator status ORCL
 
 title "Retention: what would go, and why; a hold, and what a database host may not"
 must operator retention ORCL
-going=$(operator retention ORCL | awk '$4 == "DELETE" { print $1; exit }')
+going=$(operator retention ORCL | awk '$4 == "DELETE" && $1 ~ /-post$/ { print $1; exit }')
 [ -n "$going" ] || die "nothing would go"
 must operator snapshot hold ORCL "$going" --reason 'audit 2026' --for 30d
 say "a database host asks for the same snapshot to be deleted:"
@@ -180,6 +180,17 @@ operator retention ORCL --apply >"$work/applied.txt" || die "retention was not a
 grep -E '^deleted |snapshots deleted' "$work/applied.txt"
 operator snapshots ORCL | grep -q "held by operator: audit 2026" || die "the held snapshot is gone"
 must operator snapshots ORCL
+
+title "The audit: every change is in it, and a changed byte shows"
+agentd() { "$bin/evercopyd" --config "$work/etc/evercopyd.conf" "$@"; }
+must agentd audit show >"$work/audit.txt"
+grep 'evercopy.v1.Retention' "$work/audit.txt" | cut -c 1-160
+grep -q 'refused .*dbhost1.*DeleteSnapshot' "$work/audit.txt" || die "the refused deletion is not in the audit"
+must agentd audit verify
+cp "$work/state/audit.log" "$work/audit.forged"
+sed -i '0,/dbhost1/s//dbhost2/' "$work/audit.forged"
+say "a copy in which one name is changed:"
+if agentd audit verify --file "$work/audit.forged"; then die "a forged audit was believed"; fi
 
 title "All cleaned up"
 kill "$agent_pid"
