@@ -87,7 +87,7 @@ bool shim_connect(struct shim *shim, struct err *err)
         return false;
     if (!host[0])
         return config_require(shim->config, shim->db, "agent", err);
-    if (shim->db->cert && shim->db->key && !bundle_settle(shim->db->cert, shim->db->key, err))
+    if (*shim->db->cert && *shim->db->key && !bundle_settle(shim->db->cert, shim->db->key, err))
         return false;
     char ticket[4096];
     ticket_place(shim->db, ticket);
