@@ -2,6 +2,7 @@
 #include "agent/shim/shim.h"
 
 #include "agent/base/clock.h"
+#include "agent/shim/words.h"
 #include "evercopy/v1/retention.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <inttypes.h>
@@ -87,7 +88,7 @@ static bool decision_json(const Evercopy__V1__RetentionDecision *d, json_t *to, 
 {
     json_t *reasons = json_array();
     if (!json_put_text(to, "snapshot", d->snapshot, err) ||
-        !json_put_u64(to, "created_us", d->created_us, err) ||
+        !words_put_time(to, "created", d->created_us, err) ||
         !json_put_flag(to, "keep", d->keep, err) || !json_put_flag(to, "proven", d->proven, err) ||
         !json_put(to, "reasons", reasons, err))
         return false;
@@ -99,7 +100,7 @@ static bool decision_json(const Evercopy__V1__RetentionDecision *d, json_t *to, 
             !json_put_flag(reason, "blocks", d->reasons[i]->blocks, err))
             return false;
     }
-    return d->unique_bytes == UINT64_MAX || json_put_u64(to, "unique_bytes", d->unique_bytes, err);
+    return words_put_known(to, "unique_bytes", d->unique_bytes, err);
 }
 
 static json_t *preview_json(const Evercopy__V1__PreviewRetentionReply *reply, struct err *err)
@@ -111,8 +112,7 @@ static json_t *preview_json(const Evercopy__V1__PreviewRetentionReply *reply, st
         !json_put_text(doc, "refused", reply->refused, err) ||
         !json_put_u64(doc, "going", going(reply), err) || !json_put(doc, "decisions", list, err))
         return NULL;
-    if (reply->reclaimable_bytes != UINT64_MAX &&
-        !json_put_u64(doc, "reclaimable_bytes", reply->reclaimable_bytes, err))
+    if (!words_put_known(doc, "reclaimable_bytes", reply->reclaimable_bytes, err))
         return NULL;
     for (size_t i = 0; i < reply->n_decisions; i++) {
         json_t *one = json_object();
@@ -227,6 +227,23 @@ static ProtobufCMessage *ask(struct shim *shim, const struct shim_options *optio
     return reply;
 }
 
+/* What a verb did to a snapshot, with what it has to add; doc is taken over. */
+static int print_done(const struct shim_options *options, const char *db, const char *name,
+                      const char *action, json_t *doc, bool ok)
+{
+    AUTO(shim) struct shim shim = {.options = options};
+    struct err err = {0};
+    AUTO(json) json_t *owned = doc;
+    ok = ok && json_put_text(owned, "database", db, &err) &&
+         json_put_text(owned, "snapshot", name, &err) &&
+         json_put_text(owned, "action", action, &err) && shim_print_json(TAKE(owned), &err);
+    if (ok)
+        return 0;
+    if (err.code == ERR_NONE)
+        err_set(&err, ERR_NO_MEMORY, "print what was done");
+    return shim_report(&shim, db, "snapshot", &err);
+}
+
 int verb_snapshot_create(const struct shim_options *options, const char *db)
 {
     AUTO(shim) struct shim shim = {0};
@@ -242,6 +259,13 @@ int verb_snapshot_create(const struct shim_options *options, const char *db)
     if (!reply)
         return code;
     const Evercopy__V1__Snapshot *s = ((Evercopy__V1__CreateSnapshotReply *)reply)->snapshot;
+    if (options->json) {
+        struct err err = {0};
+        json_t *doc = json_object();
+        bool ok = words_put_verdict(doc, "verdict", (int)s->verdict, &err) &&
+                  json_put_text(doc, "cause", s->cause, &err);
+        return print_done(options, db, s->name, "created", doc, ok);
+    }
     printf("%s\n", s->name);
     if (!options->quiet)
         fprintf(stderr, "as a recovery base: %s%s%s\n", shim_verdict_word((int)s->verdict),
@@ -267,6 +291,8 @@ int verb_snapshot_delete(const struct shim_options *options, const char *db, con
     AUTO(reply)
     ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "DeleteSnapshot", &request.base,
                                   &evercopy__v1__delete_snapshot_reply__descriptor, &code);
+    if (reply && options->json)
+        return print_done(options, db, name, "deleted", json_object(), true);
     if (reply && !options->quiet)
         printf("snapshot '%s' deleted\n", name);
     return code;
@@ -332,9 +358,16 @@ int verb_snapshot_hold(const struct shim_options *options, const char *db, const
     AUTO(reply)
     ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "HoldSnapshot", &request.base,
                                   &evercopy__v1__hold_snapshot_reply__descriptor, &code);
+    if (reply && options->json) {
+        json_t *doc = json_object();
+        bool ok =
+            words_put_time(doc, "until", request.until_us, &err) &&
+            json_put_text(doc, "hold", ((Evercopy__V1__HoldSnapshotReply *)reply)->hold, &err);
+        return print_done(options, db, name, "held", doc, ok);
+    }
     if (reply && !options->quiet) {
         char until[48];
-        shim_time(request.until_us, 0, until);
+        words_time(request.until_us, 0, until);
         printf("snapshot '%s' is held until %s [hold %s]\n", name,
                request.until_us ? until : "it is released",
                ((Evercopy__V1__HoldSnapshotReply *)reply)->hold);
@@ -356,6 +389,13 @@ int verb_snapshot_release(const struct shim_options *options, const char *db, co
     AUTO(reply)
     ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "ReleaseSnapshot", &request.base,
                                   &evercopy__v1__release_snapshot_reply__descriptor, &code);
+    if (reply && options->json) {
+        struct err err = {0};
+        json_t *doc = json_object();
+        bool ok = json_put_u64(doc, "holds_left",
+                               ((Evercopy__V1__ReleaseSnapshotReply *)reply)->left, &err);
+        return print_done(options, db, name, "released", doc, ok);
+    }
     if (reply && !options->quiet)
         printf("hold on '%s' released, %" PRIu32 " others hold it\n", name,
                ((Evercopy__V1__ReleaseSnapshotReply *)reply)->left);
@@ -378,8 +418,14 @@ int verb_snapshot_lock(const struct shim_options *options, const char *db, const
     AUTO(reply)
     ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "LockSnapshot", &request.base,
                                   &evercopy__v1__lock_snapshot_reply__descriptor, &code);
+    const Evercopy__V1__LockSnapshotReply *lock = (const void *)reply;
+    if (reply && options->json) {
+        json_t *doc = json_object();
+        bool ok = json_put_text(doc, "by", lock->by, &err) &&
+                  json_put_u64(doc, "left_s", lock->left_s, &err);
+        return print_done(options, db, name, "locked", doc, ok);
+    }
     if (reply && !options->quiet) {
-        const Evercopy__V1__LockSnapshotReply *lock = (const void *)reply;
         printf("snapshot '%s' is locked by the %s for %" PRIu64 " min of the box's running time\n",
                name, lock->by, (lock->left_s + 59) / 60);
     }
@@ -400,9 +446,21 @@ int verb_snapshot_verify(const struct shim_options *options, const char *db, con
     if (!message)
         return code;
     const Evercopy__V1__VerifySnapshotReply *reply = (const void *)message;
+    bool good = reply->verdict == EVERCOPY__V1__VERDICT__VERDICT_OK;
+    if (options->json) {
+        struct err err = {0};
+        json_t *doc = json_object();
+        json_t *list = json_array();
+        bool ok = json_put(doc, "findings", list, &err) &&
+                  words_put_verdict(doc, "verdict", (int)reply->verdict, &err) &&
+                  json_put_u64(doc, "files", reply->files, &err);
+        for (size_t i = 0; ok && i < reply->n_findings; i++)
+            ok = json_add(list, json_string(reply->findings[i]), &err);
+        code = print_done(options, db, name, "verified", doc, ok);
+        return code ? code : good ? 0 : NOT_ALL;
+    }
     for (size_t i = 0; i < reply->n_findings; i++)
         printf("differs  %s\n", reply->findings[i]);
-    bool good = reply->verdict == EVERCOPY__V1__VERDICT__VERDICT_OK;
     if (!options->quiet)
         printf("%-8s %s: %" PRIu32 " files read, %zu differ from what was kept\n",
                good ? "ok" : "FAILED", name, reply->files, reply->n_findings);

@@ -81,7 +81,12 @@ int verb_renew(const struct shim_options *options, const char *db)
     struct err err = {0};
     if (!shim_open(&shim, options, db, &err) || !renew_now(&shim, until, &err))
         return shim_report(&shim, db, "renew", &err);
-    if (!options->quiet)
+    AUTO(json) json_t *doc = options->json ? json_object() : NULL;
+    if (doc &&
+        (!json_put_text(doc, "certificate", shim.db->cert, &err) ||
+         !json_put_text(doc, "valid_until", until, &err) || !shim_print_json(TAKE(doc), &err)))
+        return shim_report(&shim, db, "renew", &err);
+    if (!options->quiet && !options->json)
         printf("%s is renewed, valid until %s\n", shim.db->cert, until);
     return 0;
 }

@@ -196,11 +196,25 @@ def schemas():
     for line in run(['log', job, '--json'])[1].splitlines():
         fits('log', json_of(line, 'log'), 'log')
     for name, args in (('clone-create', ['clone', 'create', 'ORCL', 'words', '--snapshot', snapshot]),
-                       ('clones', ['clones']), ('clone-drop', ['clone', 'drop', 'ORCL', 'words'])):
+                       ('clones', ['clones']), ('clone-create', ['clone', 'extend', 'ORCL', 'words', '--for', '2h']),
+                       ('clone-drop', ['clone', 'drop', 'ORCL', 'words']),
+                       ('snapshot', ['snapshot', 'hold', 'ORCL', snapshot, '--reason', 'words', '--for', '1h']),
+                       ('snapshot', ['snapshot', 'hold', 'ORCL', snapshot, '--reason', 'for ever']),
+                       ('snapshots', ['snapshots', 'ORCL']), ('retention', ['retention', 'ORCL']),
+                       ('snapshot', ['snapshot', 'lock', 'ORCL', snapshot, '--for', '1m']),
+                       ('snapshot', ['snapshot', 'verify', 'ORCL', snapshot]),
+                       ('renew', ['renew'])):
         code, out, err = run(args + ['--json'])
         if code:
             saw(f'{args}: {err.decode()}')
         fits(name, json_of(out, name), ' '.join(args))
+    hold = [h['id'] for s in json.loads(run(['snapshots', 'ORCL', '--json'])[1])['snapshots'] for h in s['holds']][0]
+    made = json_of(run(['snapshot', 'release', 'ORCL', snapshot, '--hold', hold, '--json'])[1], 'release')
+    fits('snapshot', made, 'snapshot release')
+    made = json_of(run(['snapshot', 'create', 'ORCL', '--json'])[1], 'create')
+    fits('snapshot', made, 'snapshot create')
+    first = json.loads(run(['snapshots', 'ORCL', '--json'])[1])['snapshots'][0]['name']
+    fits('snapshot', json_of(run(['snapshot', 'delete', 'ORCL', first, '--json'])[1], 'delete'), 'snapshot delete')
     fits('setup', json_of(run(['setup', 'ORCL', '--json'], who='host-ORCL')[1], 'setup'), 'setup')
     log = subprocess.run(['find', f'{WORK}/prod/ORCL', '-name', '*.dbf'], capture_output=True).stdout.split()[0]
     odd = f'{WORK}/odd\udcff\n\\name'
