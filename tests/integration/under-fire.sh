@@ -225,11 +225,38 @@ a_host_cancels_its_own_run() {
     backup "$db"
     exits 0
 }
+# In make test two phases by chance, in test-long each.
+a_shim_killed_in_any_phase_is_followed_by_a_whole_run() {
+    local -a points=('begins' 'copying [0-9]+ archived' 'log switched' "-pre'" 'level 1:' 'merge:' 'control file and'
+        "RMAN's own word" 'pieces go' "-post'")
+    local point round rounds=2
+    [ -z "${EVERCOPY_LONG:-}" ] || rounds=${#points[@]}
+    for ((round = 0; round < rounds; round++)); do
+        point=${points[RANDOM % ${#points[@]}]}
+        [ -z "${EVERCOPY_LONG:-}" ] || point=${points[round]}
+        work "$db"
+        backup_in_background "$db"
+        within 60 in_output "$point" || { saw "it did not come to '$point'"; return 1; }
+        kill -KILL "$bg" 2>/dev/null
+        wait "$bg" 2>/dev/null
+        backup "$db"
+        exits 0 && first_line "^OK $db: " || { saw "killed at '$point': $seen"; return 1; }
+        same "$(jobs_are "sum(x['state']=='running' for x in j)")" 0 "running jobs after '$point'" && spool_is_empty || return 1
+    done
+    local scn
+    scn=$(scn_of "$db")
+    work "$db"
+    backup "$db"
+    restores_to "$db" "$scn" --scn "$scn"
+}
 stopped() {
+    RANDOM=${EVERCOPY_SEED:-$$}
+    echo "# seed ${EVERCOPY_SEED:-$$}"
     begin_world STOP agentwait 60
     try a_killed_shims_lines_are_told_by_the_next
     try an_operator_cancels_a_run
     try a_host_cancels_its_own_run
+    try a_shim_killed_in_any_phase_is_followed_by_a_whole_run
 }
 
 # ---- RMAN that says nothing ----
