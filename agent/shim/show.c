@@ -177,7 +177,8 @@ static bool put_marks(const Evercopy__V1__Snapshot *s, json_t *to, struct err *e
 {
     json_t *holds = json_array();
     json_t *clones = json_array();
-    bool ok = json_put(to, "holds", holds, err) & json_put(to, "clone_names", clones, err);
+    bool ok = json_put(to, "holds", holds, err);
+    ok = json_put(to, "clone_names", clones, err) && ok; /* it takes the list over either way */
     for (size_t i = 0; ok && i < s->n_holds; i++) {
         json_t *hold = json_object();
         ok = json_add(holds, hold, err) && json_put_text(hold, "id", s->holds[i]->id, err) &&
