@@ -1,6 +1,6 @@
 #!/bin/bash
 # The figures of reading over NFS, in a network and mounts of its own (run.sh sees to it): GB/s as the
-# median of five. "read1" and "read2" with so many connections, "peer" for nfs-cp, "verify" with every
+# median of five. "read1" and "read2" copied with so many connections, "peer" for nfs-cp, "only" not copied, "verify" with every
 # block checked.
 #   area-nfs.sh BUILD_DIR
 set -u
@@ -25,6 +25,7 @@ url=nfs://127.0.0.1$dir/area
 for contexts in 1 2; do
     echo "read$contexts $("$build/tests/bench/bench_area_nfs" "$url$place" "$file" 5 "$contexts" "$dir/copy")"
 done
+echo "only $("$build/tests/bench/bench_area_nfs" "$url$place" "$file" 5 2 /dev/null)"
 echo "verify $("$build/tests/bench/bench_area_nfs" "$url$place" "$file" 5 2 verify)"
 for i in 0 1 2 3 4 5; do
     rm -f "$dir/copy"

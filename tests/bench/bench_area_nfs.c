@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROUNDS_MAX = 99, PIECE = 1 << 20 };
+enum { ROUNDS_MAX = 99, PIECE = 2 << 20 };
 
 static double now(void)
 {
@@ -28,8 +28,7 @@ static bool copy_file(struct area *area, const char *path, const char *copy, uin
                       struct err *err)
 {
     static uint8_t piece[PIECE];
-    IGNORE(unlink(copy)); /* the first one finds none */
-    AUTO(fd) int to = sys_open(copy, O_WRONLY | O_CREAT, 0600, err);
+    AUTO(fd) int to = sys_open(copy, O_WRONLY | O_CREAT | O_TRUNC, 0600, err);
     AUTO(area_handle) struct area_handle *file = area_file_open(area, path, err);
     for (uint64_t offset = 0; file && to >= 0;) {
         ssize_t n = area_file_read(file, piece, PIECE, offset, err);
@@ -62,7 +61,8 @@ int main(int argc, char **argv)
     struct err err = {0};
     int rounds = argc > 5 ? (int)strtol(argv[3], NULL, 10) : 0;
     if (rounds < 1 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "usage: bench_area_nfs URL FILE ROUNDS CONTEXTS verify|COPY\n");
+        fprintf(stderr,
+                "usage: bench_area_nfs URL FILE ROUNDS CONTEXTS verify|COPY (also /dev/null)\n");
         return 2;
     }
     struct area_nfs_options options = {.contexts = (unsigned)strtoul(argv[4], NULL, 10)};

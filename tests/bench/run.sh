@@ -70,6 +70,7 @@ elif figures=$(unshare -n -m --propagation private tests/bench/area-nfs.sh "$bui
         ours=$(nfs_figure "read$contexts")
         row "area_nfs_read.contexts_$contexts" "$ours GB/s" "$nfs_peer" "$theirs GB/s" "$(calc %.2f "$ours / $theirs")" '1.0 x'
     done
+    row area_nfs_read_only "$(nfs_figure only) GB/s" - - - -
     row area_nfs_verify "$(nfs_figure verify) GB/s" - - - -
 else
     skip area_nfs_read "${figures:-area-nfs.sh failed}" '1.0 x'
