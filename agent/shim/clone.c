@@ -1,7 +1,7 @@
 /* evercopy clone create and drop. */
 #include "agent/shim/shim.h"
-#include "agent/shim/words.h"
 
+#include "agent/shim/words.h"
 #include "evercopy/v1/clones.pb-c.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,19 +9,14 @@
 
 bool shim_duration(const char *text, uint32_t *ret_s, struct err *err)
 {
-    char digits[16];
-    uint64_t value;
-    uint64_t unit = 1;
-    size_t len = text ? strlen(text) : 0;
+    enum { LONGEST_S = 366 * 86400 };
     *ret_s = 0;
     if (!text)
         return true;
-    if (len && strchr("mhd", text[len - 1]))
-        unit = text[--len] == 'm' ? 60 : text[len] == 'h' ? 3600 : 86400;
-    if (!str_format(digits, sizeof digits, "%.*s", (int)len, text) ||
-        !str_to_u64(digits, UINT64_C(366) * 86400 / unit, &value) || !value)
+    uint64_t value = words_parse_age(text, 1);
+    if (!value || value > LONGEST_S)
         return err_set(err, ERR_INVALID, "'%.20s' is no time such as 90m, 12h or 3d", text);
-    *ret_s = (uint32_t)(value * unit);
+    *ret_s = (uint32_t)value;
     return true;
 }
 

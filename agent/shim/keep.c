@@ -2,6 +2,7 @@
 #include "agent/shim/shim.h"
 
 #include "agent/base/clock.h"
+#include "agent/shim/progress.h"
 #include "agent/shim/words.h"
 #include "evercopy/v1/retention.pb-c.h"
 #include "evercopy/v1/snapshots.pb-c.h"
@@ -212,17 +213,29 @@ int verb_retention(const struct shim_options *options, const char *db)
 
 /* ---- evercopy snapshot ... ---- */
 
-/* One answer of the agent; NULL after the error was told. */
+static bool waits(void *arg)
+{
+    progress_show(arg, 0, 0);
+    return false;
+}
+
+/* One answer of the agent, which may read a snapshot for hours; NULL after the error was told. */
 static ProtobufCMessage *ask(struct shim *shim, const struct shim_options *options, const char *db,
                              const char *service, const char *method,
                              const ProtobufCMessage *request,
                              const ProtobufCMessageDescriptor *output, int *ret_exit)
 {
     struct err err = {0};
-    ProtobufCMessage *reply =
-        shim_open(shim, options, db, &err)
-            ? shim_call(shim, service, method, request, output, SHIM_SNAPSHOT_MS, &err)
-            : NULL;
+    char text[80];
+    ProtobufCMessage *reply = NULL;
+    IGNORE(!str_format(text, sizeof text, "the agent works on it (%s)", method)); /* cut is fine */
+    progress_begin(!options->quiet && !options->json);
+    if (shim_open(shim, options, db, &err) && shim_connect(shim, &err)) {
+        rpc_client_on_wait(shim->client, waits, text);
+        reply = shim_call(shim, service, method, request, output, SHIM_SNAPSHOT_MS, &err);
+        rpc_client_on_wait(shim->client, NULL, NULL);
+    }
+    progress_clear();
     *ret_exit = reply ? 0 : shim_report(shim, db, "snapshot", &err);
     return reply;
 }
@@ -298,21 +311,14 @@ int verb_snapshot_delete(const struct shim_options *options, const char *db, con
     return code;
 }
 
-/* "90m", "12h", "3d", or seconds. */
 static bool duration(const char *text, uint64_t *ret_s, struct err *err)
 {
-    char digits[24];
-    uint64_t value;
-    uint64_t unit = 1;
-    size_t len = text ? strlen(text) : 0;
-    if (!len)
-        return err_set(err, ERR_INVALID, "--for needs a time such as 90m, 12h or 3d");
-    if (strchr("mhd", text[len - 1]))
-        unit = text[--len] == 'm' ? 60 : text[len] == 'h' ? 3600 : 86400;
-    if (!str_format(digits, sizeof digits, "%.*s", (int)(len < 20 ? len : 20), text) ||
-        !str_to_u64(digits, UINT64_C(3660) * 86400 / unit, &value) || !value)
-        return err_set(err, ERR_INVALID, "--for '%.20s' is no time such as 90m, 12h or 3d", text);
-    *ret_s = value * unit;
+    const uint64_t longest_s = UINT64_C(3660) * 86400;
+    uint64_t value = text ? words_parse_age(text, 1) : 0;
+    if (!value || value > longest_s)
+        return err_set(err, ERR_INVALID, "--for '%.20s' is no time such as 90m, 12h or 3d",
+                       text ? text : "");
+    *ret_s = value;
     return true;
 }
 
