@@ -497,13 +497,20 @@ static bool run_restore(struct restore *r, struct err *err)
            check_names_again(r, err) && open_database(r, err) && hand_over(r, err);
 }
 
+/* A start that was stopped half-way may have left no instance at all: nothing to shut down. */
+static bool says_not_running(const struct err *err)
+{
+    return strstr(err->text, "ORA-01034") || strstr(err->text, "ORA-27101");
+}
+
 static void give_up(struct restore *r)
 {
     struct err err = {0};
     if (r->run->shim->client)
         rpc_client_on_wait(r->run->shim->client, NULL, NULL);
     run_forget_stop(); /* the shutdown itself must not be cancelled by the signal that led here */
-    if (r->started && !run_sql(r->run, "shutdown.sql", NULL, NULL, NULL, &err)) {
+    if (r->started && !run_sql(r->run, "shutdown.sql", NULL, NULL, NULL, &err) &&
+        !says_not_running(&err)) {
         run_say(r->run, "the sandbox instance %s may still be up (%s): clone and sandbox '%s' stay",
                 r->sid, err.text, r->dest);
         return;
