@@ -20,7 +20,7 @@ WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpoi
            -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 # pkg-config gives nothing for mbedTLS 2.28, so its three libraries are named here.
-PKGS    := libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs
+PKGS    := libzstd libgcrypt libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs
 PKGLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 PKGCFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     = -Wl,--as-needed $(PKGLIBS) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread -lm
@@ -29,6 +29,7 @@ LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
            agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
+           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/control \
            firmware-hooks
 SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
 PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto proto/grpc/*/*/*.proto))
