@@ -95,9 +95,9 @@ $(B)/%.o: %.c | $(PB_H)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
 $(LIB): $(OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
-$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/reload.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
+$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/reload.o $(B)/agent/main/authority.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
+$(B)/evercopy: $(B)/agent/main/evercopy.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(B)/evercopy-hook-host: $(B)/firmware-hooks/host/host.o $(LIB)
