@@ -29,9 +29,9 @@ LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
            agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
-           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/control \
+           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/control drivers/vault \
            firmware-hooks
-SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
+SRC     := $(filter-out drivers/vault/vaultd.c,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto proto/grpc/*/*/*.proto))
 # v1alpha is v1 under another name: served by the same code, described by a file of its own.
 PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(filter-out %/v1alpha/reflection.proto,$(PROTO)))
