@@ -331,6 +331,47 @@ static bool commit(struct job *job, struct catalog *catalog, struct err *err)
                                 err);
 }
 
+/* ---- by hand, beside runs ---- */
+
+static bool newest_run(struct catalog *catalog, const char *database, char ret[40], struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *runs = catalog_job_last(catalog, database, "backup", 1, &count, err);
+    IGNORE(!str_copy(ret, 40, runs && count ? runs[0].id : "none"));
+    return runs != NULL;
+}
+
+static bool is_moving(const char *step)
+{
+    return str_equal(step, "take") || str_equal(step, "wait") || str_equal(step, "read");
+}
+
+/* A run that came while hooks or the storage held one by hand up may be merging: its blocks would
+ * be newer than its headers and its sheet say. */
+static bool look(struct job *job, struct catalog *catalog, struct err *err)
+{
+    const char *database = json_text(job->document, "database");
+    const char *before = json_text(job->document, "run_before");
+    struct catalog_lease lease;
+    struct err why = {0};
+    char run[40];
+    if (!str_equal(json_text(job->document, "kind"), "manual"))
+        return true;
+    if (!newest_run(catalog, database, run, err))
+        return false;
+    if (!before[0])
+        return json_put_text(job->document, "run_before", run, err);
+    if (!is_moving(job->row.step))
+        return true;
+    if (catalog_lease_find(catalog, database, "backup", &lease, &why) || !str_equal(before, run))
+        return err_set(err, ERR_PRECONDITION,
+                       "a backup run came meanwhile (%s): it takes its own snapshots; hint: try "
+                       "again when it has ended",
+                       why.code == ERR_NONE ? lease.job : run);
+    return why.code == ERR_NOT_FOUND || (*err = why, false);
+}
+
 bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
                      struct facts **ret_facts, struct err *err)
 {
@@ -359,4 +400,5 @@ const struct job_kind job_kind_snapshot = {
     .step_count = sizeof steps / sizeof *steps,
     .undo = undo,
     .commit = commit,
+    .look = look,
 };

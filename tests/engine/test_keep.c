@@ -302,3 +302,63 @@ Test(keep, a_hold_that_is_over_holds_no_more)
     cr_expect(!kw_listed(&p.k, 3));
     end(&p);
 }
+
+/* ---- snapshots by hand beside runs ---- */
+
+static void lease_on_lane(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    struct catalog_job job = {.kind = "backup", .database = "ORCL"};
+    struct catalog_lease lease = {.database = "ORCL", .kind = "backup", .left_ms = 60000};
+    bool *ends = arg;
+    catalog_job_id("backup", job.id);
+    IGNORE(!str_copy(lease.job, sizeof lease.job, job.id));
+    cr_assert(catalog_job_add(engine_catalog(engine), &job, "{}", &err), "%s", err.text);
+    if (*ends)
+        cr_assert(catalog_job_finish(engine_catalog(engine), job.id, JOB_DONE, 1, "", "", &err));
+    else
+        cr_assert(catalog_lease_take(engine_catalog(engine), &lease, NULL, &err), "%s", err.text);
+}
+
+static bool by_hand(struct place *p, const char *name, const char *run_before, struct err *err)
+{
+    struct catalog_job row;
+    json_t *args = snapshot_args("ORCL", name, "manual", "r5", PW_DBID, err);
+    cr_assert(args && (!run_before || json_put_text(args, "run_before", run_before, err)));
+    return kw_job(p->engine, "snapshot", args, &row, err);
+}
+
+static bool is_there(const struct place *p, const char *name)
+{
+    struct err err = {0};
+    AUTO(area) struct area *area = driver_area(kw_driver(&p->k), "v1", name, NULL, &err);
+    return area != NULL;
+}
+
+Test(keep, a_snapshot_by_hand_that_a_run_overtook_is_not_taken)
+{
+    struct place p = {0};
+    struct err err = {0};
+    bool ends = false;
+    begin(&p);
+    drive_call(p.engine, lease_on_lane, &ends);
+    cr_expect_not(by_hand(&p, "byhand", NULL, &err));
+    cr_expect(strstr(err.text, "a backup run came meanwhile"), "%s", err.text);
+    cr_expect_not(is_there(&p, "byhand"));
+    end(&p);
+}
+
+/* Hooks may hold a snapshot up for minutes, and so may a storage that takes it. */
+Test(keep, a_snapshot_by_hand_that_a_whole_run_passed_by_is_not_kept)
+{
+    struct place p = {0};
+    struct err err = {0};
+    bool ends = true;
+    begin(&p);
+    cr_assert(by_hand(&p, "before", NULL, &err), "without a run it is taken: %s", err.text);
+    drive_call(p.engine, lease_on_lane, &ends);
+    cr_expect_not(by_hand(&p, "byhand", "none", &err));
+    cr_expect_not(is_there(&p, "byhand"));
+    cr_expect(strstr(err.text, "a backup run came meanwhile"), "%s", err.text);
+    end(&p);
+}
