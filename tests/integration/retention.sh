@@ -118,6 +118,43 @@ a_snapshot_by_hand_is_a_base_and_is_verified() {
     shim operator snapshot verify RET "$name"
     exits 161 && says "$out" "^differs .*data_"
 }
+# A script that forgets to make a new key must not be told that what it named is deleted or locked.
+a_used_key_never_answers_for_another_snapshot() {
+    /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null ||
+        { echo "SKIPPED a_used_key_never_answers_for_another_snapshot: no python3-grpcio"; return 0; }
+    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here/tests/clients timeout 60 /usr/bin/python3 - "127.0.0.1:$agent_port" \
+        "$work/etc" "$bin/gen/descriptors.binpb" >"$out" 2>&1 <<'PY'
+import sys, time, grpc
+from wire import Channel, Wire, fails
+operator = Channel(Wire(sys.argv[3]), *sys.argv[1:3], 'operator')
+def call(method, **fields):
+    return operator.call(method, db_unique_name='RET', **fields)
+def names():
+    return [s.name for s in call('Snapshots/ListSnapshots').snapshots]
+def make():
+    """Names have whole seconds: two in one second are one too many."""
+    for i in range(200):
+        try:
+            return call('Snapshots/CreateSnapshot', idempotency_key=f'{time.monotonic()}').snapshot.name
+        except grpc.RpcError as e:
+            assert e.code() == grpc.StatusCode.ALREADY_EXISTS, e.details()
+made = [make(), make()]
+call('Retention/LockSnapshot', idempotency_key='lock', snapshot=made[1], for_s=600)
+call('Retention/LockSnapshot', idempotency_key='lock', snapshot=made[1], for_s=600)
+wrong = grpc.StatusCode.INVALID_ARGUMENT
+fails(wrong, call, 'Retention/LockSnapshot', idempotency_key='lock', snapshot=made[0], for_s=600)
+fails(wrong, call, 'Retention/LockSnapshot', idempotency_key='lock', snapshot=made[1], for_s=6000)
+held = [call('Retention/HoldSnapshot', idempotency_key=f'hold-{i}', snapshot=made[1], reason='x').hold for i in range(2)]
+call('Retention/ReleaseSnapshot', idempotency_key='release', snapshot=made[1], hold=held[0])
+fails(wrong, call, 'Retention/ReleaseSnapshot', idempotency_key='release', snapshot=made[1], hold=held[1])
+call('Retention/ReleaseSnapshot', idempotency_key='again', snapshot=made[1], hold=held[1])
+call('Retention/DeleteSnapshot', idempotency_key='delete', snapshot=made[0])
+call('Retention/DeleteSnapshot', idempotency_key='delete', snapshot=made[0])
+fails(wrong, call, 'Retention/DeleteSnapshot', idempotency_key='delete', snapshot=made[1])
+assert made[0] not in names() and made[1] in names(), names()
+PY
+    [ "$?" = 0 ] || saw "$(tail -n 1 "$out")"
+}
 the_last_good_one_is_never_deleted() {
     local last
     preview RET
@@ -160,6 +197,7 @@ keeping() {
     try what_stays_is_still_restored
     try a_released_hold_lets_go_and_a_restart_forgets_nothing
     try a_snapshot_by_hand_is_a_base_and_is_verified
+    try a_used_key_never_answers_for_another_snapshot
     try the_last_good_one_is_never_deleted
     try a_clock_that_jumped_stops_it_until_an_operator_speaks
     agent_stop
