@@ -28,7 +28,9 @@ static Evercopy__V1__Clone *tell_clone(struct ask *ask, const struct catalog_clo
     to->scn = from->scn;
     to->db_unique_name = ask_text(ask, from->database);
     to->left_s = (int64_t)(from->expires_us - clock_wall_us()) / 1000000;
-    to->trouble = ask_text(ask, expiry_trouble(ask_expiry(ask), from->database, from->name));
+    /* One that was extended since is in no trouble any more. */
+    to->trouble = ask_text(
+        ask, to->left_s <= 0 ? expiry_trouble(ask_expiry(ask), from->database, from->name) : "");
     return to;
 }
 
