@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define NOTE_KEY "retention"
 enum { TRIES_MAX = 5, RETRY_MS = 500, POLL_MS = 1000, WAIT_MS = 200, VERDICT_WIRE_WARNING = 2 };
 
 /* ---- the decision ---- */
@@ -155,6 +156,47 @@ bool keep_is_idle(struct catalog *catalog, const char *database, struct err *err
                             "retention is deleting snapshots of '%s' just now (%s): try again "
                             "in a moment",
                             database, job.id));
+}
+
+/* ---- what came of it ---- */
+
+bool keep_note(struct catalog *catalog, const char *database, uint64_t at_us, const char *why,
+               struct err *err)
+{
+    AUTO(json) json_t *doc = json_object();
+    if (!json_put_u64(doc, "at_us", at_us, err) || !json_put_text(doc, "why", why, err))
+        return false;
+    AUTO(mem) char *text = json_format(doc, err);
+    return text && catalog_note_put(catalog, database, NOTE_KEY, text, err);
+}
+
+/* A job that failed could not note it. */
+static bool failed_since(struct catalog *catalog, const char *database, uint64_t at_us,
+                         char ret[400], struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *job = catalog_job_last(catalog, database, "retention", 1, &count, err);
+    if (job && count && job->parent[0] && job->started_us >= at_us &&
+        (job->state == JOB_FAILED || job->state == JOB_SWEPT))
+        IGNORE(!str_copy(ret, 400, job->cause)); /* cut is fine */
+    return job != NULL;
+}
+
+bool keep_trouble(struct catalog *catalog, const char *database, char ret[400], struct err *err)
+{
+    struct err why = {0};
+    ret[0] = '\0';
+    AUTO(mem) char *text = catalog_note_get(catalog, database, NOTE_KEY, &why);
+    if (!text && why.code != ERR_NOT_FOUND) {
+        *err = why;
+        return false;
+    }
+    AUTO(json) json_t *doc = text ? json_parse(text, strlen(text), err) : json_object();
+    if (!doc)
+        return false;
+    IGNORE(!str_copy(ret, 400, json_text(doc, "why"))); /* cut is fine */
+    return ret[0] || failed_since(catalog, database, json_u64(doc, "at_us"), ret, err);
 }
 
 /* ---- the job ---- */
@@ -370,7 +412,10 @@ static bool commit(struct job *job, struct catalog *catalog, struct err *err)
         if (!catalog_marks_drop(catalog, database, name, err))
             return false;
     }
-    return true;
+    /* One by hand that stopped was told to who asked; what it did is done. */
+    const char *stopped = json_text(job->document, "stopped");
+    return !json_text(job->document, "plan")[0] || (stopped[0] && !job->row.parent[0]) ||
+           keep_note(catalog, database, job->row.started_us, stopped, err);
 }
 
 static const struct job_step steps[] = {{"delete", delete_one}, {"settle", settle}};

@@ -51,7 +51,7 @@ void ask_fail(struct ask *ask, const struct err *err);
 
 struct catalog *ask_catalog(struct ask *ask);
 struct quota *ask_quota(struct ask *ask);
-/* What an operator should know about certificates that end; "" when nothing. */
+/* What an operator should know about certificates that end and the clock; "" when nothing. */
 const char *ask_notice(struct ask *ask);
 /* Quotas are for database hosts; the same key again asks for nothing new. */
 bool ask_is_bounded(struct ask *ask, const char *key);

@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/events.h"
 #include "agent/engine/keep.h"
 #include "evercopy/v1/retention.pb-c.h"
 #include <inttypes.h>
@@ -365,6 +366,24 @@ static void tell_run(struct ask *ask, const char *run, const char *text)
         log_warning("retention after run %s cannot be told: %s", run, why.text);
 }
 
+/* Nobody waits for this answer: it is told in the run's log, in ours, to hooks, and by status until
+ * it has gone well. A retention at work just now is no trouble. */
+static void note_outcome(struct ask *ask, const struct config_served *db,
+                         const struct catalog_job *job, const struct err *why)
+{
+    struct err err = {0};
+    if (why->code == ERR_BUSY)
+        return;
+    if (!keep_note(ask_catalog(ask), db->name, job->started_us, why->text, &err))
+        log_warning("what came of retention is not kept: %s db=%s", err.text, db->name);
+    if (why->code == ERR_NONE)
+        return;
+    log_warning("automatic retention refused: %s db=%s run=%s", why->text, db->name, job->parent);
+    events_emit(world_events(ask_world(ask)), "retention.refused",
+                (const char *const[][2]){
+                    {"db", db->name}, {"cause", why->text}, {"run", job->parent}, {NULL, NULL}});
+}
+
 void retention_after_run(struct ask *ask, const struct config_served *db, const char *run)
 {
     char text[400];
@@ -385,6 +404,8 @@ void retention_after_run(struct ask *ask, const struct config_served *db, const 
     AUTO(json) json_t *args = going ? keep_apply_args(keep, db->name, &why) : NULL;
     bool started =
         args && engine_job_start(ask_engine(ask), "retention", &job, args, NULL, NULL, &why);
+    if (!started)
+        note_outcome(ask, db, &job, &why);
     if (why.code != ERR_NONE)
         IGNORE(!str_format(text, sizeof text, "retention: not now: %.350s", why.text));
     else if (started)

@@ -362,3 +362,58 @@ Test(keep, a_snapshot_by_hand_that_a_whole_run_passed_by_is_not_kept)
     cr_expect(strstr(err.text, "a backup run came meanwhile"), "%s", err.text);
     end(&p);
 }
+
+/* ---- what status says of it ---- */
+
+struct trouble {
+    char why[400];
+    const char *note; /* NULL: only asked */
+};
+
+static void trouble_on_lane(struct engine *engine, void *arg)
+{
+    struct trouble *t = arg;
+    struct err err = {0};
+    struct catalog *c = engine_catalog(engine);
+    cr_assert(!t->note || keep_note(c, "ORCL", clock_wall_us(), t->note, &err), "%s", err.text);
+    cr_assert(keep_trouble(c, "ORCL", t->why, &err), "%s", err.text);
+}
+
+static const char *trouble(struct place *p, const char *note)
+{
+    static struct trouble t;
+    t.note = note;
+    drive_call(p->engine, trouble_on_lane, &t);
+    return t.why;
+}
+
+static struct catalog_job apply_after_run(struct place *p, json_t *args)
+{
+    struct err err = {0};
+    struct catalog_job row = {.database = "ORCL", .parent = "backup-1"};
+    struct catalog_job end;
+    IGNORE(!drive_wait(drive_start(p->engine, "retention", &row, args, &err), &end, &err));
+    json_decref(args);
+    return end;
+}
+
+Test(keep, what_came_of_automatic_retention_is_known_until_it_went_well)
+{
+    struct place p = {0};
+    begin(&p);
+    cr_expect_str_eq(trouble(&p, NULL), "");
+    cr_expect_str_eq(trouble(&p, "the clock went backward"), "the clock went backward");
+    json_t *good = plan(&p);
+    json_t *old = json_deep_copy(good);
+    IGNORE(json_object_set_new(old, "plan", json_string("0123456789abcdef")) != 0);
+    IGNORE(apply(&p, old).verdict); /* by hand, and told to who asked */
+    cr_expect_str_eq(trouble(&p, NULL), "the clock went backward");
+    cr_expect_str_eq(trouble(&p, ""), "");
+    old = json_deep_copy(good);
+    IGNORE(json_object_set_new(old, "plan", json_string("0123456789abcdef")) != 0);
+    cr_expect_eq(apply_after_run(&p, old).verdict, 2);
+    cr_expect(strstr(trouble(&p, NULL), "the plan changed"));
+    cr_expect_eq(apply(&p, good).verdict, 1);
+    cr_expect_str_eq(trouble(&p, NULL), "");
+    end(&p);
+}

@@ -165,7 +165,7 @@ the_last_good_one_is_never_deleted() {
     shim operator snapshot delete RET "${last%% *}"
     exits 160 && says "$err" 'the last good one'
 }
-a_clock_that_jumped_stops_it_until_an_operator_speaks() {
+the_clock_jumps() {
     agent_stop
     python3 - "$work/state/catalog.sqlite" <<'PY'
 import json, sqlite3, sys
@@ -176,6 +176,9 @@ c.execute("update note set text=? where key='clock'", (json.dumps(note),))
 c.commit()
 PY
     agent_start
+}
+a_clock_that_jumped_stops_it_until_an_operator_speaks() {
+    the_clock_jumps
     shim operator retention RET && says "$out" 'applying would be refused now: the clock jumped forward by 1[12][0-9] min' || return 1
     shim operator retention RET --apply --quiet
     exits 160 && says "$err" 'the clock jumped forward' || return 1
@@ -231,17 +234,37 @@ automatic_retention_is_told_in_the_runs_log() {
     shim operator log "$run" && says "$out" 'retention: [0-9]+ snapshots go, plan' || return 1
     within 20 retention_is_over
 }
+a_refused_retention_is_told_until_it_has_gone_well() {
+    shim operator check PRU && the_clock_jumps || { saw "before: $(head -n 1 "$out")"; return 1; }
+    shim operator status PRU && says "$out" 'the agent: nothing is deleted and no clone ends: the clock jumped forward' || return 1
+    work PRU
+    backup PRU || { saw "backup: $(head -n 1 "$err")"; return 1; }
+    shim operator check PRU
+    exits 1 && says "$out" 'no snapshot goes, retention was refused: the clock jumped forward' || return 1
+    shim operator status PRU && says "$out" 'next: look at .evercopy retention PRU.; when the clock is right' || return 1
+    within 20 grep -q '^cause=the clock jumped' "$work/refused" || { saw "no hook heard of it"; return 1; }
+    says "$work/agent.log" 'automatic retention refused: the clock jumped .*db=PRU' || return 1
+    shim operator retention PRU --apply --quiet --clock-is-right || { saw "apply: $(head -n 1 "$err")"; return 1; }
+    shim operator check PRU
+    exits 0 && shim operator status PRU && never_says "$out" '^the agent:'
+}
 retention_is_over() {
     shim operator jobs PRU --json && [ "$(ask "$out" "sum(1 for j in d['jobs'] if j['kind']=='retention' and j['state']=='running')")" = 0 ] &&
         [ "$(ask "$out" "sum(1 for j in d['jobs'] if j['kind']=='retention' and j['state']=='done')")" -ge 1 ]
 }
 pruning() {
+    # shellcheck disable=SC2034 # read by world_agent
+    world_agent_keys="hooks = $work/apart-$lane/hook.d"
+    mkdir -p "$work/apart-$lane/hook.d/retention.refused"
+    printf '#!/bin/sh\ncat >>%s\n' "$work/apart-$lane/refused" >"$work/apart-$lane/hook.d/retention.refused/10-keep"
+    chmod 0755 "$work/apart-$lane/hook.d/retention.refused/10-keep"
     world_apart "$(printf 'PRU]\nstorage = box\nlogretention = 0\nkeepdaily = 2\nkeepproven = 1\nretention = auto\n[database NONE')"
     shim_config operator PRU NONE >"$work/etc/operator.shim.conf"
     database PRU --files 2 --blocks 80
     try logs_leave_the_area_once_two_proven_snapshots_hold_them
     try a_moment_whose_logs_are_gone_from_the_area_is_restored
     try automatic_retention_is_told_in_the_runs_log
+    try a_refused_retention_is_told_until_it_has_gone_well
     agent_stop
 }
 
