@@ -242,21 +242,40 @@ static bool keep_texts(struct job *job, struct manifest *manifest, const char *f
     return json_put_flag(job->document, "mid_merge", is_mid_merge(manifest, facts), err);
 }
 
+static bool is_to_stop(void *arg)
+{
+    struct job *job = arg;
+    return job->cancelled || world_is_stopping(job->world);
+}
+
+/* An agent that stops does not give the snapshot up: it is read at the next start. */
+static enum step_verdict stopped_reading(struct job *job, struct err *err)
+{
+    job->patient = err->code == ERR_CANCELLED && !job->cancelled;
+    if (job->patient)
+        err_set(err, ERR_UNAVAILABLE, "the agent is stopping");
+    return STEP_FAILED;
+}
+
 static enum step_verdict read_back(struct job *job, struct err *err)
 {
     const struct config_served *db = served(job, err);
     if (!db)
         return STEP_FAILED;
     AUTO(area)
-    struct area *area = driver_area(world_driver(job->world, db), db->volume,
-                                    json_text(job->document, "name"), NULL, err);
+    struct area *area =
+        driver_area_until(world_driver(job->world, db), db->volume,
+                          json_text(job->document, "name"), NULL, is_to_stop, job, err);
     if (!area)
-        return STEP_FAILED;
-    struct survey_options options = {.scan_blocks = world_config(job->world)->verify_full};
+        return stopped_reading(job, err);
+    struct survey_options options = {.scan_blocks = world_config(job->world)->verify_full,
+                                     .whole = true,
+                                     .cancelled = is_to_stop,
+                                     .arg = job};
     AUTO(manifest) struct manifest *manifest = survey_area(area, &options, err);
     AUTO(mem) char *text = NULL;
     if (!manifest || !read_facts(area, json_text(job->document, "run"), &text, err))
-        return STEP_FAILED;
+        return stopped_reading(job, err);
     AUTO(facts) struct facts *facts = text ? facts_from_json(text, strlen(text), err) : NULL;
     if (text && (!facts || !facts_fit(facts, job->document, err)))
         return STEP_FAILED;

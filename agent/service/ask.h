@@ -63,6 +63,8 @@ const struct config_served *ask_database(struct ask *ask, const char *name);
 /* False, with ask->err set to UNAVAILABLE, while a job of before the agent's start still works on
  * that database: whoever wants to change something tries again soon. */
 bool ask_is_settled(struct ask *ask, const char *database) MUST;
+/* Nobody waits for it any more, or the agent stops: what reads for long asks, from any thread. */
+bool ask_is_over(void *ask);
 /* Scoped to caller and method, so that nobody meets another's key. "" stays "". False with ask->err
  * set when it is longer than 48 bytes. */
 bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80]) MUST;

@@ -583,7 +583,7 @@ static bool keep(struct ask *ask, struct survey_state *s, struct live *live)
     return true;
 }
 
-static bool survey_is_cancelled(void *arg)
+bool ask_is_over(void *arg)
 {
     struct ask *ask = arg;
     return ask->is_gone || world_is_stopping(ask->world);
@@ -594,10 +594,12 @@ static void run_survey(struct work *work)
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
     struct driver_ref *driver = world_driver(ask->world, s->db);
-    AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
+    AUTO(area)
+    struct area *area =
+        driver_area_until(driver, s->db->volume, NULL, NULL, ask_is_over, ask, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
                                      .earlier = survey_kept_manifest(s->earlier),
-                                     .cancelled = survey_is_cancelled,
+                                     .cancelled = ask_is_over,
                                      .arg = ask};
     if (area)
         s->manifest = survey_area(area, &options, &ask->err);

@@ -1,6 +1,7 @@
 /* Holds, locks and the retention job over the memory driver: what stops it, and what it leaves. */
 #include "tests/lib/keep_world.h"
 #include "tests/lib/memory_driver.h"
+#include "tests/lib/nfs_liar.h"
 #include <criterion/criterion.h>
 
 struct place {
@@ -415,5 +416,120 @@ Test(keep, what_came_of_automatic_retention_is_known_until_it_went_well)
     cr_expect(strstr(trouble(&p, NULL), "the plan changed"));
     cr_expect_eq(apply(&p, good).verdict, 1);
     cr_expect_str_eq(trouble(&p, NULL), "");
+    end(&p);
+}
+
+/* ---- a server that hangs while a snapshot is read ---- */
+
+static bool somewhere(struct driver_instance *d, const char *volume, const char *snapshot,
+                      const char *clone, char *ret, size_t size, struct err *err)
+{
+    (void)d, (void)snapshot, (void)clone, (void)err;
+    return str_copy(ret, size, volume);
+}
+
+static void begin_distant(struct place *p, const struct nfs_liar *liar)
+{
+    static struct driver distant;
+    struct err err = {0};
+    char keys[300];
+    distant = driver_memory;
+    distant.name = "distant";
+    distant.area_path = somewhere;
+    registry_add_for_tests(&distant);
+    memory_store_reset("keep");
+    p->dir = drive_dir();
+    IGNORE(!str_format(keys, sizeof keys, "driver = distant\nstore = keep\nreader = %s",
+                       nfs_liar_url(liar)));
+    cr_assert(kw_begin(&p->k, keys, &err), "%s", err.text);
+    cr_assert(kw_fill(&p->k, p->dir, &err), "%s", err.text);
+    cr_assert(p->engine = drive_open(p->dir, &p->k.options, &err), "%s", err.text);
+}
+
+struct reading {
+    const char *id;
+    struct catalog_job row;
+};
+
+static void look_on_lane(struct engine *engine, void *arg)
+{
+    struct reading *r = arg;
+    struct err err = {0};
+    cr_assert(catalog_job_get(engine_catalog(engine), r->id, &r->row, &err), "%s", err.text);
+}
+
+static void cancel_on_lane(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    cr_assert(engine_cancel(engine, ((struct reading *)arg)->id, "sam", &err), "%s", err.text);
+}
+
+/* Started, and waited for until it reads. */
+static struct drive_job *begin_reading(struct place *p, struct reading *r)
+{
+    struct err err = {0};
+    struct catalog_job row = {.database = "ORCL", .id = "snapshot-1"};
+    uint64_t end_ms = clock_mono_ms() + 20000;
+    r->id = "snapshot-1";
+    json_t *args = snapshot_args("ORCL", "far", "manual", "r5", PW_DBID, &err);
+    struct drive_job *job = drive_start(p->engine, "snapshot", &row, args, &err);
+    json_decref(args);
+    do
+        drive_call(p->engine, look_on_lane, r);
+    while (!str_equal(r->row.step, "read") && clock_mono_ms() < end_ms);
+    cr_assert_str_eq(r->row.step, "read");
+    return job;
+}
+
+static bool lists(const struct place *p, const char *name)
+{
+    struct err err = {0};
+    size_t count;
+    bool found = false;
+    AUTO(mem)
+    struct driver_snapshot_info *list = driver_snapshot_list(kw_driver(&p->k), "v1", &count, &err);
+    for (size_t i = 0; list && i < count; i++)
+        found |= str_equal(list[i].name, name);
+    return found;
+}
+
+Test(keep, a_cancelled_job_does_not_wait_for_a_server_that_hangs)
+{
+    struct place p = {0};
+    struct err err = {0};
+    struct reading r = {0};
+    struct catalog_job end_row;
+    AUTO(nfs_liar) struct nfs_liar *liar = nfs_liar_new(LIE_NEVER, 0, &err);
+    cr_assert(liar, "%s", err.text);
+    begin_distant(&p, liar);
+    struct drive_job *job = begin_reading(&p, &r);
+    uint64_t begun_ms = clock_mono_ms();
+    drive_call(p.engine, cancel_on_lane, &r);
+    cr_expect_not(drive_wait(job, &end_row, &err));
+    cr_expect_lt(clock_mono_ms() - begun_ms, 5000);
+    cr_expect_eq(err.code, ERR_CANCELLED);
+    cr_expect(strstr(err.text, "cancelled by sam"), "%s", err.text);
+    cr_expect_not(lists(&p, "far"));
+    end(&p);
+}
+
+Test(keep, an_agent_that_stops_waits_for_no_server_and_gives_no_snapshot_up)
+{
+    struct place p = {0};
+    struct err err = {0};
+    struct reading r = {0};
+    AUTO(nfs_liar) struct nfs_liar *liar = nfs_liar_new(LIE_NEVER, 0, &err);
+    cr_assert(liar, "%s", err.text);
+    begin_distant(&p, liar);
+    struct drive_job *job = begin_reading(&p, &r);
+    uint64_t begun_ms = clock_mono_ms();
+    world_stop(p.k.world);
+    engine_free(p.engine);
+    cr_expect_lt(clock_mono_ms() - begun_ms, 5000);
+    cr_expect_not(drive_wait(job, NULL, &err));
+    cr_assert(p.engine = drive_open(p.dir, &p.k.options, &err), "%s", err.text);
+    drive_call(p.engine, look_on_lane, &r);
+    cr_expect_eq(r.row.state, JOB_RUNNING, "the next start goes on: %s", r.row.cause);
+    cr_expect(lists(&p, "far"));
     end(&p);
 }
