@@ -8,7 +8,14 @@
 #include <string.h>
 
 #define NOTE_KEY "retention"
-enum { TRIES_MAX = 5, RETRY_MS = 500, POLL_MS = 1000, WAIT_MS = 200, VERDICT_WIRE_WARNING = 2 };
+enum {
+    TRIES_MAX = 5,
+    RETRY_MS = 500,
+    POLL_MS = 1000,
+    WAIT_MS = 200,
+    WAIT_MOST_MS = 600000,
+    VERDICT_WIRE_WARNING = 2
+};
 
 /* ---- the decision ---- */
 
@@ -239,6 +246,23 @@ static bool look_at_plan(struct job *job, struct catalog *catalog, const struct 
     return stop(job, why.text, err);
 }
 
+/* Another job may stay for good, one whose undoing failed until the next start: it must not hold up
+ * everything else of its database. */
+static bool wait_for(struct job *job, const struct catalog_job *other, struct err *err)
+{
+    uint64_t now_ms = clock_boot_ms();
+    uint64_t since_ms = json_u64(job->document, "wait_since_ms");
+    char why[160];
+    if (since_ms && now_ms > since_ms + WAIT_MOST_MS) {
+        IGNORE(!str_format(why, sizeof why,
+                           "%.40s has been at work for more than %d minutes; hint: 'evercopy log "
+                           "%.40s'",
+                           other->id, WAIT_MOST_MS / 60000, other->id)); /* fits */
+        return stop(job, why, err);
+    }
+    return since_ms || json_put_u64(job->document, "wait_since_ms", now_ms ? now_ms : 1, err);
+}
+
 /* Right before each deletion: is the clock believed, does the plan hold, is nobody just taking hold
  * of a snapshot? */
 static bool look(struct job *job, struct catalog *catalog, struct err *err)
@@ -260,8 +284,12 @@ static bool look(struct job *job, struct catalog *catalog, struct err *err)
     for (size_t i = 0; i < sizeof others / sizeof *others && !wait; i++)
         if (!runs_any(catalog, db->name, others[i], &other, &wait, err))
             return false;
-    if (!json_put_flag(job->document, "wait", wait, err) || wait)
-        return err->code == ERR_NONE;
+    if (!json_put_flag(job->document, "wait", wait, err))
+        return false;
+    if (wait)
+        return wait_for(job, &other, err);
+    if (!json_put_u64(job->document, "wait_since_ms", 0, err))
+        return false;
     if (!guard_check(catalog, &why))
         return stop(job, why.text, err);
     return look_at_plan(job, catalog, db, err);

@@ -438,7 +438,8 @@ static bool may_mark(struct ask *ask, const struct config_served *db, const char
     struct catalog_job *jobs =
         catalog_job_list(ask_catalog(ask), db->name, "mark", JOB_RUNNING, 1, &count, &ask->err);
     if (jobs && count)
-        return err_set(&ask->err, ERR_BUSY, "another hold or lock is being written: try again");
+        return err_set(&ask->err, ERR_BUSY, "another hold or lock is being written (%s): try again",
+                       jobs[0].id);
     return jobs && keep_is_idle(ask_catalog(ask), db->name, &ask->err);
 }
 

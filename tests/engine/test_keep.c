@@ -364,6 +364,34 @@ Test(keep, a_snapshot_by_hand_that_a_whole_run_passed_by_is_not_kept)
     end(&p);
 }
 
+/* ---- others that never end ---- */
+
+static void stuck_on_lane(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    struct catalog_job job = {.id = "clone-stuck", .kind = "clone", .database = "ORCL"};
+    (void)arg;
+    cr_assert(catalog_job_add(engine_catalog(engine), &job, "{}", &err), "%s", err.text);
+}
+
+/* A job whose undoing failed stays as running until the next start. */
+Test(keep, a_job_that_never_ends_stops_retention_and_does_not_hold_it_for_good)
+{
+    struct place p = {0};
+    struct err err = {0};
+    struct catalog_job row = {.database = "ORCL"};
+    begin(&p);
+    json_t *args = plan(&p);
+    drive_call(p.engine, stuck_on_lane, NULL);
+    struct drive_job *job = drive_start(p.engine, "retention", &row, args, &err);
+    json_decref(args);
+    clock_test_shift(11 * 60 * 1000);
+    cr_assert(drive_wait(job, &row, &err), "%s", err.text);
+    cr_expect(strstr(row.cause, "clone-stuck has been at work"), "%s", row.cause);
+    cr_expect_eq(listed(&p), KW_SNAPSHOTS);
+    end(&p);
+}
+
 /* ---- what status says of it ---- */
 
 struct trouble {
