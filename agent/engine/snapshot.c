@@ -391,23 +391,6 @@ static bool look(struct job *job, struct catalog *catalog, struct err *err)
     return why.code == ERR_NOT_FOUND || (*err = why, false);
 }
 
-bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
-                     struct facts **ret_facts, struct err *err)
-{
-    const char *manifest_text = json_text(document, "manifest");
-    const char *facts_text = json_text(document, "facts");
-    AUTO(manifest)
-    struct manifest *manifest = manifest_from_json(manifest_text, strlen(manifest_text), err);
-    if (!manifest)
-        return false;
-    struct facts *facts = NULL;
-    if (facts_text[0] && !(facts = facts_from_json(facts_text, strlen(facts_text), err)))
-        return false;
-    *ret_manifest = TAKE(manifest);
-    *ret_facts = facts;
-    return true;
-}
-
 static const struct job_step steps[] = {
     {"reserve", reserve}, {"hooks", ask_hooks}, {"take", take},       {"wait", wait_for_storage},
     {"read", read_back},  {"label", label},     {"confirm", confirm},
