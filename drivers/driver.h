@@ -168,6 +168,12 @@ bool driver_volume_info(struct driver_ref *d, const char *volume, struct driver_
                         struct err *err) MUST;
 struct area *driver_area(struct driver_ref *d, const char *volume, const char *snapshot,
                          const char *clone, struct err *err) MUST;
+/* The same, and all that is then read of it, ends with CANCELLED once the question is answered with
+ * true, within a second also where a server hangs (NFS; a local call that hangs cannot be ended).
+ * It is asked from several threads until the area is closed. */
+struct area *driver_area_until(struct driver_ref *d, const char *volume, const char *snapshot,
+                               const char *clone, bool (*cancelled)(void *arg), void *arg,
+                               struct err *err) MUST;
 bool driver_snapshot_create(struct driver_ref *d, const char *const *volumes, size_t count,
                             const char *name, struct driver_handle *ret_handles, bool *ret_atomic,
                             struct err *err) MUST;

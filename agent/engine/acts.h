@@ -26,9 +26,6 @@ bool clone_name_is_valid(const char *name);
  * .evercopy/facts-<run>.json; run "" asks for none. */
 json_t *snapshot_args(const char *database, const char *name, const char *kind, const char *run,
                       uint32_t dbid, struct err *err) MUST;
-/* What a finished snapshot job learnt; owned by the caller. facts may come out NULL. */
-bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
-                     struct facts **ret_facts, struct err *err) MUST;
 
 /* recipe NULL: the whole snapshot. sources: those the recipe's indexes speak of. */
 json_t *clone_args(const struct catalog_clone *clone, const struct plan_recipe *recipe,

@@ -242,21 +242,40 @@ static bool keep_texts(struct job *job, struct manifest *manifest, const char *f
     return json_put_flag(job->document, "mid_merge", is_mid_merge(manifest, facts), err);
 }
 
+static bool is_to_stop(void *arg)
+{
+    struct job *job = arg;
+    return job->cancelled || world_is_stopping(job->world);
+}
+
+/* An agent that stops does not give the snapshot up: it is read at the next start. */
+static enum step_verdict stopped_reading(struct job *job, struct err *err)
+{
+    job->patient = err->code == ERR_CANCELLED && !job->cancelled;
+    if (job->patient)
+        err_set(err, ERR_UNAVAILABLE, "the agent is stopping");
+    return STEP_FAILED;
+}
+
 static enum step_verdict read_back(struct job *job, struct err *err)
 {
     const struct config_served *db = served(job, err);
     if (!db)
         return STEP_FAILED;
     AUTO(area)
-    struct area *area = driver_area(world_driver(job->world, db), db->volume,
-                                    json_text(job->document, "name"), NULL, err);
+    struct area *area =
+        driver_area_until(world_driver(job->world, db), db->volume,
+                          json_text(job->document, "name"), NULL, is_to_stop, job, err);
     if (!area)
-        return STEP_FAILED;
-    struct survey_options options = {.scan_blocks = world_config(job->world)->verify_full};
+        return stopped_reading(job, err);
+    struct survey_options options = {.scan_blocks = world_config(job->world)->verify_full,
+                                     .whole = true,
+                                     .cancelled = is_to_stop,
+                                     .arg = job};
     AUTO(manifest) struct manifest *manifest = survey_area(area, &options, err);
     AUTO(mem) char *text = NULL;
     if (!manifest || !read_facts(area, json_text(job->document, "run"), &text, err))
-        return STEP_FAILED;
+        return stopped_reading(job, err);
     AUTO(facts) struct facts *facts = text ? facts_from_json(text, strlen(text), err) : NULL;
     if (text && (!facts || !facts_fit(facts, job->document, err)))
         return STEP_FAILED;
@@ -331,21 +350,45 @@ static bool commit(struct job *job, struct catalog *catalog, struct err *err)
                                 err);
 }
 
-bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
-                     struct facts **ret_facts, struct err *err)
+/* ---- by hand, beside runs ---- */
+
+static bool newest_run(struct catalog *catalog, const char *database, char ret[40], struct err *err)
 {
-    const char *manifest_text = json_text(document, "manifest");
-    const char *facts_text = json_text(document, "facts");
-    AUTO(manifest)
-    struct manifest *manifest = manifest_from_json(manifest_text, strlen(manifest_text), err);
-    if (!manifest)
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *runs = catalog_job_last(catalog, database, "backup", 1, &count, err);
+    IGNORE(!str_copy(ret, 40, runs && count ? runs[0].id : "none"));
+    return runs != NULL;
+}
+
+static bool is_moving(const char *step)
+{
+    return str_equal(step, "take") || str_equal(step, "wait") || str_equal(step, "read");
+}
+
+/* A run that came while hooks or the storage held one by hand up may be merging: its blocks would
+ * be newer than its headers and its sheet say. */
+static bool look(struct job *job, struct catalog *catalog, struct err *err)
+{
+    const char *database = json_text(job->document, "database");
+    const char *before = json_text(job->document, "run_before");
+    struct catalog_lease lease;
+    struct err why = {0};
+    char run[40];
+    if (!str_equal(json_text(job->document, "kind"), "manual"))
+        return true;
+    if (!newest_run(catalog, database, run, err))
         return false;
-    struct facts *facts = NULL;
-    if (facts_text[0] && !(facts = facts_from_json(facts_text, strlen(facts_text), err)))
-        return false;
-    *ret_manifest = TAKE(manifest);
-    *ret_facts = facts;
-    return true;
+    if (!before[0])
+        return json_put_text(job->document, "run_before", run, err);
+    if (!is_moving(job->row.step))
+        return true;
+    if (catalog_lease_find(catalog, database, "backup", &lease, &why) || !str_equal(before, run))
+        return err_set(err, ERR_PRECONDITION,
+                       "a backup run came meanwhile (%s): it takes its own snapshots; hint: try "
+                       "again when it has ended",
+                       why.code == ERR_NONE ? lease.job : run);
+    return why.code == ERR_NOT_FOUND || (*err = why, false);
 }
 
 static const struct job_step steps[] = {
@@ -359,4 +402,5 @@ const struct job_kind job_kind_snapshot = {
     .step_count = sizeof steps / sizeof *steps,
     .undo = undo,
     .commit = commit,
+    .look = look,
 };

@@ -37,7 +37,8 @@ struct service {
     struct gate *gate;                                      /* loop only */
     void (*reload)(void *arg, struct service_reload *wish); /* loop only */
     void *reload_arg;
-    char notice[300]; /* engine's lane only: certificates that end */
+    char ends[300];   /* engine's lane only: certificates that end */
+    char notice[900]; /* that, and a clock that is not believed */
     uint64_t noticed_ms;
     struct quota *quota; /* engine's lane only */
     struct timer *ticker;
@@ -582,7 +583,7 @@ static bool keep(struct ask *ask, struct survey_state *s, struct live *live)
     return true;
 }
 
-static bool survey_is_cancelled(void *arg)
+bool ask_is_over(void *arg)
 {
     struct ask *ask = arg;
     return ask->is_gone || world_is_stopping(ask->world);
@@ -593,10 +594,12 @@ static void run_survey(struct work *work)
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
     struct driver_ref *driver = world_driver(ask->world, s->db);
-    AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
+    AUTO(area)
+    struct area *area =
+        driver_area_until(driver, s->db->volume, NULL, NULL, ask_is_over, ask, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
                                      .earlier = survey_kept_manifest(s->earlier),
-                                     .cancelled = survey_is_cancelled,
+                                     .cancelled = ask_is_over,
                                      .arg = ask};
     if (area)
         s->manifest = survey_area(area, &options, &ask->err);
@@ -904,16 +907,27 @@ void service_reload(struct service *service, struct service_reload *wish)
 }
 
 /* Files are looked at again after a while only. */
-const char *ask_notice(struct ask *ask)
+static void look_at_certificates(struct ask *ask)
 {
     struct service *service = ask->service;
     uint64_t now = clock_boot_ms();
     struct err why = {0};
     if (service->noticed_ms && now - service->noticed_ms < NOTICE_MS)
-        return service->notice;
+        return;
     service->noticed_ms = now;
-    if (!ca_warning(world_config(ask->world)->pki, service->notice, &why))
-        IGNORE(!str_copy(service->notice, sizeof service->notice, why.text));
+    if (!ca_warning(world_config(ask->world)->pki, service->ends, &why))
+        IGNORE(!str_copy(service->ends, sizeof service->ends, why.text));
+}
+
+const char *ask_notice(struct ask *ask)
+{
+    struct service *service = ask->service;
+    struct err why = {0};
+    look_at_certificates(ask);
+    bool believed = guard_check(ask_catalog(ask), &why);
+    IGNORE(!str_format(service->notice, sizeof service->notice, "%s%s%s%s", service->ends,
+                       service->ends[0] && !believed ? "; " : "",
+                       believed ? "" : "nothing is deleted and no clone ends: ", why.text));
     return service->notice;
 }
 

@@ -216,10 +216,13 @@ void snapshots_take(struct ask *ask)
 {
     const Evercopy__V1__TakeSnapshotRequest *request = (const void *)ask->request;
     struct catalog_job run;
-    const struct config_served *db = NULL;
-    if (backup_hold(ask_catalog(ask), ask_world(ask), request->job, request->fencing_token, &run,
-                    &ask->err))
-        db = ask_database(ask, run.database);
+    const struct config_served *db =
+        catalog_job_get(ask_catalog(ask), request->job, &run, &ask->err)
+            ? ask_database(ask, run.database)
+            : NULL;
+    if (db && !backup_hold(ask_catalog(ask), ask_world(ask), request->job, request->fencing_token,
+                           &run, &ask->err))
+        db = NULL;
     if (db && !str_equal(request->kind, "pre") && !str_equal(request->kind, "post")) {
         err_set(&ask->err, ERR_INVALID, "a run takes 'pre' and 'post' snapshots, not '%.20s'",
                 request->kind);

@@ -122,7 +122,7 @@ void shim_deliver(struct shim *shim)
         AUTO(spool) struct spool *spool = spool_adopt(shim->db->spool, names.names[i], &why);
         if (!spool || !str_equal(spool_who(spool)->database, shim->db->name))
             continue;
-        if (!deliver_one(shim, spool, &why) && why.code == ERR_UNAVAILABLE)
-            return;
+        if (!deliver_one(shim, spool, &why) && err_is_transient(why.code))
+            return; /* nor would it take the others now: a run must not wait for each of them */
     }
 }

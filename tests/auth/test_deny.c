@@ -153,6 +153,30 @@ Test(deny, reaches_what_was_renewed_from_a_stolen_certificate)
     cr_assert(is_denied(&stolen) && is_denied(&second) && is_denied(&third));
 }
 
+/* Its call was let in before the denial, and came to its turn after it. */
+Test(deny, a_stolen_certificate_is_not_renewed_once_it_is_denied)
+{
+    struct rpc_peer stolen = enroll("host", 7);
+    struct rpc_peer stranger = stolen; /* the register was lost since */
+    str_copy(stranger.serial, sizeof stranger.serial, "0abbccddeeff00112233445566778899");
+    memset(stranger.fingerprint, 'a', 64);
+    cr_assert_eq(deny_it(stolen.serial) + deny_it(stranger.fingerprint), 2);
+    const struct rpc_peer *const peers[] = {&stolen, &stranger};
+    for (size_t i = 0; i < 2; i++) {
+        struct err err = {0};
+        AUTO(x509_key) char *key = NULL;
+        AUTO(mem) char *csr = NULL;
+        AUTO(mem) char *cert = NULL;
+        AUTO(list) struct list issued = {0};
+        cr_assert(x509_ask("someone-else", &key, &csr, &err), "%s", err.text);
+        cr_expect(!ca_renew(in("pki"), peers[i], csr, &cert, &err), "%zu", i);
+        cr_expect_eq(err.code, ERR_UNAUTHENTICATED, "%s", err.text);
+        cr_expect_null(cert);
+        cr_assert(issued_read(in("pki"), &issued, &err));
+        cr_expect_eq(issued.count, 2, "the agent's and the stolen one, and no third");
+    }
+}
+
 Test(deny, a_renewal_keeps_name_role_databases_and_days_whatever_is_asked)
 {
     struct rpc_peer old = enroll("host", 7);
