@@ -222,6 +222,30 @@ begin_keeping() {
     reach=$(ask "$out" "[x['latest_scn'] for x in d['snapshots'] if x['name']=='$anchor'][0]")
 }
 
+# Two hands on the same verb in the same second.
+at_once() { # NUMBER: as many of $words; their outputs in once.N
+    local i
+    local -a pids=()
+    for ((i = 1; i <= $1; i++)); do
+        bare_exec "$bin/evercopy" "${words[@]}" --config "$work/etc/$who.shim.conf" </dev/null >"$work/once.$i" 2>"$work/once.$i.err" &
+        pids+=("$!")
+        world_own "$!"
+    done
+    for ((i = 1; i <= $1; i++)); do
+        wait "${pids[i - 1]}"
+        code=$?
+        [ "$code" = 0 ] || { saw "one of $1 at once ended with $code: $(head -n 1 "$work/once.$i.err")"; return 1; }
+    done
+}
+snapshots_made_at_once_are_all_there() {
+    local name
+    who=operator words=(snapshot create "$db")
+    at_once 4 || return 1
+    for name in $(cat "$work"/once.[1-4]); do
+        on_storage snapshots "$name" || { saw "$name was told and is not there"; return 1; }
+    done
+    same "$(cat "$work"/once.[1-4] | sort -u | wc -l)" 4 'names of snapshots' && referee judge "$work/end"
+}
 snapshots_are_whole_or_absent() {
     walk_all 'create 88 10
 verify 8 10
@@ -234,6 +258,7 @@ apply 60 16' 2 && referee judge "$work/end"
 }
 keeping() {
     begin_keeping
+    try snapshots_made_at_once_are_all_there
     try snapshots_are_whole_or_absent
     agent_stop
 }
@@ -254,7 +279,7 @@ cloning() {
 ready_renew() { again_done=0 who=host-ONE words=(renew ONE); }
 done_renew() {
     local pair=$work/etc/host-ONE out=$work/renew.out err=$work/renew.err
-    [ ! -e "$pair.crt.next" ] && [ ! -e "$pair.key.next" ] || return 1
+    [ -z "$(find "$work/etc" -name '*.next' -o -name '*.tmp')" ] || return 1
     [ "$(openssl x509 -in "$pair.crt" -noout -pubkey)" = "$(openssl pkey -in "$pair.key" -pubout)" ] &&
         shim host-ONE jobs ONE
 }
@@ -269,6 +294,10 @@ done_reload() {
     shim boss window TWO
     case $served in *TWO*) ! grep -q 'not configured' "$err" ;; *) grep -q 'not configured' "$err" ;; esac
 }
+renewals_at_once_leave_a_pair_that_fits() {
+    ready_renew
+    at_once 4 && { done_renew || saw 'certificate and key do not fit, or something is left'; }
+}
 certificates_and_configuration_are_the_old_or_the_new() {
     walk_all 'renew 14 22
 reload 6 10' 1 && referee judge "$work/end"
@@ -278,6 +307,7 @@ administering() {
     world_apart ONE TWO
     database ONE --files 2 --blocks 80
     world_who boss admin ONE TWO
+    try renewals_at_once_leave_a_pair_that_fits
     try certificates_and_configuration_are_the_old_or_the_new
     agent_stop
 }
@@ -347,11 +377,15 @@ round_cancel() { # VICTIM NTH
     sim "$db" inject clear
     same "$(jobs_are "j[0]['state']+' '+j[0]['cancelled_by']")" 'failed operator (operator)' "$where, the cancelled run" && rest_is_as_told
 }
-# Points spread over a run whose number of steps is asked of a run that is left alone.
-walk_run() { # VERB VICTIM POINTS
-    local steps stride i
+# Points spread over a run whose steps are asked of a run that is left alone; those that PATTERN names, all.
+walk_run() { # VERB VICTIM POINTS [PATTERN]
+    local steps stride i nth
     "round_$1" "$2" 0 || return 1
     steps=$(grep -vc '^ready\|^killed' "$work/steps")
+    for nth in $(grep -E "${4:-^none}" "$work/steps" | cut -d' ' -f1); do
+        "round_$1" "$2" "$nth" || return 1
+        rounds=$((rounds + 1)) kills=$((kills + (${#struck} == 3)))
+    done
     stride=$(((steps + $3 - 1) / $3))
     for ((i = 0; i < $3; i++)); do
         "round_$1" "$2" $((1 + i * stride + RANDOM % stride)) || return 1
@@ -361,7 +395,7 @@ walk_run() { # VERB VICTIM POINTS
 a_killed_run_is_followed_by_a_whole_one_and_a_cancelled_one_ends() {
     rounds=0 kills=0
     if [ -n "${EVERCOPY_LONG:-}" ]; then
-        walk_run backup agent "$points" && walk_run backup shim "$points" &&
+        walk_run backup agent "$points" && walk_run backup shim "$points" ' (fsync|rename) .*/facts-' &&
             walk_run cancel agent $((points / 2)) && walk_run cancel shim 5 || return 1
         echo "# $lane: $rounds rounds, $kills kills"
     elif [ $((RANDOM % 2)) = 0 ]; then

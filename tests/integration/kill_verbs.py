@@ -83,7 +83,7 @@ def check_clones(listed):
 
 
 def check_residue():
-    for top in (STORAGE, f'{WORK}/state', f'{WORK}/pki', f'{WORK}/etc'):
+    for top in (STORAGE, f'{WORK}/state', f'{WORK}/pki'):
         for folder, folders, files in os.walk(top):
             for name in folders + files:
                 if RESIDUE.search(name):
