@@ -2,7 +2,8 @@
 # kill -9 of agent and shim before every step that can be seen from outside, in every verb: what was told is
 # there, what was not told is whole or absent, typing the verb again does it, and a second start changes nothing.
 #
-# EVERCOPY_SEED=N chooses the steps of make test; EVERCOPY_LONG=1 walks all the way through each verb.
+# EVERCOPY_SEED=N chooses the steps; make test takes a few, EVERCOPY_LONG=1 walks through each verb until it goes
+# through untouched, in EVERCOPY_POINTS strides (16; 1000 is every step). EVERCOPY_LANES="keeping cloning ..." chooses.
 # shellcheck source=tests/lib/world.sh disable=SC2154
 . "$(dirname "$0")/../lib/world.sh"
 world_enter 4G "$@"
