@@ -354,9 +354,19 @@ static bool switch_and_await(struct run *run, struct err *err)
     return true;
 }
 
+/* The lease is this run's: a sheet half written beside its own is of one that was killed. */
+static void sweep_facts(const struct run *run)
+{
+    char path[PATH_MAX];
+    struct err none = {0};
+    if (str_format(path, sizeof path, "%s/.evercopy", run->shim->db->area))
+        IGNORE(!sys_sweep_written(path, "facts-", &none)); /* no harm but a few bytes */
+}
+
 static bool write_facts(struct run *run, struct err *err)
 {
     char path[PATH_MAX];
+    sweep_facts(run);
     run->facts->suspect_count = 0;
     for (size_t i = 0; i < run->suspect_count; i++) {
         struct facts *f = run->facts;

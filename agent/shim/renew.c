@@ -56,7 +56,11 @@ bool renew_now(struct shim *shim, char ret_until[32], struct err *err)
     AUTO(x509_facts) struct x509_facts facts = {0};
     AUTO(x509_key) char *key = NULL;
     AUTO(mem) char *csr = NULL;
-    if (!read_own(shim, &facts, err) || !x509_ask(facts.peer.cn, &key, &csr, err))
+    if (!config_require(shim->config, shim->db, "cert", err) ||
+        !config_require(shim->config, shim->db, "key", err))
+        return false;
+    AUTO(fd) int lock = bundle_lock(shim->db->cert, shim->db->key, err);
+    if (lock < 0 || !read_own(shim, &facts, err) || !x509_ask(facts.peer.cn, &key, &csr, err))
         return false;
     shim_key(idempotency);
     Evercopy__V1__RenewCertificateRequest request = EVERCOPY__V1__RENEW_CERTIFICATE_REQUEST__INIT;
