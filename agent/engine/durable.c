@@ -20,7 +20,7 @@ struct durable {
     struct told *told;
     size_t told_count;
     bool looking;
-    uint64_t calm_until_ms, looks;
+    uint64_t calm_until_ms;
 };
 
 struct durable *durable_new(struct engine *engine, struct err *err)
@@ -49,7 +49,7 @@ void durable_free(struct durable *d)
     own_free(d);
 }
 
-uint64_t durable_looks(const struct durable *d) { return d->looks; }
+bool durable_is_looking(const struct durable *d) { return d->looking; }
 
 /* On the readers' lane. */
 static void ask_storages(struct work *work)
@@ -90,7 +90,6 @@ static void storages_said(struct work *work)
         if (d->told[i].list && !follow(d, &d->told[i], &err))
             log_warning("durability of snapshots: %s db=%s", err.text, d->told[i].db->name);
     }
-    d->looks++;
     forget(d);
 }
 

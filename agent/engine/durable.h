@@ -12,5 +12,4 @@ OWN_DEFINE(durable, struct durable, durable_free);
 /* Begins a look unless one is under way: at every call while a snapshot is no more than local, else
  * once a minute. A storage that does not answer is asked again next time. */
 bool durable_tick(struct durable *durable, struct world *world, struct err *err) MUST;
-/* Looks that have ended, for tests. */
-uint64_t durable_looks(const struct durable *durable);
+bool durable_is_looking(const struct durable *durable);
