@@ -120,7 +120,6 @@ static bool take_grant(struct run *run, const Evercopy__V1__BeginBackupReply *re
 static bool begin(struct run *run, struct err *err)
 {
     AUTO(rows_channels) struct rows_channels channels = {0};
-    char key[33];
     char channel_text[200] = "";
     char dead_job[40];
     char space[80];
@@ -131,9 +130,8 @@ static bool begin(struct run *run, struct err *err)
     if (channels.count)
         IGNORE(!str_format(channel_text, sizeof channel_text, "sid %" PRIu32 ": %s",
                            channels.items[0].sid, channels.items[0].client_info));
-    shim_key(key);
     Evercopy__V1__BeginBackupRequest request = EVERCOPY__V1__BEGIN_BACKUP_REQUEST__INIT;
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)run->shim->db->name;
     request.dbid = facts->dbid;
     request.db_name = (char *)facts->db_name;
@@ -384,11 +382,9 @@ static bool write_facts(struct run *run, struct err *err)
 
 static bool take_snapshot(struct run *run, const char *kind, struct err *err)
 {
-    char key[33];
     char size[32];
-    shim_key(key);
     Evercopy__V1__TakeSnapshotRequest request = EVERCOPY__V1__TAKE_SNAPSHOT_REQUEST__INIT;
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.job = run->job;
     request.fencing_token = run->token;
     request.kind = (char *)kind;
