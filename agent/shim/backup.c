@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { AWAIT_POLL_MS = 500, AGENT_BACK_MS = 20000, LOG_NEED_MAX = 100000 };
+enum { AWAIT_FIRST_MS = 20, AWAIT_MOST_MS = 500, AGENT_BACK_MS = 20000, LOG_NEED_MAX = 100000 };
 
 #define WIRE_OK EVERCOPY__V1__VERDICT__VERDICT_OK
 #define WIRE_WARNING EVERCOPY__V1__VERDICT__VERDICT_WARNING
@@ -332,7 +332,8 @@ static bool switch_and_await(struct run *run, struct err *err)
     uint64_t through = run->facts->moments[run->facts->moment_count - 1].scn.n;
     uint64_t deadline = clock_mono_ms() + run->shim->db->logwait_s * 1000;
     bool complete = false;
-    for (;;) {
+    for (int pause_ms = AWAIT_FIRST_MS;;
+         pause_ms = pause_ms * 2 < AWAIT_MOST_MS ? pause_ms * 2 : AWAIT_MOST_MS) {
         if (!refill(run, needed_from(run), through, &complete, err))
             return false;
         if (complete)
@@ -346,7 +347,8 @@ static bool switch_and_await(struct run *run, struct err *err)
             run_say(run, "%s: going on without it", run->warning);
             return true;
         }
-        IGNORE(poll(NULL, 0, AWAIT_POLL_MS) < 0); /* an archiver works at its own pace */
+        /* An archiver works at its own pace; what was copied just now is there. */
+        IGNORE(poll(NULL, 0, pause_ms) < 0);
     }
     run_say(run, "log switched at SCN %" PRIu64 ", every thread's log is in the area", through);
     return true;
