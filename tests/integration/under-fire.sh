@@ -33,6 +33,7 @@ in_output() { grep -qsE -- "$1" "$work/$lane.$db.bg.out"; }
 hangs() {
     hold_at "$1"
     backup_in_background "$db"
+    within 60 in_output "snapshot '.*-pre'" # before the agent is asked, which is dear
     within 60 step_is "$2" || { saw "it did not come to $2"; return 1; }
     job=$(jobs_are "j[0]['id']")
 }
@@ -204,11 +205,11 @@ a_host_cancels_its_own_run() {
     backup "$db"
     exits 0
 }
-# In make test two phases by chance, in test-long each.
+# In make test one phase by chance, in test-long each.
 a_shim_killed_in_any_phase_is_followed_by_a_whole_run() {
     local -a points=('begins' 'copying [0-9]+ archived' 'log switched' "-pre'" 'level 1:' 'merge:' 'control file and'
         "RMAN's own word" 'pieces go' "-post'")
-    local point round rounds=2
+    local point round rounds=1
     [ -z "${EVERCOPY_LONG:-}" ] || rounds=${#points[@]}
     for ((round = 0; round < rounds; round++)); do
         point=${points[RANDOM % ${#points[@]}]}
@@ -233,9 +234,12 @@ stopped() {
     echo "# seed ${EVERCOPY_SEED:-$$}"
     begin_world STOP agentwait 60
     try a_killed_shims_lines_are_told_by_the_next
+    try a_shim_killed_in_any_phase_is_followed_by_a_whole_run
+}
+cancelled() {
+    begin_world CAN
     try an_operator_cancels_a_run
     try a_host_cancels_its_own_run
-    try a_shim_killed_in_any_phase_is_followed_by_a_whole_run
 }
 
 # ---- RMAN that says nothing ----
@@ -389,5 +393,5 @@ restores() {
 more=
 [ -z "${EVERCOPY_LONG:-}" ] || more=silent # it takes a minute of silence
 # shellcheck disable=SC2086 # none or one
-world_lanes away too_long stopped clones restores $more
+world_lanes away too_long stopped cancelled clones restores $more
 world_end
