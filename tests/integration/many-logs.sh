@@ -30,13 +30,13 @@ lists_come_in_pages() {
     shim operator jobs --limit 3 --json && same "$(ask "$out" 'len(d["jobs"])')" 3 jobs
 }
 world_verify=headers world_agent ORCL
-sim ORCL create --dbdir "$work/prod/ORCL" --db-name ORCL --unique-name ORCL --files 2 --blocks 200 --log-blocks 64 \
+sim ORCL create --dbdir "$work/prod/ORCL" --db-name ORCL --unique-name ORCL --files 2 --blocks 200 --log-blocks 16 \
     --churn 0 >"$work/ORCL.create" 2>&1 || world_fail "create: $(cat "$work/ORCL.create")"
 world_who host-ORCL dbhost ORCL
 shim host-ORCL setup ORCL --apply || world_fail "setup: $(cat "$err")"
 backup ORCL || world_fail "first backup: $(cat "$err")"
-# A log of 64 blocks holds some 300 changes.
-for _ in $(seq $((count / 20 + 1))); do work ORCL 6200 || world_fail 'no work'; done
+# A log of 16 blocks holds some 63 changes.
+for _ in $(seq $((count / 1000 + 1))); do work ORCL 64000 || world_fail 'no work'; done
 target=$(scn_of ORCL)
 work ORCL 400
 echo "# $count logs made after $SECONDS s"
