@@ -1,11 +1,12 @@
 #!/bin/bash
-# An area with many archived logs: no list, text or recipe of them fits into one message, and all the same the
-# run, the window and the restore go through. 20,000 logs, in make test-long only.
+# An area with many archived logs: neither their list nor their text fits into one message, their recipe into
+# one page, and all the same the run, the window and the restore go through. 5,200 logs (EVERCOPY_LOGS: more),
+# in make test-long only.
 # shellcheck source=tests/lib/world.sh disable=SC2154
 . "$(dirname "$0")/../lib/world.sh"
 world_enter 3G "$@"
 [ -n "${EVERCOPY_LONG:-}" ] || world_skip_all 'takes minutes; make test-long'
-count=${EVERCOPY_LOGS:-20000}
+count=${EVERCOPY_LOGS:-5200}
 
 the_run_copies_and_counts_them_all() {
     shim_timeout=900 backup ORCL
