@@ -4,6 +4,7 @@
 #include "agent/base/sys.h"
 #include <poll.h>
 #include <pthread.h>
+#include <unistd.h>
 
 /* Sealing a large layer, or freeing a large clone, may take its time within one call. */
 enum { ANSWER_MS = 600000, HELLO_MS = 20000, KEPT_MAX = 8 };
@@ -18,6 +19,7 @@ struct links {
     pthread_mutex_t lock;
     struct link kept[KEPT_MAX];
     size_t kept_count;
+    pid_t owner; /* a forked child must not speak on its parent's connections */
 };
 
 json_t *links_ask(const char *op, struct err *err)
@@ -41,6 +43,7 @@ struct links *links_new(const char *socket, const char *volume, const char *snap
     if (!links)
         return NULL;
     IGNORE(pthread_mutex_init(&links->lock, NULL));
+    links->owner = getpid();
     bool ok = keep_name(&links->socket, socket, err) && keep_name(&links->volume, volume, err) &&
               keep_name(&links->snapshot, snapshot, err) && keep_name(&links->clone, clone, err);
     return ok ? TAKE(links) : NULL;
@@ -93,6 +96,9 @@ static bool is_quiet(const struct link *link)
 static bool take_kept(struct links *links, struct link *ret)
 {
     IGNORE(pthread_mutex_lock(&links->lock));
+    for (; links->owner != getpid() && links->kept_count > 0; links->kept_count--)
+        wire_close(links->kept[links->kept_count - 1].wire);
+    links->owner = getpid();
     bool any = links->kept_count > 0;
     if (any)
         *ret = links->kept[--links->kept_count];

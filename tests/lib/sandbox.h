@@ -3,6 +3,7 @@
 #pragma once
 #include "drivers/driver.h"
 #include "tests/lib/privileged.h"
+#include "tests/lib/vault_server.h"
 
 struct sandbox;
 
@@ -30,7 +31,8 @@ struct sandbox {
     size_t option_count;
     char root[160]; /* of drivers that have one */
     struct scratch scratch;
-    struct driver_ref *d; /* open */
+    struct vault_server vault; /* of the vault's row */
+    struct driver_ref *d;      /* open */
 };
 
 size_t sandbox_count(void);
