@@ -141,6 +141,11 @@ bool sys_fdatasync(int fd, const char *what, struct err *err)
     return SYS_TRY(fdatasync(fd)) == 0 || err_errno(err, errno, "sync '%s'", what);
 }
 
+void sys_write_back(int fd)
+{
+    IGNORE(sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE)); /* only saves time at the sync */
+}
+
 bool sys_truncate(int fd, uint64_t size, const char *what, struct err *err)
 {
     return SYS_TRY(ftruncate(fd, (off_t)size)) == 0 || err_errno(err, errno, "cut '%s'", what);
