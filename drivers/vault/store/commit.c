@@ -33,20 +33,28 @@ struct field {
     uint8_t type;
     uint16_t offset;
 };
-#define AT(type, of, member) {type, offsetof(of, member)}
-#define END {F_END, 0}
+#define AT(type, of, member)                                                                       \
+    {                                                                                              \
+        type, offsetof(of, member)                                                                 \
+    }
+#define END                                                                                        \
+    {                                                                                              \
+        F_END, 0                                                                                   \
+    }
 
-static const struct field volume_fields[] = {
-    AT(F_U64, struct volume_row, id),       AT(F_BOOL, struct volume_row, clone),
-    AT(F_TEXT128, struct volume_row, name), AT(F_U64, struct volume_row, created_us),
-    AT(F_U64, struct volume_row, start),    AT(F_ORIGINS, struct volume_row, origins),
-    END};
+static const struct field volume_fields[] = {AT(F_U64, struct volume_row, id),
+                                             AT(F_BOOL, struct volume_row, clone),
+                                             AT(F_TEXT128, struct volume_row, name),
+                                             AT(F_U64, struct volume_row, created_us),
+                                             AT(F_U64, struct volume_row, start),
+                                             AT(F_ORIGINS, struct volume_row, origins),
+                                             END};
 static const struct field head_fields[] = {AT(F_ROOT, struct volume_row, table),
                                            AT(F_U64, struct volume_row, slots),
                                            AT(F_U64, struct volume_row, sealed), END};
 static const struct field named_fields[] = {
-    AT(F_TEXT128, struct snapshot_row, name),     AT(F_U64, struct snapshot_row, id),
-    AT(F_U64, struct snapshot_row, created_us),   AT(F_HASH, struct snapshot_row, identity),
+    AT(F_TEXT128, struct snapshot_row, name),      AT(F_U64, struct snapshot_row, id),
+    AT(F_U64, struct snapshot_row, created_us),    AT(F_HASH, struct snapshot_row, identity),
     AT(F_U64, struct snapshot_row, logical_bytes), END};
 static const struct field content_fields[] = {AT(F_ROOT, struct snapshot_row, table),
                                               AT(F_U64, struct snapshot_row, slots), END};
@@ -56,27 +64,28 @@ static const struct field place_fields[] = {AT(F_U64, struct snapshot_row, volum
 static const struct field lock_fields[] = {AT(F_U64, struct table_lock, remaining_ms),
                                            AT(F_U64, struct table_lock, boot_ms),
                                            AT(F_TEXT40, struct table_lock, boot_id), END};
-static const struct field pack_fields[] = {AT(F_U32, struct table_pack, number),
-                                           AT(F_U16, struct table_pack, generation),
-                                           AT(F_U64, struct table_pack, bytes),
-                                           AT(F_U64, struct table_pack, items),
-                                           AT(F_U64, struct table_pack, locked_until_us), END};
+static const struct field pack_fields[] = {
+    AT(F_U32, struct table_pack, number),          AT(F_U16, struct table_pack, generation),
+    AT(F_U64, struct table_pack, bytes),           AT(F_U64, struct table_pack, items),
+    AT(F_U64, struct table_pack, locked_until_us), END};
 static const struct field chunk_fields[] = {
     AT(F_ADDR, struct dead_chunk, addr), AT(F_U64, struct dead_chunk, birth_min),
     AT(F_U64, struct dead_chunk, birth_max), AT(F_U64, struct dead_chunk, items), END};
 
 static const struct field which_fields[] = {AT(F_U64, struct change, volume),
                                             AT(F_U64, struct change, sequence), END};
-static const struct field seal_fields[] = {
-    AT(F_U64, struct change, volume), AT(F_U64, struct change, sequence),
-    AT(F_U64, struct change, cut),    AT(F_ADDR, struct change, seal),
-    AT(F_PACKS, struct change, packs), AT(F_LISTS, struct change, lists),
-    AT(F_BOOL, struct change, named), AT(F_BAD, struct change, bad),
-    END};
+static const struct field seal_fields[] = {AT(F_U64, struct change, volume),
+                                           AT(F_U64, struct change, sequence),
+                                           AT(F_U64, struct change, cut),
+                                           AT(F_ADDR, struct change, seal),
+                                           AT(F_PACKS, struct change, packs),
+                                           AT(F_LISTS, struct change, lists),
+                                           AT(F_BOOL, struct change, named),
+                                           AT(F_BAD, struct change, bad),
+                                           END};
 static const struct field locked_fields[] = {
-    AT(F_U64, struct change, volume),   AT(F_U64, struct change, sequence),
-    AT(F_U64, struct change, until_us), AT(F_LOCKED, struct change, locked),
-    END};
+    AT(F_U64, struct change, volume), AT(F_U64, struct change, sequence),
+    AT(F_U64, struct change, until_us), AT(F_LOCKED, struct change, locked), END};
 static const struct field thin_fields[] = {AT(F_PACKS, struct change, packs), END};
 static const struct field freed_fields[] = {AT(F_FREED, struct change, freed), END};
 static const struct field owner_fields[] = {AT(F_U32, struct change, epoch),
@@ -90,8 +99,8 @@ static const struct {
 } change_parts[CHANGE_KINDS] = {
     [CHANGE_VOLUME_ADDED] = {nothing, volume_fields, nothing, offsetof(struct change, row), 0},
     [CHANGE_VOLUME_DROPPED] = {which_fields, nothing, nothing, 0, 0},
-    [CHANGE_SEALED] = {seal_fields, content_fields, named_fields,
-                       offsetof(struct change, snapshot), offsetof(struct change, snapshot)},
+    [CHANGE_SEALED] = {seal_fields, content_fields, named_fields, offsetof(struct change, snapshot),
+                       offsetof(struct change, snapshot)},
     [CHANGE_SNAPSHOT_DROPPED] = {which_fields, nothing, nothing, 0, 0},
     [CHANGE_LOCKED] = {locked_fields, lock_fields, nothing, offsetof(struct change, lock), 0},
     [CHANGE_THINNED] = {thin_fields, nothing, nothing, 0, 0},
@@ -169,8 +178,7 @@ static bool decode_list(struct dead_list *list, struct cursor *from, struct err 
         *chunk = (struct dead_chunk){0};
         if (!decode_fields(chunk_fields, chunk, from, err))
             return false;
-        if (chunk->birth_min > chunk->birth_max || chunk->items == 0 ||
-            chunk->items > UINT32_MAX ||
+        if (chunk->birth_min > chunk->birth_max || chunk->items == 0 || chunk->items > UINT32_MAX ||
             (list->count > 0 && chunk->birth_min < chunk[-1].birth_max))
             return wrong(err, "a dead list is out of order");
         list->items += chunk->items;
@@ -622,8 +630,7 @@ static bool decode_deaths(struct deaths *deaths, struct cursor *from, struct err
 static bool encode_volume(const struct table_volume *volume, struct bytes *to, struct err *err)
 {
     return encode_fields(volume_fields, &volume->row, to, err) &&
-           encode_fields(head_fields, &volume->row, to, err) &&
-           bytes_u8(to, volume->sealed, err) &&
+           encode_fields(head_fields, &volume->row, to, err) && bytes_u8(to, volume->sealed, err) &&
            encode_field(F_ADDR, &volume->seal, NULL, to, err) &&
            encode_deaths(&volume->deaths, to, err);
 }
@@ -636,8 +643,8 @@ static bool encode_snapshot(const struct table_snapshot *row, struct bytes *to, 
            encode_fields(named_fields, &row->row, to, err) &&
            encode_fields(content_fields, &row->row, to, err) &&
            encode_fields(lock_fields, &row->lock, to, err) &&
-           encode_field(F_ADDR, &row->seal, NULL, to, err) &&
-           encode_array(F_BAD, &bad, to, err) && encode_deaths(&row->deaths, to, err);
+           encode_field(F_ADDR, &row->seal, NULL, to, err) && encode_array(F_BAD, &bad, to, err) &&
+           encode_deaths(&row->deaths, to, err);
 }
 
 bool table_encode(const struct table *table, uint64_t seed, struct bytes *to, struct err *err)
@@ -717,8 +724,8 @@ static bool decode_snapshots(struct table *table, struct cursor *from, struct er
         if (!decode_snapshot(row, from, err))
             return false;
         const struct snapshot_row *a = i > 0 ? &row[-1].row : NULL, *b = &row->row;
-        bool ordered = !a || a->volume < b->volume ||
-                       (a->volume == b->volume && a->sequence < b->sequence);
+        bool ordered =
+            !a || a->volume < b->volume || (a->volume == b->volume && a->sequence < b->sequence);
         const struct table_volume *volume = table_volume(table, b->volume);
         if (!ordered || !volume || b->sequence <= volume->row.start ||
             b->sequence > volume->row.sealed)

@@ -75,9 +75,8 @@ uint64_t masks_items(const struct masks *masks) { return masks->items; }
 
 size_t masks_memory(const struct masks *masks)
 {
-    return sizeof *masks +
-           (masks->plain ? masks->frames * sizeof *masks->plain
-                         : masks->run_count * sizeof *masks->runs);
+    return sizeof *masks + (masks->plain ? masks->frames * sizeof *masks->plain
+                                         : masks->run_count * sizeof *masks->runs);
 }
 
 uint16_t masks_get(const struct masks *masks, uint32_t frame)

@@ -10,9 +10,9 @@ struct masks *masks_ref(struct masks *masks);
 void masks_unref(struct masks *masks);
 OWN_DEFINE(masks, struct masks, masks_unref);
 uint32_t masks_frames(const struct masks *masks);
-uint64_t masks_items(const struct masks *masks); /* bits that are set */
+uint64_t masks_items(const struct masks *masks);               /* bits that are set */
 uint16_t masks_get(const struct masks *masks, uint32_t frame); /* 0 beyond the last */
-void masks_expand(const struct masks *masks, uint16_t *ret); /* masks_frames of them */
+void masks_expand(const struct masks *masks, uint16_t *ret);   /* masks_frames of them */
 size_t masks_memory(const struct masks *masks);
 bool masks_encode(const struct masks *masks, struct bytes *to, struct err *err) MUST;
 /* Memory stays in proportion to the bytes read. NULL with CORRUPT. */

@@ -113,8 +113,8 @@ struct table *table_copy(const struct table *table, struct err *err)
                               &copy->volume_capacity, err);
     copy->snapshots = copy_rows(table->snapshots, table->snapshot_count, sizeof *copy->snapshots,
                                 &copy->snapshot_capacity, err);
-    copy->packs = copy_rows(table->packs, table->pack_count, sizeof *copy->packs,
-                            &copy->pack_capacity, err);
+    copy->packs =
+        copy_rows(table->packs, table->pack_count, sizeof *copy->packs, &copy->pack_capacity, err);
     if (!copy->volumes || !copy->snapshots || !copy->packs)
         return NULL;
     for (; copy->pack_count < table->pack_count; copy->pack_count++)
@@ -365,8 +365,8 @@ static bool drop_volume(struct table *table, const struct change *change, struct
     if (!row || table_next(table, change->volume, 0))
         return misfit(err, "a volume is dropped that is not there or has snapshots");
     for (size_t i = 0; i < row->row.origin_count; i++) {
-        struct table_snapshot *origin = table_snapshot(table, row->row.origins[i].volume,
-                                                       row->row.origins[i].sequence);
+        struct table_snapshot *origin =
+            table_snapshot(table, row->row.origins[i].volume, row->row.origins[i].sequence);
         if (!origin || origin->pins == 0)
             return misfit(err, "a clone's origin is not there");
         origin->pins--;
@@ -397,17 +397,16 @@ static bool add_pack(struct table *table, const struct table_pack *pack, struct 
     return true;
 }
 
-static bool add_list(struct deaths *deaths, const struct dead_list *from, const struct change *change,
-                     struct err *err)
+static bool add_list(struct deaths *deaths, const struct dead_list *from,
+                     const struct change *change, struct err *err)
 {
     struct table_list *list = own_alloc(sizeof *list, err);
     if (!list)
         return false;
     list->refs = 1;
     list->seal = change->seal;
-    list->list = (struct dead_list){.count = from->count,
-                                    .capacity = from->count,
-                                    .items = from->items};
+    list->list =
+        (struct dead_list){.count = from->count, .capacity = from->count, .items = from->items};
     list->list.chunks = own_alloc((from->count + 1) * sizeof *from->chunks, err);
     if (list->list.chunks && from->count > 0)
         memcpy(list->list.chunks, from->chunks, from->count * sizeof *from->chunks);
@@ -419,8 +418,8 @@ static bool add_list(struct deaths *deaths, const struct dead_list *from, const 
 static bool add_snapshot(struct table *table, struct table_volume *volume,
                          const struct change *change, struct err *err)
 {
-    AUTO(mem) struct table_bad *bad =
-        own_alloc(sizeof *bad + change->bad_count * sizeof *change->bad, err);
+    AUTO(mem)
+    struct table_bad *bad = own_alloc(sizeof *bad + change->bad_count * sizeof *change->bad, err);
     if (!bad || !own_grow((void **)&table->snapshots, &table->snapshot_capacity,
                           table->snapshot_count, sizeof *table->snapshots, err))
         return false;
@@ -492,8 +491,7 @@ static bool drop_snapshot(struct table *table, const struct change *change, stru
     struct table_snapshot *next = table_next(table, change->volume, change->sequence);
     struct deaths *after = next ? &next->deaths : &volume->deaths;
     bool done = deaths_cut(table, after, before, meta, err) &&
-                deaths_join(after, &gone.deaths, err) &&
-                let_seal_go(table, meta, gone.seal, err);
+                deaths_join(after, &gone.deaths, err) && let_seal_go(table, meta, gone.seal, err);
     snapshot_done(&gone);
     return done;
 }

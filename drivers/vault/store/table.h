@@ -1,5 +1,6 @@
 /* A family's rows in memory and what each change makes of them (FORMAT.md 2.5, 3). Pure: no io, no
- * clock. A table is shared by reference and changed only while it has one; readers hold old ones. */
+ * clock. A table is shared by reference and changed only while it has one; readers hold old ones.
+ */
 #pragma once
 #include "drivers/vault/store/masks.h"
 #include "drivers/vault/store/store.h"
@@ -79,7 +80,8 @@ struct table_pack *table_pack(const struct table *table, uint32_t pack);
 struct table_snapshot *table_next(const struct table *table, uint64_t volume, uint64_t sequence);
 /* The sequence of the last snapshot of the line below `sequence`, else the line's start. */
 uint64_t table_before(const struct table *table, uint64_t volume, uint64_t sequence);
-/* What died between the snapshot before `sequence` (of a snapshot, or UINT64_MAX: the head) and it. */
+/* What died between the snapshot before `sequence` (of a snapshot, or UINT64_MAX: the head) and it.
+ */
 const struct deaths *table_deaths(const struct table *table, uint64_t volume, uint64_t sequence);
 
 /* ---- changes ---- */
