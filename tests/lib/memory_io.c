@@ -499,7 +499,7 @@ struct io *memory_io_open(uint32_t can, struct memory_io **ret_memory, struct er
         return NULL;
     pthread_mutex_init(&m->lock, NULL);
     m->limit = UINT64_MAX;
-    struct io *io = io_new(&backend, can | IO_CAN_LOCK, m, "memory", err);
+    struct io *io = io_new(&backend, can | IO_CAN_LOCK | IO_CAN_SPACE, m, "memory", err);
     if (io && ret_memory)
         *ret_memory = m;
     return io;

@@ -4,7 +4,7 @@
 #include "drivers/vault/io/io.h"
 
 struct memory_io;
-/* can: IO_IS_REMOTE and IO_CAN_SPACE as the test likes; it can always lock. The io owns it: the
+/* can: IO_IS_REMOTE or 0; it can always lock and tells its space. The io owns it: the
  * objects live until io_close. */
 struct io *memory_io_open(uint32_t can, struct memory_io **ret_memory, struct err *err) MUST;
 
