@@ -1,5 +1,6 @@
 /* Raw frames and pack directories in memory, each within a budget. A frame that several want at
- * once is read once; the others wait. Thread-safe; everything that reads may block. */
+ * once is read once; the others wait. Whoever reads a pack's frames one after the other gets
+ * read-ahead unasked. Thread-safe; everything that reads may block. */
 #pragma once
 #include "drivers/vault/store/pack.h"
 
@@ -7,6 +8,7 @@ struct cache_options {
     size_t frame_bytes; /* 0: 64 MiB */
     size_t dir_bytes;   /* 0: 32 MiB */
     unsigned threads;   /* that read ahead; 0: one per processor, at most 4 */
+    bool no_stream;     /* no read-ahead unasked */
     const char *folder; /* copies of directories of remote packs; NULL: none. Made when missing */
     uint64_t folder_bytes; /* 0: 4 GiB; nothing more is copied above it */
 };
@@ -53,6 +55,9 @@ void cache_prefetch(struct cache *cache, const struct cache_pack *pack, uint32_t
  * Frames that are held stay good until their release. */
 void cache_forget(struct cache *cache, uint64_t family, uint32_t pack);
 void cache_forget_family(struct cache *cache, uint64_t family);
+
+/* Lets go of every frame and directory that nobody holds, for idle times. */
+void cache_drop(struct cache *cache);
 
 struct cache_stat {
     uint64_t hits, misses, waits;  /* of cache_get: there, read, read by somebody else meanwhile */
