@@ -27,11 +27,16 @@ struct vault *vault_open(const char *box, struct io *io, const struct vault_opti
  */
 void vault_close(struct vault *vault);
 OWN_DEFINE(vault, struct vault, vault_close);
+/* For tests: ends as a crash would, nothing is put in order. */
+void vault_abandon(struct vault *vault);
+/* How long writers were held by the latest snapshot. */
+uint64_t vault_pause_us(struct vault *vault);
 /* Changes with each start: the write verifier. */
 uint64_t vault_verifier(const struct vault *vault);
 
 /* ---- volumes, snapshots, clones: names as drivers/driver.h has them; a clone's name is unique
- * within its landing volume ---- */
+ * within its landing volume. Where a volume is asked for, "LANDING/CLONE" names a clone: it has
+ * snapshots and clones like any other. ---- */
 struct vault_volume_info {
     char name[128], landing[128]; /* landing "" for landing volumes */
     uint64_t id, created_us;
