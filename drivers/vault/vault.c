@@ -254,6 +254,24 @@ static struct driver_clone_info *vault_clones(struct driver_instance *d, const c
     return TAKE(rows);
 }
 
+/* A name until the vault exports its clones over the network: who may use the control socket
+ * reaches the clone by it. */
+static bool vault_clone_where(struct driver_instance *d, const char *volume, const char *name,
+                              char *ret, size_t size, struct err *err)
+{
+    size_t count = 0;
+    bool found = false;
+    AUTO(mem) struct driver_clone_info *rows = vault_clones(d, volume, &count, err);
+    if (!rows)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        found = found || str_equal(rows[i].name, name);
+    if (!found)
+        return err_set(err, ERR_NOT_FOUND, "no clone '%s'", name);
+    return str_format(ret, size, "vault:%s/%s", volume, name) ||
+           err_set(err, ERR_LIMIT, "the clone's mount text is longer than %zu bytes", size);
+}
+
 static bool vault_clone_end(struct driver_instance *d, const char *volume, const char *name,
                             struct driver_handle *ret_handle, struct err *err)
 {
@@ -462,6 +480,7 @@ const struct driver driver_vault = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
+    .clone_mount = vault_clone_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,

@@ -411,7 +411,8 @@ PROMISE(opening_fails_cleanly)
 {
     const struct driver_option odd = {"no-such-option", "x"};
     WANT_CODE(driver_open(s->row->driver, &odd, 1, &e), CONFIG);
-    WANT_CODE(driver_open(s->row->driver, NULL, 0, &e), CONFIG);
+    if (!s->row->needs_no_option)
+        WANT_CODE(driver_open(s->row->driver, NULL, 0, &e), CONFIG);
     driver_close(NULL);
     return true;
 }

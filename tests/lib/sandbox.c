@@ -168,6 +168,7 @@ static const struct sandbox_row rows[] = {
      .write = vault_write,
      .fill = path_fill,
      .residue = path_residue,
+     .needs_no_option = true,
      .delete_lag_ms = 5000},
 };
 

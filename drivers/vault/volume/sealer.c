@@ -22,7 +22,8 @@ struct sealing {
     size_t file_count;
     uint64_t *slots; /* of the file table that change; sorted, each once */
     size_t slot_count, slot_capacity;
-    uint8_t *bytes;
+    uint8_t *bytes, *first; /* a run; record 0 of the file */
+    bool has_first;
     struct bad_record *bad;
     size_t bad_count, bad_capacity;
 };
@@ -70,8 +71,7 @@ static bool find_slots(struct sealing *s, struct err *err)
     for (size_t i = 0; ok && i < s->slot->dirty_count; i++)
         ok = add_slot(s, s->slot->dirty[i], err);
     uint64_t file = 0, b = 0;
-    while (ok && !s->v->table.stored &&
-           index_after(&s->slot->tree.files, file, b, &file, &b, NULL))
+    while (ok && !s->v->table.stored && index_after(&s->slot->tree.files, file, b, &file, &b, NULL))
         ok = add_slot(s, file, err);
     if (!ok)
         return false;
@@ -97,12 +97,25 @@ static bool check(struct sealing *s, const char *path, const struct entry *entry
 {
     const struct vault_options *o = &s->v->vault->options;
     if (!o->check || entry->kind != INODE_FILE || s->bad_count >= BAD_MAX ||
-        o->check(o->check_arg, path, entry->size, record, bytes))
+        o->check(o->check_arg, path, entry->size, s->has_first ? s->first : NULL, record, bytes))
         return true;
     if (!own_grow((void **)&s->bad, &s->bad_capacity, s->bad_count, sizeof s->bad[0], err))
         return false;
     s->bad[s->bad_count++] = (struct bad_record){entry->file, record};
     return true;
+}
+
+/* Record 0, by which the check knows what file it is. */
+static bool take_first(struct sealing *s, const struct entry *entry, struct err *err)
+{
+    enum layer_has has;
+    const struct root *base = base_root(s, entry->file);
+    IGNORE(layer_span(s->slot->layer, entry->file, 0, 1, &has));
+    s->has_first = has == LAYER_PRESENT || (has == LAYER_BELOW && base);
+    if (!s->has_first)
+        return true;
+    return has == LAYER_PRESENT ? layer_read(s->slot->layer, entry->file, 0, 1, s->first, err)
+                                : family_read(s->v->family, base, 0, 1, s->first, err);
 }
 
 /* A run of records of which the layer says the same. */
@@ -157,7 +170,9 @@ static bool seal_one(struct sealing *s, const struct layer_file *file, struct er
     struct root root;
     if (!entry || entry->kind == INODE_DIRECTORY)
         return true;
-    if (s->v->vault->options.check && !tree_path(&s->slot->tree, entry->file, path, sizeof path, err))
+    if (s->v->vault->options.check && entry->kind == INODE_FILE &&
+        (!tree_path(&s->slot->tree, entry->file, path, sizeof path, err) ||
+         !take_first(s, entry, err)))
         return false;
     return seal_file_begin(s->seal, entry->file, base_root(s, entry->file), err) &&
            (file->cut == UINT64_MAX ||
@@ -307,7 +322,8 @@ static bool seal_layer(struct sealing *s, struct seal_result *result, struct err
 {
     struct volume *v = s->v;
     struct err own = {0};
-    s->bytes = own_alloc((size_t)RUN_RECORDS * RECORD_BYTES, err);
+    s->bytes = own_alloc(((size_t)RUN_RECORDS + 1) * RECORD_BYTES, err);
+    s->first = s->bytes ? s->bytes + (size_t)RUN_RECORDS * RECORD_BYTES : NULL;
     s->files = s->bytes ? layer_files(s->slot->layer, &s->file_count, &own) : NULL;
     if (own.code != ERR_NONE)
         *err = own;
