@@ -558,8 +558,10 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
     }
     slot->sequence = layer->sequence;
     slot->registered = true;
-    slot->layer =
-        layer_open(path, layer->sequence, store_seed(v->vault->store), r->clean, err);
+    /* A snapshot's layer was on disk before the journal said so: other bytes are damage. */
+    const struct snap *snap = snap_at(v, layer->sequence);
+    bool clean = r->clean || (snap && !snap->sealed && layer->sequence != r->current);
+    slot->layer = layer_open(path, layer->sequence, store_seed(v->vault->store), clean, err);
     if (!slot->layer) {
         slot_free(slot);
         return err_wrap(err, "layer %llu of '%s'", (unsigned long long)layer->sequence, v->name);
