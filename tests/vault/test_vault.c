@@ -1,6 +1,6 @@
 /* The vault in stories: what is written is read, what was acknowledged survives, what was deleted
  * frees its room. */
-#include "tests/vault/vault_world.h"
+#include "tests/vault/volume_world.h"
 
 static void create(struct world *w, const char *volume)
 {

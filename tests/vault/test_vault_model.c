@@ -1,7 +1,7 @@
 /* The vault against a model that copies everything: random writes, names, snapshots of sets, clones
  * of clones, compositions, seals, thinning, crashes. EVERCOPY_SEED repeats a run. */
 #include "tests/lib/random.h"
-#include "tests/vault/vault_world.h"
+#include "tests/vault/volume_world.h"
 
 enum { FILES = 8, BYTES = 20 * RECORD_BYTES, VOLUMES = 7, SNAPS = 6, LANDINGS = 2 };
 

@@ -75,7 +75,8 @@ static bool find_slots(struct sealing *s, struct err *err)
         ok = add_slot(s, file, err);
     if (!ok)
         return false;
-    qsort(s->slots, s->slot_count, sizeof s->slots[0], by_number);
+    if (s->slot_count > 0)
+        qsort(s->slots, s->slot_count, sizeof s->slots[0], by_number);
     size_t kept = 0;
     for (size_t i = 0; i < s->slot_count; i++)
         if (kept == 0 || s->slots[kept - 1] != s->slots[i])
@@ -283,7 +284,7 @@ static bool identify(struct sealing *s, struct hash *ret, struct err *err)
     AUTO(mem) struct named_path *list = own_alloc((tree->count + 1) * sizeof *list, err);
     struct identity *identity = list ? identity_begin(err) : NULL;
     bool ok = identity && list_paths(tree, list, &count, err);
-    if (ok)
+    if (ok && count > 0)
         qsort(list, count, sizeof *list, by_path);
     for (size_t i = 0; ok && i < count; i++) {
         struct root root = root_of(s, list[i].entry);
