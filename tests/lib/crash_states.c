@@ -595,7 +595,7 @@ bool crash_states_each(const struct crash_plan *plan, uint64_t *ret_states, stru
     if (!s)
         return false;
     for (bool more = true; more;) {
-        if (s->at % step == 0 || s->at == s->record->count) {
+        if ((s->at % step == 0 && s->at >= plan->from) || s->at == s->record->count) {
             if (!check_state(plan, s, CRASH_AS_ISSUED, 0, err) ||
                 !check_state(plan, s, CRASH_AS_SYNCED, 0, err))
                 return false;

@@ -32,6 +32,7 @@ struct crash_plan {
     const struct sys_record *record;
     const char *root, *start, *scratch;
     size_t step; /* 0: 1 */
+    size_t from; /* calls before this are only gone through */
     unsigned seeds;
     uint64_t seed;
     bool (*check)(void *arg, const char *dir, uint64_t mark, struct err *err);
