@@ -25,6 +25,7 @@ void snap_free(struct snap *snap)
         return;
     tree_done(&snap->tree);
     index_done(&snap->base);
+    own_free(snap->set);
     own_free(snap);
 }
 
