@@ -2,6 +2,7 @@
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/volume/journal.h"
+#include "tests/lib/crash_states.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/fault_loop.h"
 #include <criterion/criterion.h>
@@ -311,6 +312,108 @@ Test(journal, adders_at_once_share_syncs_and_lose_nothing)
     cr_assert(j, "%s", err.text);
     cr_expect(seen.records == ADDERS * 300, "%d", seen.records);
     str_done(&seen.text);
+}
+
+/* ---- crashes ---- */
+
+/* Texts 1, 2, 3...; each mark is the last one that was promised. A state says how many it holds. */
+static bool numbers(const char *dir, struct err *err)
+{
+    struct seen seen = {0};
+    bool clean;
+    uint64_t number = 0;
+    AUTO(journal) struct journal *j = open_it(dir, &seen, &clean, err);
+    str_done(&seen.text);
+    for (uint64_t i = 1; j && i <= 40; i++) {
+        char text[400];
+        str_format(text, sizeof text, "%0*llu", i % 4 ? 8 : 300, (unsigned long long)i);
+        if (!add(j, text, &number, err))
+            return false;
+        if (i % 3 == 0 && !journal_sync(j, number, err))
+            return false;
+        if (i % 13 == 0) {
+            str_format(text, sizeof text, "%08llu", (unsigned long long)i);
+            if (!compact(j, text, err))
+                return false;
+        }
+        if (i % 3 == 0 || i % 13 == 0)
+            sys_record_mark(i);
+    }
+    return j && journal_close(TAKE(j), err);
+}
+
+struct counted {
+    uint64_t last;
+    bool unbroken;
+};
+
+static bool count_state(void *arg, const void *state, size_t len, struct err *err)
+{
+    struct counted *c = arg;
+    char text[16] = "";
+    (void)err;
+    if (state && len < sizeof text)
+        memcpy(text, state, len);
+    *c = (struct counted){strtoull(text, NULL, 10), true};
+    return true;
+}
+
+static bool count_record(void *arg, uint8_t kind, struct cursor *payload, struct err *err)
+{
+    struct counted *c = arg;
+    char text[400];
+    (void)kind;
+    (void)err;
+    c->unbroken &=
+        cursor_text(payload, text, sizeof text) && strtoull(text, NULL, 10) == c->last + 1;
+    c->last++;
+    return true;
+}
+
+static bool check_numbers(void *arg, const char *dir, uint64_t mark, struct err *err)
+{
+    bool clean;
+    struct counted first = {0};
+    struct counted second = {0};
+    (void)arg;
+    AUTO(journal)
+    struct journal *j = journal_open(dir, count_state, count_record, &first, &clean, err);
+    if (!j || !add_synced(j, "99999", err))
+        return false;
+    if (clean && first.last < 40 && first.last > 0)
+        return err_set(err, ERR_INTERNAL, "clean before it was closed");
+    journal_free(TAKE(j));
+    AUTO(journal)
+    struct journal *again = journal_open(dir, count_state, count_record, &second, &clean, err);
+    if (!again)
+        return false;
+    return (first.unbroken && first.last >= mark && first.last <= mark + 3 && !clean &&
+            second.last == first.last + 1) ||
+           err_set(err, ERR_INTERNAL, "%llu promised, %llu there, then %llu",
+                   (unsigned long long)mark, (unsigned long long)first.last,
+                   (unsigned long long)second.last);
+}
+
+Test(journal, what_was_synced_survives_every_crash_also_amid_compaction)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(drive_dir) char *scratch = drive_dir();
+    char state[256];
+    struct err err = {0};
+    uint64_t states = 0;
+    str_format(state, sizeof state, "%s/state", scratch);
+    sys_record_begin();
+    bool ok = numbers(dir, &err);
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    cr_assert(ok, "%s", err.text);
+    struct crash_plan plan = {.record = &record,
+                              .root = dir,
+                              .scratch = state,
+                              .seeds = getenv("EVERCOPY_LONG") ? 100 : 3,
+                              .seed = 1,
+                              .check = check_numbers};
+    cr_expect(crash_states_each(&plan, &states, &err), "%s", err.text);
+    cr_expect(states > 300);
 }
 
 /* ---- the fault loop ---- */

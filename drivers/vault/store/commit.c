@@ -49,6 +49,8 @@ static const struct field volume_fields[] = {AT(F_U64, struct volume_row, id),
                                              AT(F_U64, struct volume_row, start),
                                              AT(F_ORIGINS, struct volume_row, origins),
                                              END};
+static const struct field base_fields[] = {AT(F_ROOT, struct volume_row, table),
+                                           AT(F_U64, struct volume_row, slots), END};
 static const struct field head_fields[] = {AT(F_ROOT, struct volume_row, table),
                                            AT(F_U64, struct volume_row, slots),
                                            AT(F_U64, struct volume_row, sealed), END};
@@ -97,7 +99,8 @@ static const struct {
     const struct field *own, *inner, *inner2;
     size_t at, at2;
 } change_parts[CHANGE_KINDS] = {
-    [CHANGE_VOLUME_ADDED] = {nothing, volume_fields, nothing, offsetof(struct change, row), 0},
+    [CHANGE_VOLUME_ADDED] = {nothing, volume_fields, base_fields, offsetof(struct change, row),
+                             offsetof(struct change, row)},
     [CHANGE_VOLUME_DROPPED] = {which_fields, nothing, nothing, 0, 0},
     [CHANGE_SEALED] = {seal_fields, content_fields, named_fields, offsetof(struct change, snapshot),
                        offsetof(struct change, snapshot)},

@@ -51,12 +51,13 @@ bool family_volume_add(struct family *family, const struct volume_row *row, stru
     for (size_t i = 0; i < row->origin_count; i++) {
         const struct volume_origin *from = &row->origins[i];
         if (!table_snapshot(draft.edit.next, from->volume, from->sequence))
-            return err_set(err, ERR_NOT_FOUND, "snapshot %" PRIu64 " of the clone '%s' is not sealed",
-                           from->sequence, row->name);
+            return err_set(err, ERR_NOT_FOUND,
+                           "snapshot %" PRIu64 " of the clone '%s' is not sealed", from->sequence,
+                           row->name);
         if (from->sequence >= row->start)
-            return err_set(err, ERR_INVALID, "the clone '%s' is older than its snapshot", row->name);
+            return err_set(err, ERR_INVALID, "the clone '%s' is older than its snapshot",
+                           row->name);
     }
-    change.row.table = row->table;
     return edit_change(&draft.edit, &change, err) && commit_draft(&draft, err);
 }
 
@@ -108,12 +109,16 @@ bool family_snapshot_drop(struct family *family, uint64_t volume, uint64_t seque
 bool family_reclaimable(struct family *family, uint64_t volume, const uint64_t *sequences,
                         size_t count, uint64_t *ret_now, uint64_t *ret_later, struct err *err)
 {
+    AUTO(change_lock) struct family *locked = NULL; /* what is counted stays while it is counted */
     AUTO(draft) struct draft draft = {0};
-    AUTO(table) struct table *table = family_table(family);
+    AUTO(table) struct table *table = NULL;
     uint64_t now = 0, later = 0;
+    if (!family->store->read_only && !family_change_begin(family, err))
+        return false;
+    locked = family->store->read_only ? NULL : family;
+    table = family_table(family);
     if (!draft_begin(&draft, family, err))
         return false;
-    draft.source.table = NULL; /* nothing is locked: packs may be thinned meanwhile */
     for (size_t i = 0; i < count; i++) {
         const struct table_snapshot *row = table_snapshot(draft.edit.next, volume, sequences[i]);
         if (!row || row->row.hidden)
@@ -213,7 +218,8 @@ bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint
     AUTO(change_lock) struct family *locked = NULL;
     AUTO(draft) struct draft draft = {0};
     struct packs_of of = {0};
-    AUTO(change) struct change change = {
+    AUTO(change)
+    struct change change = {
         .kind = CHANGE_LOCKED, .volume = volume, .sequence = sequence, .until_us = until_us};
     if (!family_change_begin(family, err))
         return false;
@@ -228,8 +234,8 @@ bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint
     change.lock.boot_ms = clock_boot_ms() + change.lock.remaining_ms;
     IGNORE(str_copy(change.lock.boot_id, sizeof change.lock.boot_id, boot_id));
     bool extends = remaining_ms > left_ms && io_abilities(family->store->io) & IO_CAN_LOCK;
-    bool good = !extends || (find_packs(family, row, &of, err) &&
-                             lock_objects(family, &of, until_us, err));
+    bool good =
+        !extends || (find_packs(family, row, &of, err) && lock_objects(family, &of, until_us, err));
     change.locked = of.packs;
     change.locked_count = of.count;
     return good && edit_change(&draft.edit, &change, err) && commit_draft(&draft, err);

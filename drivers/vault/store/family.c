@@ -26,8 +26,8 @@ bool family_hex(const char *text, size_t digits, uint64_t *ret)
 
 void family_folder(uint64_t family, const char *kind, char ret[IO_NAME_MAX])
 {
-    IGNORE(str_format(ret, IO_NAME_MAX, kind ? "f/%016" PRIx64 "/%s" : "f/%016" PRIx64, family,
-                      kind));
+    IGNORE(
+        str_format(ret, IO_NAME_MAX, kind ? "f/%016" PRIx64 "/%s" : "f/%016" PRIx64, family, kind));
 }
 
 void family_object(uint64_t family, const char *kind, uint64_t number, char ret[IO_NAME_MAX])
@@ -340,7 +340,7 @@ bool family_commit(struct family *family, struct edit *edit, bool *ret_taken, st
 /* ---- opening ---- */
 
 struct found {
-    uint64_t tables[2]; /* the newest first */
+    uint64_t tables[2];   /* the newest first */
     uint64_t first, last; /* commits; 0: none */
 };
 
@@ -379,8 +379,8 @@ static struct table *read_table(struct family *family, uint64_t number, struct e
     size_t len = 0;
     family_object(family->id, "table", number, name);
     AUTO(mem) char *data = io_get(family->store->io, name, IO_PUT_MAX, &len, err);
-    AUTO(table) struct table *table =
-        data ? table_decode(data, len, family->store->seed, err) : NULL;
+    AUTO(table)
+    struct table *table = data ? table_decode(data, len, family->store->seed, err) : NULL;
     if (table && (table->family != family->id || table->number != number)) {
         err_set(err, ERR_CORRUPT, "it is of another family or number");
         return NULL;
@@ -422,7 +422,8 @@ static struct table *replay(struct family *family, const struct found *found, si
     return TAKE(table);
 }
 
-/* An owner that was not fenced yet may write a table and remove commits while we read: once more. */
+/* An owner that was not fenced yet may write a table and remove commits while we read: once more.
+ */
 static struct table *recover(struct family *family, struct found *ret_found, struct err *err)
 {
     struct err failed = {0};
@@ -682,9 +683,8 @@ bool family_stat(struct family *family, struct family_stat *ret, struct err *err
         stat.frame_count += masks_frames(pack->live);
         stat.live_items += live;
         stat.dead_items += dead;
-        stat.dead_bytes += pack->items ? (uint64_t)((double)pack->bytes * (double)dead /
-                                                    (double)pack->items)
-                                       : 0;
+        stat.dead_bytes +=
+            pack->items ? (uint64_t)((double)pack->bytes * (double)dead / (double)pack->items) : 0;
     }
     pthread_mutex_lock(&family->look);
     stat.stored_bytes = family->object_bytes;

@@ -47,8 +47,8 @@ struct family {
     bool fenced;
     struct edit pending; /* a commit of which is not known whether it is there; next NULL: none */
     struct bytes pending_bytes;
-    uint64_t first_commit;    /* the oldest that is there */
-    uint64_t tables[2];       /* the newest, and the one before it; 0: none */
+    uint64_t first_commit; /* the oldest that is there */
+    uint64_t tables[2];    /* the newest, and the one before it; 0: none */
     struct doomed *doomed;
     size_t doomed_count, doomed_capacity;
     /* Held for moments. */
@@ -86,10 +86,9 @@ static inline void own_auto_change_lock(struct family **family)
         family_change_end(*family);
 }
 /* Ends, writes and applies the edit (taken over, also on error), deletes what no row names any
- * more. Only within a change. ret_taken: it was not known at once what became of it; its packs are the
- * family's to delete or keep, also after an error. */
-bool family_commit(struct family *family, struct edit *edit, bool *ret_taken, struct err *err)
-    MUST;
+ * more. Only within a change. ret_taken: it was not known at once what became of it; its packs are
+ * the family's to delete or keep, also after an error. */
+bool family_commit(struct family *family, struct edit *edit, bool *ret_taken, struct err *err) MUST;
 void family_doom(struct family *family, const char *name, uint64_t bytes, uint64_t not_before_us);
 /* Deletes what is doomed, as far as it goes. */
 void family_delete_doomed(struct family *family);

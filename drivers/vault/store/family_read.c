@@ -96,10 +96,7 @@ struct map_source family_source_of(const struct source *source)
 }
 
 /* The present rows: the family begins with what a source is made of. */
-struct map_source family_source(struct family *family)
-{
-    return family_source_of(&family->source);
-}
+struct map_source family_source(struct family *family) { return family_source_of(&family->source); }
 
 /* ---- records ---- */
 

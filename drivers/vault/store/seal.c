@@ -31,9 +31,9 @@ struct lane_of_frames {
     struct slot *slots;
     size_t count, head, used;
     struct pack_writer *writer;
-    uint32_t writer_pack;       /* of the writer */
-    uint32_t pack, next_frame;  /* of the next frame; pack 0: none yet */
-    bool rotate;                /* the next frame begins a pack */
+    uint32_t writer_pack;      /* of the writer */
+    uint32_t pack, next_frame; /* of the next frame; pack 0: none yet */
+    bool rotate;               /* the next frame begins a pack */
 };
 
 struct seal {
@@ -117,8 +117,8 @@ static bool finish_pack(struct seal *seal, struct lane_of_frames *lane, struct e
         !own_grow((void **)&seal->packs, &seal->pack_capacity, seal->pack_count,
                   sizeof *seal->packs, err))
         return false;
-    AUTO(masks) struct masks *live =
-        masks_new(pack_masks(lane->writer), pack_frames(lane->writer), err);
+    AUTO(masks)
+    struct masks *live = masks_new(pack_masks(lane->writer), pack_frames(lane->writer), err);
     uint64_t bytes = 0;
     if (!live || !pack_finish(TAKE(lane->writer), &bytes, err)) {
         /* Another owner's pack, or one whose end was not heard of: the next try has new numbers. */
@@ -152,8 +152,8 @@ static bool retire(struct seal *seal, struct lane_of_frames *lane, struct err *e
             good = finish_pack(seal, lane, err);
         if (good && !lane->writer) {
             struct pack_key key = family_pack_key(seal->family, slot->pack, 0);
-            lane->writer = pack_create(seal->family->store->io, &key,
-                                       seal->family->store->zstd_level, err);
+            lane->writer =
+                pack_create(seal->family->store->io, &key, seal->family->store->zstd_level, err);
             lane->writer_pack = slot->pack;
         }
         good = good && lane->writer && pack_add(lane->writer, frame, &number, err);
@@ -515,8 +515,8 @@ bool seal_file_end(struct seal *seal, uint64_t size, struct root *ret_root, stru
         return false;
     if (!seal->update)
         return err_set(err, ERR_PRECONDITION, "no file is being sealed");
-    return keep(seal, flush_data(seal, err) &&
-                          map_update_end(TAKE(seal->update), size, ret_root, err));
+    return keep(seal,
+                flush_data(seal, err) && map_update_end(TAKE(seal->update), size, ret_root, err));
 }
 
 bool seal_file_gone(struct seal *seal, const struct root *root, struct err *err)
@@ -651,8 +651,8 @@ bool seal_commit(struct seal *seal, const struct seal_result *result, struct err
         return false;
     if (seal->update)
         return err_set(err, ERR_PRECONDITION, "a file is still being sealed");
-    bool done = copy_result(owned, result, err) && finish_packs(owned, err) &&
-                commit_seal(owned, err);
+    bool done =
+        copy_result(owned, result, err) && finish_packs(owned, err) && commit_seal(owned, err);
     return done || err_wrap(err, "seal layer %" PRIu64, owned->sequence);
 }
 

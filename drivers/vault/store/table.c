@@ -355,6 +355,7 @@ static bool add_volume(struct table *table, const struct change *change, struct 
         table_snapshot(table, row->origins[i].volume, row->origins[i].sequence)->pins++;
     struct table_volume *added = &table->volumes[table->volume_count++];
     *added = (struct table_volume){.row = *row};
+    added->row.sealed = row->start;
     return true;
 }
 

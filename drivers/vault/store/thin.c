@@ -30,7 +30,8 @@ static bool pace(struct thinning *t, uint64_t bytes, struct err *err)
     for (;;) {
         if (t->stop && t->stop(t->arg))
             return err_set(err, ERR_CANCELLED, "thinning was stopped");
-        uint64_t due_ms = rate ? t->bytes * 1000 / rate : 0, past_ms = clock_mono_ms() - t->begun_ms;
+        uint64_t due_ms = rate ? t->bytes * 1000 / rate : 0,
+                 past_ms = clock_mono_ms() - t->begun_ms;
         if (due_ms <= past_ms)
             return true;
         uint64_t wait_ms = due_ms - past_ms < WAIT_MS ? due_ms - past_ms : WAIT_MS;
@@ -47,8 +48,8 @@ static bool rewrite(struct thinning *t, const struct table_pack *pack, uint16_t 
     struct pack_key from = family_pack_key(t->family, pack->number, pack->generation);
     struct pack_key key = family_pack_key(t->family, pack->number, to);
     AUTO(pack_dir) struct pack_dir *dir = pack_dir_read(store->io, &from, pack->bytes, err);
-    AUTO(pack_writer) struct pack_writer *writer =
-        dir ? pack_create(store->io, &key, store->zstd_level, err) : NULL;
+    AUTO(pack_writer)
+    struct pack_writer *writer = dir ? pack_create(store->io, &key, store->zstd_level, err) : NULL;
     if (!writer)
         return false;
     for (uint32_t i = 0; i < masks_frames(pack->live); i++) {

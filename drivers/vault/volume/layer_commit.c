@@ -302,11 +302,12 @@ static bool work(struct layer *layer, struct batch *b, struct err *err)
 {
     bool harmless = true;
     bool ok = take(layer, b, err);
-    bool folder = layer->folder_unsynced;
-    if (ok)
+    bool needed = ok && (b->count || b->must_sync);
+    bool folder = needed && layer->folder_unsynced;
+    if (folder)
         layer->folder_unsynced = false;
     pthread_mutex_unlock(&layer->lock);
-    if (ok && (b->count || b->must_sync)) {
+    if (needed) {
         harmless = false;
         ok = sync_data(layer, b, folder, err) && write_log(layer, b, &harmless, err);
     }

@@ -75,7 +75,8 @@ static bool find_slots(struct sealing *s, struct err *err)
         ok = add_slot(s, file, err);
     if (!ok)
         return false;
-    qsort(s->slots, s->slot_count, sizeof s->slots[0], by_number);
+    if (s->slot_count > 0)
+        qsort(s->slots, s->slot_count, sizeof s->slots[0], by_number);
     size_t kept = 0;
     for (size_t i = 0; i < s->slot_count; i++)
         if (kept == 0 || s->slots[kept - 1] != s->slots[i])
@@ -139,8 +140,19 @@ static bool seal_run(struct sealing *s, const struct entry *entry, const char *p
     return true;
 }
 
+/* The stretch of consecutive records from `i` on, not over the cut. */
+static size_t stretch(const uint64_t *records, size_t i, size_t count, uint64_t end, uint64_t cut)
+{
+    size_t joined = 1;
+    while (i + joined < count && joined < RUN_RECORDS && records[i + joined] == records[i] + joined &&
+           records[i + joined] < end && records[i + joined] != cut)
+        joined++;
+    return joined;
+}
+
+/* Ascending, with the cut in its place: what lay behind it dies, what follows is new. */
 static bool seal_records(struct sealing *s, const struct entry *entry, const char *path,
-                         struct err *err)
+                         uint64_t cut, struct err *err)
 {
     size_t count = 0;
     struct err own = {0};
@@ -150,23 +162,29 @@ static bool seal_records(struct sealing *s, const struct entry *entry, const cha
         return false;
     }
     uint64_t end = (entry->size + RECORD_BYTES - 1) >> RECORD_SHIFT;
+    bool due = cut != UINT64_MAX;
     for (size_t i = 0; records && i < count && records[i] < end;) {
-        size_t joined = 1;
-        while (i + joined < count && joined < RUN_RECORDS &&
-               records[i + joined] == records[i] + joined && records[i + joined] < end)
-            joined++;
+        if (due && records[i] >= cut) {
+            if (!seal_cut(s->seal, cut, err))
+                return false;
+            due = false;
+        }
+        size_t joined = stretch(records, i, count, end, due ? cut : UINT64_MAX);
         uint64_t run = 0;
         if (!goes_on(s, err) || !seal_run(s, entry, path, records[i], joined, &run, err))
             return false;
         i += run > 0 ? (size_t)run : 1;
     }
-    return true;
+    return !due || seal_cut(s->seal, cut, err);
 }
 
 static bool seal_one(struct sealing *s, const struct layer_file *file, struct err *err)
 {
     const struct entry *entry = tree_find(&s->slot->tree, file->file);
     char path[TREE_PATH_MAX + 1] = "";
+    uint64_t cut = file->cut == UINT64_MAX
+                       ? UINT64_MAX
+                       : (file->cut >> RECORD_SHIFT) + ((file->cut & (RECORD_BYTES - 1)) != 0);
     struct root root;
     if (!entry || entry->kind == INODE_DIRECTORY)
         return true;
@@ -175,9 +193,7 @@ static bool seal_one(struct sealing *s, const struct layer_file *file, struct er
          !take_first(s, entry, err)))
         return false;
     return seal_file_begin(s->seal, entry->file, base_root(s, entry->file), err) &&
-           (file->cut == UINT64_MAX ||
-            seal_cut(s->seal, (file->cut + RECORD_BYTES - 1) >> RECORD_SHIFT, err)) &&
-           seal_records(s, entry, path, err) && seal_file_end(s->seal, entry->size, &root, err) &&
+           seal_records(s, entry, path, cut, err) && seal_file_end(s->seal, entry->size, &root, err) &&
            root_put(&s->base, entry->file, &root, err);
 }
 
@@ -283,7 +299,7 @@ static bool identify(struct sealing *s, struct hash *ret, struct err *err)
     AUTO(mem) struct named_path *list = own_alloc((tree->count + 1) * sizeof *list, err);
     struct identity *identity = list ? identity_begin(err) : NULL;
     bool ok = identity && list_paths(tree, list, &count, err);
-    if (ok)
+    if (ok && count > 0)
         qsort(list, count, sizeof *list, by_path);
     for (size_t i = 0; ok && i < count; i++) {
         struct root root = root_of(s, list[i].entry);

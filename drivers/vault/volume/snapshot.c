@@ -3,6 +3,7 @@
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/volume/vault_int.h"
+#include <stdlib.h>
 #include <string.h>
 
 struct snap *snap_new(struct volume *v, uint64_t sequence, const char *name, struct err *err)
@@ -24,6 +25,7 @@ void snap_free(struct snap *snap)
         return;
     tree_done(&snap->tree);
     index_done(&snap->base);
+    own_free(snap->set);
     own_free(snap);
 }
 

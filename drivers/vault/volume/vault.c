@@ -277,6 +277,20 @@ bool vault_wait_until(struct vault *vault, uint64_t deadline_ms)
 
 /* ---- volumes ---- */
 
+/* A folder that is made now has told nothing. */
+static bool no_state(void *arg, const void *state, size_t len, struct err *err)
+{
+    (void)arg;
+    (void)len;
+    return !state || err_set(err, ERR_CORRUPT, "a new volume has a past");
+}
+
+static bool no_record(void *arg, uint8_t kind, struct cursor *payload, struct err *err)
+{
+    (void)payload;
+    return no_state(arg, &kind, 1, err);
+}
+
 bool volume_folder(struct volume *v, struct err *err)
 {
     bool clean;
@@ -284,7 +298,7 @@ bool volume_folder(struct volume *v, struct err *err)
         return true;
     if (!sys_mkdirs(v->path, 0700, err))
         return false;
-    v->journal = journal_open(v->path, NULL, NULL, NULL, &clean, err);
+    v->journal = journal_open(v->path, no_state, no_record, NULL, &clean, err);
     return v->journal != NULL;
 }
 
