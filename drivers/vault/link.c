@@ -1,10 +1,11 @@
 /* Connections to the vault, kept between calls. */
 #include "drivers/vault/link.h"
 
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include <poll.h>
 #include <pthread.h>
-#include <unistd.h>
 
 /* Sealing a large layer, or freeing a large clone, may take its time within one call. */
 enum { ANSWER_MS = 600000, HELLO_MS = 20000, KEPT_MAX = 8 };
@@ -19,7 +20,6 @@ struct links {
     pthread_mutex_t lock;
     struct link kept[KEPT_MAX];
     size_t kept_count;
-    pid_t owner; /* a forked child must not speak on its parent's connections */
 };
 
 json_t *links_ask(const char *op, struct err *err)
@@ -43,7 +43,6 @@ struct links *links_new(const char *socket, const char *volume, const char *snap
     if (!links)
         return NULL;
     IGNORE(pthread_mutex_init(&links->lock, NULL));
-    links->owner = getpid();
     bool ok = keep_name(&links->socket, socket, err) && keep_name(&links->volume, volume, err) &&
               keep_name(&links->snapshot, snapshot, err) && keep_name(&links->clone, clone, err);
     return ok ? TAKE(links) : NULL;
@@ -68,7 +67,7 @@ static bool greet(struct wire *wire, struct err *err)
     AUTO(json) json_t *head = links_ask("hello", err);
     AUTO(message) struct message answer = {0};
     return head && json_put_u64(head, "version", WIRE_VERSION, err) &&
-           wire_call(wire, head, NULL, 0, HELLO_MS, &answer, err);
+           wire_call(wire, head, NULL, 0, HELLO_MS, &answer, NULL, err);
 }
 
 static bool open_view(const struct links *links, struct link *link, struct err *err)
@@ -78,7 +77,7 @@ static bool open_view(const struct links *links, struct link *link, struct err *
     if (!head || !wire_put_name(head, "volume", links->volume, err) ||
         !wire_put_name(head, "snapshot", links->snapshot, err) ||
         !wire_put_name(head, "clone", links->clone, err) ||
-        !wire_call(link->wire, head, NULL, 0, HELLO_MS, &answer, err))
+        !wire_call(link->wire, head, NULL, 0, HELLO_MS, &answer, NULL, err))
         return false;
     link->view = wire_get_u64(answer.head, "view");
     return true;
@@ -96,9 +95,6 @@ static bool is_quiet(const struct link *link)
 static bool take_kept(struct links *links, struct link *ret)
 {
     IGNORE(pthread_mutex_lock(&links->lock));
-    for (; links->owner != getpid() && links->kept_count > 0; links->kept_count--)
-        wire_close(links->kept[links->kept_count - 1].wire);
-    links->owner = getpid();
     bool any = links->kept_count > 0;
     if (any)
         *ret = links->kept[--links->kept_count];
@@ -122,10 +118,11 @@ static bool get(struct links *links, struct link *ret, struct err *err)
     return true;
 }
 
+/* Connections of an area are kept; others ask too seldom. */
 static void put(struct links *links, struct link link)
 {
     IGNORE(pthread_mutex_lock(&links->lock));
-    bool kept = links->kept_count < KEPT_MAX;
+    bool kept = links->volume && links->kept_count < KEPT_MAX;
     if (kept)
         links->kept[links->kept_count++] = link;
     IGNORE(pthread_mutex_unlock(&links->lock));
@@ -133,25 +130,46 @@ static void put(struct links *links, struct link link)
         wire_close(link.wire);
 }
 
+static bool try_once(struct links *links, json_t *head, const void *data, size_t len,
+                     struct message *ret, bool *ret_answered, struct err *err)
+{
+    struct link link;
+    *ret_answered = false;
+    if (!get(links, &link, err))
+        return false;
+    bool ok = (!links->volume || wire_put_u64(head, "view", link.view, err)) &&
+              wire_call(link.wire, head, data, len, ANSWER_MS, ret, ret_answered, err);
+    if (*ret_answered)
+        put(links, link);
+    else
+        wire_close(link.wire);
+    return ok;
+}
+
+static bool put_key(json_t *head, struct err *err)
+{
+    uint8_t bytes[16];
+    char text[2 * sizeof bytes + 1];
+    clock_random(bytes, sizeof bytes);
+    str_hex(bytes, sizeof bytes, text);
+    return json_put_text(head, "key", text, err);
+}
+
 bool links_call(struct links *links, json_t *head_taken, const void *data, size_t len,
                 struct message *ret, struct err *err)
 {
     AUTO(json) json_t *head = head_taken;
-    struct link link;
-    if (!head || !get(links, &link, err))
+    struct err first = {0};
+    bool answered = false;
+    if (!head || !put_key(head, err))
         return false;
-    struct err why = {0};
-    bool ok = (!links->volume || wire_put_u64(head, "view", link.view, &why)) &&
-              wire_call(link.wire, head, data, len, ANSWER_MS, ret, &why);
-    if (ok) {
-        put(links, link);
+    if (try_once(links, head, data, len, ret, &answered, &first))
         return true;
+    if (answered) {
+        *err = first;
+        return false;
     }
-    *err = why;
-    /* An error that was answered leaves the connection in step, others may not. */
-    if (err_is_transient(why.code) || why.code == ERR_IO || why.code == ERR_INVALID)
-        wire_close(link.wire);
-    else
-        put(links, link);
-    return false;
+    /* A cut connection tells nothing of the request: asked again under its key, the vault says what
+     * became of it, or does it now. */
+    return try_once(links, head, data, len, ret, &answered, err);
 }

@@ -299,13 +299,12 @@ static char *vault_note_of(struct driver_instance *d, const char *volume, const 
     return own_strndup(answer.data ? (const char *)answer.data : "", answer.data_len, err);
 }
 
-/* The vault sweeps at its own start: a call that the agent's crash cut off has no halves there. */
+/* The vault sweeps at its own start: a call that the agent's crash cut off has no halves there.
+ * What the agent before us had asked for may still be under way, and is waited for. */
 static bool vault_sweep(struct driver_instance *d, uint32_t *ret_swept, struct err *err)
 {
-    (void)d;
-    (void)err;
     *ret_swept = 0;
-    return true;
+    return tell(d, "settle", &(struct asked){0}, err);
 }
 
 /* ---- areas ---- */

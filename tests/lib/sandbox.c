@@ -167,7 +167,7 @@ static const struct sandbox_row rows[] = {
      .done = vault_end,
      .write = vault_write,
      .fill = path_fill,
-     .residue = path_residue,
+     .own_clock = true,
      .needs_no_option = true,
      .delete_lag_ms = 5000},
 };

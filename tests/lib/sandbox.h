@@ -22,6 +22,7 @@ struct sandbox_row {
     uint32_t (*residue)(const struct sandbox *s);
     /* allowances */
     bool one_process;       /* its state dies with the process: nothing to kill */
+    bool own_clock;         /* a process of its own: the test's clock is not its clock */
     bool needs_no_option;   /* every option has a default */
     uint32_t delete_lag_ms; /* until deleted space shows as available */
 };

@@ -155,12 +155,12 @@ static bool reach(const struct writer *w, uint64_t folder, const char *path, con
         !json_put_u64(create, "kind", (uint64_t)kind, err) ||
         !json_put_u64(create, "mode", kind == KIND_FOLDER ? 0755 : 0640, err))
         return false;
-    if (!wire_call(w->wire, find, NULL, 0, CALL_MS, &answer, &e)) {
+    if (!wire_call(w->wire, find, NULL, 0, CALL_MS, &answer, NULL, &e)) {
         if (e.code != ERR_NOT_FOUND) {
             *err = e;
             return false;
         }
-        if (!wire_call(w->wire, create, NULL, 0, CALL_MS, &answer, err))
+        if (!wire_call(w->wire, create, NULL, 0, CALL_MS, &answer, NULL, err))
             return false;
     }
     *ret_file = wire_get_u64(answer.head, "file");
@@ -195,14 +195,14 @@ static bool write_all(const struct writer *w, uint64_t file, const uint8_t *byte
         AUTO(json) json_t *head = ask("file.write", w, 0, err);
         if (!head || !wire_put_u64(head, "file", file, err) ||
             !wire_put_u64(head, "offset", offset + at, err) ||
-            !wire_call(w->wire, head, bytes + at, part, CALL_MS, &answer, err))
+            !wire_call(w->wire, head, bytes + at, part, CALL_MS, &answer, NULL, err))
             return false;
         at += part;
     }
     AUTO(message) struct message answer = {0};
     AUTO(json) json_t *head = ask("file.commit", w, 0, err);
     return head && wire_put_u64(head, "file", file, err) &&
-           wire_call(w->wire, head, NULL, 0, CALL_MS, &answer, err);
+           wire_call(w->wire, head, NULL, 0, CALL_MS, &answer, NULL, err);
 }
 
 bool vault_server_write(struct vault_server *s, const char *volume, const char *clone,
@@ -216,7 +216,7 @@ bool vault_server_write(struct vault_server *s, const char *volume, const char *
     uint64_t file = 0;
     if (!open || !wire_put_name(open, "volume", volume, err) ||
         !wire_put_name(open, "clone", clone, err) ||
-        !wire_call(wire, open, NULL, 0, CALL_MS, &answer, err))
+        !wire_call(wire, open, NULL, 0, CALL_MS, &answer, NULL, err))
         return false;
     w.view = wire_get_u64(answer.head, "view");
     return reach_all(&w, path, &file, err) && write_all(&w, file, bytes, len, offset, err);

@@ -544,44 +544,59 @@ static bool op_file_rename(struct call *call, struct err *err)
 static const struct op {
     const char *name;
     bool (*run)(struct call *call, struct err *err);
+    bool changes; /* asked twice under one key it is done once */
 } ops[] = {
-    {"hello", op_hello},
-    {"volume.create", op_volume_create},
-    {"volume.drop", op_volume_drop},
-    {"volume.info", op_volume_info},
-    {"volume.list", op_volume_list},
-    {"snapshot.create", op_snapshot_create},
-    {"snapshot.list", op_snapshot_list},
-    {"snapshot.drop", op_snapshot_drop},
-    {"snapshot.lock", op_snapshot_lock},
-    {"snapshot.wait", op_snapshot_wait},
-    {"reclaimable", op_reclaimable},
-    {"clone.create", op_clone_create},
-    {"clone.list", op_clone_list},
-    {"clone.drop", op_clone_drop},
-    {"note.put", op_note_put},
-    {"note.get", op_note_get},
-    {"seal", op_seal},
-    {"thin", op_thin},
-    {"view.open", op_view_open},
-    {"view.close", op_view_close},
-    {"file.find", op_file_find},
-    {"file.stat", op_file_stat},
-    {"file.list", op_file_list},
-    {"file.read", op_file_read},
-    {"file.write", op_file_write},
-    {"file.create", op_file_create},
-    {"file.set", op_file_set},
-    {"file.commit", op_file_commit},
-    {"file.remove", op_file_remove},
-    {"file.rename", op_file_rename},
+    {"hello", op_hello, false},
+    {"volume.create", op_volume_create, true},
+    {"volume.drop", op_volume_drop, true},
+    {"volume.info", op_volume_info, false},
+    {"volume.list", op_volume_list, false},
+    {"snapshot.create", op_snapshot_create, true},
+    {"snapshot.list", op_snapshot_list, false},
+    {"snapshot.drop", op_snapshot_drop, true},
+    {"snapshot.lock", op_snapshot_lock, true},
+    {"snapshot.wait", op_snapshot_wait, false},
+    {"reclaimable", op_reclaimable, false},
+    {"clone.create", op_clone_create, true},
+    {"clone.list", op_clone_list, false},
+    {"clone.drop", op_clone_drop, true},
+    {"note.put", op_note_put, true},
+    {"note.get", op_note_get, false},
+    {"seal", op_seal, false},
+    {"thin", op_thin, false},
+    {"view.open", op_view_open, false},
+    {"view.close", op_view_close, false},
+    {"file.find", op_file_find, false},
+    {"file.stat", op_file_stat, false},
+    {"file.list", op_file_list, false},
+    {"file.read", op_file_read, false},
+    {"file.write", op_file_write, false},
+    {"file.create", op_file_create, false},
+    {"file.set", op_file_set, false},
+    {"file.commit", op_file_commit, false},
+    {"file.remove", op_file_remove, false},
+    {"file.rename", op_file_rename, false},
 };
 
-bool call_run(struct call *call, struct err *err)
+static const struct op *op_of(const struct call *call)
 {
     const char *name = json_text(call->ask, "op");
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (str_equal(ops[i].name, name))
-            return ops[i].run(call, err);
-    return err_set(err, ERR_UNSUPPORTED, "this vault knows no '%.60s'", name);
+            return &ops[i];
+    return NULL;
+}
+
+bool call_changes(const struct call *call)
+{
+    const struct op *op = op_of(call);
+    return op && op->changes;
+}
+
+bool call_run(struct call *call, struct err *err)
+{
+    const struct op *op = op_of(call);
+    return op ? op->run(call, err)
+              : err_set(err, ERR_UNSUPPORTED, "this vault knows no '%.60s'",
+                        json_text(call->ask, "op"));
 }

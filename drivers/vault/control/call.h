@@ -15,5 +15,7 @@ struct call {
     uint8_t *reply; /* WIRE_DATA_MAX bytes */
     size_t reply_len;
 };
+/* True for what must not be done twice when it is asked twice under one key. */
+bool call_changes(const struct call *call);
 /* Fills the answer; what fails is said in err and told to the asker. */
 bool call_run(struct call *call, struct err *err) MUST;

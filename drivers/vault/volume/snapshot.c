@@ -455,7 +455,7 @@ static bool drop_admin(struct volume *v, const char *name, struct err *err)
     if (!snap)
         return false;
     if (is_locked(snap))
-        return err_set(err, ERR_DENIED, "snapshot '%s' is locked for %llu more seconds", name,
+        return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for %llu more seconds", name,
                        (unsigned long long)(snap->locked_until_boot_ms - clock_boot_ms()) / 1000);
     if (!drop_note(v, snap->sequence, err))
         return false;
@@ -518,7 +518,9 @@ static bool lock_admin(struct volume *v, const char *name, uint64_t until_boot_m
     struct snap *snap = snap_named(v, name, err);
     if (!snap)
         return false;
-    if (until_boot_ms <= snap->locked_until_boot_ms)
+    if (until_boot_ms < snap->locked_until_boot_ms)
+        return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for longer already", name);
+    if (until_boot_ms == snap->locked_until_boot_ms)
         return true;
     uint64_t old = snap->locked_until_boot_ms;
     lock_until(snap, until_boot_ms);

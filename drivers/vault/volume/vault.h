@@ -71,9 +71,10 @@ bool vault_snapshot_create(struct vault *vault, const char *const *volumes, size
                            const char *name, struct err *err) MUST;
 struct vault_snapshot_info *vault_snapshot_list(struct vault *vault, const char *volume,
                                                 size_t *ret_count, struct err *err) MUST;
-/* Clones of it live on: its data goes with the last of them. DENIED while locked. */
+/* Clones of it live on: its data goes with the last of them. PRECONDITION while locked. */
 bool vault_snapshot_drop(struct vault *vault, const char *volume, const char *name, struct err *err)
     MUST;
+/* Only extends: PRECONDITION for an earlier time than it has. */
 bool vault_snapshot_lock(struct vault *vault, const char *volume, const char *name,
                          uint64_t until_boot_ms, struct err *err) MUST;
 /* Until it is sealed; TIMEOUT. 0 only asks. */
