@@ -238,6 +238,14 @@ static bool op_snapshot_wait(struct call *call, struct err *err)
            json_put_flag(call->answer, "sealed", sealed, err);
 }
 
+/* The server has waited already. */
+static bool op_settle(struct call *call, struct err *err)
+{
+    (void)call;
+    (void)err;
+    return true;
+}
+
 static bool op_reclaimable(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
@@ -541,41 +549,47 @@ static bool op_file_rename(struct call *call, struct err *err)
                        wire_get_u64(call->ask, "to_folder"), to, err);
 }
 
+enum {
+    CHANGES = 1, /* asked twice under one key it is done once */
+    ALONE = 2,   /* after views of askers who have gone are closed, which would keep it */
+};
+
 static const struct op {
     const char *name;
     bool (*run)(struct call *call, struct err *err);
-    bool changes; /* asked twice under one key it is done once */
+    unsigned how;
 } ops[] = {
-    {"hello", op_hello, false},
-    {"volume.create", op_volume_create, true},
-    {"volume.drop", op_volume_drop, true},
-    {"volume.info", op_volume_info, false},
-    {"volume.list", op_volume_list, false},
-    {"snapshot.create", op_snapshot_create, true},
-    {"snapshot.list", op_snapshot_list, false},
-    {"snapshot.drop", op_snapshot_drop, true},
-    {"snapshot.lock", op_snapshot_lock, true},
-    {"snapshot.wait", op_snapshot_wait, false},
-    {"reclaimable", op_reclaimable, false},
-    {"clone.create", op_clone_create, true},
-    {"clone.list", op_clone_list, false},
-    {"clone.drop", op_clone_drop, true},
-    {"note.put", op_note_put, true},
-    {"note.get", op_note_get, false},
-    {"seal", op_seal, false},
-    {"thin", op_thin, false},
-    {"view.open", op_view_open, false},
-    {"view.close", op_view_close, false},
-    {"file.find", op_file_find, false},
-    {"file.stat", op_file_stat, false},
-    {"file.list", op_file_list, false},
-    {"file.read", op_file_read, false},
-    {"file.write", op_file_write, false},
-    {"file.create", op_file_create, false},
-    {"file.set", op_file_set, false},
-    {"file.commit", op_file_commit, false},
-    {"file.remove", op_file_remove, false},
-    {"file.rename", op_file_rename, false},
+    {"hello", op_hello, 0},
+    {"volume.create", op_volume_create, CHANGES},
+    {"volume.drop", op_volume_drop, CHANGES | ALONE},
+    {"volume.info", op_volume_info, 0},
+    {"volume.list", op_volume_list, 0},
+    {"snapshot.create", op_snapshot_create, CHANGES},
+    {"snapshot.list", op_snapshot_list, 0},
+    {"snapshot.drop", op_snapshot_drop, CHANGES},
+    {"snapshot.lock", op_snapshot_lock, CHANGES},
+    {"snapshot.wait", op_snapshot_wait, 0},
+    {"reclaimable", op_reclaimable, 0},
+    {"clone.create", op_clone_create, CHANGES},
+    {"clone.list", op_clone_list, 0},
+    {"clone.drop", op_clone_drop, CHANGES | ALONE},
+    {"note.put", op_note_put, CHANGES},
+    {"note.get", op_note_get, 0},
+    {"settle", op_settle, ALONE},
+    {"seal", op_seal, 0},
+    {"thin", op_thin, 0},
+    {"view.open", op_view_open, 0},
+    {"view.close", op_view_close, 0},
+    {"file.find", op_file_find, 0},
+    {"file.stat", op_file_stat, 0},
+    {"file.list", op_file_list, 0},
+    {"file.read", op_file_read, 0},
+    {"file.write", op_file_write, 0},
+    {"file.create", op_file_create, 0},
+    {"file.set", op_file_set, 0},
+    {"file.commit", op_file_commit, 0},
+    {"file.remove", op_file_remove, 0},
+    {"file.rename", op_file_rename, 0},
 };
 
 static const struct op *op_of(const struct call *call)
@@ -590,7 +604,13 @@ static const struct op *op_of(const struct call *call)
 bool call_changes(const struct call *call)
 {
     const struct op *op = op_of(call);
-    return op && op->changes;
+    return op && op->how & CHANGES;
+}
+
+bool call_settles(const struct call *call)
+{
+    const struct op *op = op_of(call);
+    return op && op->how & ALONE;
 }
 
 bool call_run(struct call *call, struct err *err)

@@ -114,10 +114,8 @@ static void settle(struct connection *self)
 static bool run_call(struct connection *c, struct call *call, struct err *err)
 {
     struct err why = {0};
-    if (str_equal(json_text(call->ask, "op"), "settle")) {
+    if (call_settles(call))
         settle(c);
-        return true;
-    }
     if (call_run(call, &why))
         return true;
     call->reply_len = 0;
