@@ -189,7 +189,9 @@ static bool take_snapshot_rows(struct volume *v, struct err *err)
         snap->identity = row->identity;
         if (row->lock_remaining_ms > 0)
             snap->locked_until_boot_ms = clock_boot_ms() + row->lock_remaining_ms;
-        if (!snap_enlist(v, snap, err))
+        AUTO(mem) struct bad_record *bad =
+            family_bad_records(v->family, v->id, row->sequence, &snap->bad_records, err);
+        if (!bad || !snap_enlist(v, snap, err))
             return false;
         snap = NULL;
     }
@@ -433,6 +435,11 @@ static void settle_deleted(struct volume *v)
     }
 }
 
+static uint64_t locked_by_store(const struct snap *snap)
+{
+    return snap->sealed ? snap->locked_until_boot_ms : 0;
+}
+
 static void settle_locks(struct volume *v)
 {
     struct replayed *r = v->replayed;
@@ -444,10 +451,10 @@ static void settle_locks(struct volume *v)
         if (!snap)
             continue;
         bool same = boot_id[0] && strcmp(boot_id, lock->boot_id) == 0;
-        snap->locked_until_boot_ms =
-            same ? lock->until_boot_ms : clock_boot_ms() + lock->remaining_ms;
-        if (lock->remaining_ms == 0)
-            snap->locked_until_boot_ms = 0;
+        uint64_t until = same ? lock->until_boot_ms : clock_boot_ms() + lock->remaining_ms;
+        /* The last record of the box counts, unless the store still knows of more. */
+        if (lock->remaining_ms > 0 && until > locked_by_store(snap))
+            snap->locked_until_boot_ms = until;
     }
 }
 
