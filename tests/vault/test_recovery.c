@@ -174,6 +174,11 @@ static void fault_round(struct vw *base, const struct act *act, long nth, enum e
 {
     struct err err = {0};
     struct vw *w = copy_world(base);
+    if (getenv("EVERCOPY_LONG")) { /* the last line says where a long run broke */
+        printf("# %s, fault %ld %s, %s%s\n", act->name, nth, after ? "after" : "before",
+               err_code_name(code), reopen ? ", reopened" : "");
+        fflush(stdout);
+    }
     IGNORE(io_fault(nth, code, after) < 0);
     bool done = act->run(w, &err);
     *ret_hit = io_fault(0, ERR_IO, false) >= nth;
@@ -205,7 +210,10 @@ Test(recovery, a_call_that_fails_loses_nothing_and_leaves_nothing, .timeout = 60
     struct vw *base = small_world(seed);
     memory_io_keep_changes(base->memory);
     for (size_t a = 0; a < sizeof acts / sizeof *acts; a++) {
+        struct err err = {0};
         bool hit = true;
+        if (acts[a].run == act_thin) /* there must be something to thin */
+            VW_OK(act_drop(base, &err));
         for (long nth = 1 + (long)vw_below(base, step); hit; nth += step)
             for (int after = 0; after < 2 && hit; after++)
                 fault_round(base, &acts[a], nth, codes[vw_below(base, 4)], after, vw_below(base, 2),
@@ -228,6 +236,24 @@ static bool block(void *arg, const struct memory_call *call, struct err *err)
     if (call->op != b->op || !strstr(call->name, b->part) || b->skip-- > 0 || b->count-- <= 0)
         return true;
     return err_set(err, ERR_UNAVAILABLE, "the line is cut");
+}
+
+Test(recovery, thinning_brings_back_what_is_dead_and_loses_nothing)
+{
+    struct err err = {0};
+    struct vw *w = small_world(12);
+    uint64_t freed = 0, before, after;
+    struct family_stat stat;
+    VW_OK(act_drop(w, &err));
+    pack_objects(w, &before);
+    VW_OK(family_thin(w->family, NULL, NULL, &freed, &err));
+    pack_objects(w, &after);
+    cr_assert_gt(freed, 0);
+    cr_assert_eq(before - after, freed);
+    VW_OK(family_stat(w->family, &stat, &err));
+    cr_assert_lt(stat.dead_items * 3, stat.live_items + 1, "more than a quarter is dead");
+    check_clean(w);
+    free_world(w);
 }
 
 Test(recovery, a_commit_that_never_arrived_is_settled_before_the_next)

@@ -62,6 +62,7 @@ struct seal {
         uint64_t bytes;
     } * packs; /* finished, and of no commit yet */
     size_t pack_count, pack_capacity;
+    uint32_t unheard; /* a pack that may be there; 0: none */
     struct seal_stat stat;
 };
 
@@ -121,8 +122,8 @@ static bool finish_pack(struct seal *seal, struct lane_of_frames *lane, struct e
     struct masks *live = masks_new(pack_masks(lane->writer), pack_frames(lane->writer), err);
     uint64_t bytes = 0;
     if (!live || !pack_finish(TAKE(lane->writer), &bytes, err)) {
-        /* Another owner's pack, or one whose end was not heard of: the next try has new numbers. */
-        if (err->code == ERR_EXISTS)
+        seal->unheard = live && err->code != ERR_EXISTS ? lane->writer_pack : 0;
+        if (err->code == ERR_EXISTS) /* another owner's pack: the next try has new numbers */
             err->code = ERR_BUSY;
         return false;
     }
@@ -604,9 +605,12 @@ static bool finish_packs(struct seal *seal, struct err *err)
 static void doom_own(struct seal *seal)
 {
     struct family *family = seal->family;
-    if (seal->pack_count == 0)
+    if (seal->pack_count == 0 && seal->unheard == 0)
         return;
     pthread_mutex_lock(&family->change);
+    struct pack_key unheard = family_pack_key(family, seal->unheard, 0);
+    if (seal->unheard > 0)
+        family_doom_unheard(family, &unheard);
     for (size_t i = 0; i < seal->pack_count; i++) {
         struct pack_key key = family_pack_key(family, seal->packs[i].number, 0);
         char name[IO_NAME_MAX];
