@@ -383,7 +383,7 @@ bool map_update_set(struct map_update *update, const struct map_change *change, 
     *place = (struct place){0};
     hand->changed = true;
     hand->node.hashes[index] = change->hash;
-    u->known[index] = change->kind != PLACE_HOLE;
+    u->known[index] = true;
     if (change->kind == PLACE_STORED)
         *place = place_of(change->addr, u->birth);
     if (change->kind != PLACE_PATTERN)
