@@ -481,7 +481,7 @@ static void set_stored(struct map_memory *memory, struct map_update *update, uin
 
 enum { MANY = 256 * 600 }; /* 1.2 GB: 600 leaves below 3 nodes below 1 */
 
-Test(map, an_update_reads_and_writes_only_the_paths_of_what_it_changes, .timeout = 60)
+Test(map, an_update_reads_and_writes_only_the_paths_of_what_it_changes)
 {
     static const uint64_t changed[] = {0, 1, 255, 256, 70000, 70001, 140000};
     AUTO(map_memory) struct map_memory memory = {0};
@@ -516,7 +516,7 @@ Test(map, an_update_of_nothing_keeps_the_root_and_writes_nothing)
     cr_assert(by_addr(&root.addr, &base.addr) == 0 && root.birth == 1);
 }
 
-Test(map, a_cut_reads_what_dies_and_the_path_to_it, .timeout = 60)
+Test(map, a_cut_reads_what_dies_and_the_path_to_it)
 {
     AUTO(map_memory) struct map_memory memory = {0};
     struct root base = dense(&memory, MANY), root;
@@ -532,7 +532,7 @@ Test(map, a_cut_reads_what_dies_and_the_path_to_it, .timeout = 60)
     cr_assert_eq(memory.death_count, 5 * 256 + 100 + 5 + 3);
 }
 
-Test(map, what_a_clone_inherits_dies_untold_and_unread, .timeout = 60)
+Test(map, what_a_clone_inherits_dies_untold_and_unread)
 {
     AUTO(map_memory) struct map_memory memory = {0};
     struct root base = dense(&memory, MANY), root;
