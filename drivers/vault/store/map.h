@@ -80,8 +80,7 @@ struct map_update;
 struct map_sink {
     /* A finished node, children before parents. Says where it will lie. */
     bool (*node)(void *arg, const struct bytes *encoded, struct addr *ret_addr, struct err *err);
-    /* A record or node that the new map no longer has, once each; of this very update too, when
-     * what was set lies behind the size. */
+    /* A record or node that the new map no longer has, once each. */
     bool (*dead)(void *arg, struct addr addr, uint64_t birth, struct err *err);
     void *arg;
     /* Items born at or before this are somebody else's (a clone's start): not told, not read for.
@@ -101,11 +100,11 @@ struct map_change {
 };
 bool map_update_set(struct map_update *update, const struct map_change *change, struct err *err)
     MUST;
-/* Everything of the base from this record on dies, before what is set next; nothing at or behind it
- * may have been set. */
+/* Everything of the base from this record on dies, before what is set at or behind it, which must
+ * not have been set yet. Of several the least counts. */
 bool map_update_cut(struct map_update *update, uint64_t record, struct err *err) MUST;
-/* Ends it for a file of `size` bytes: what lies at or behind size dies. Frees the update, also on
- * error. */
+/* Ends it for a file of `size` bytes: what of the base lies at or behind size dies, nothing may
+ * have been set there (INVALID). Frees the update, also on error. */
 bool map_update_end(struct map_update *update, uint64_t size, struct root *ret_root,
                     struct err *err) MUST;
 void map_update_abandon(struct map_update *update);
