@@ -659,6 +659,32 @@ Test(map, a_tree_that_is_not_what_its_parent_says_is_refused)
     refused_update(&memory, &bad, ERR_INVALID);
 }
 
+Test(map, a_node_that_two_paths_lead_to_is_refused_so_every_walk_ends)
+{
+    AUTO(map_memory) struct map_memory memory = {0};
+    AUTO(bytes) struct bytes bytes = {0};
+    AUTO(things) struct things found = {0};
+    struct root root = dense(&memory, 200);
+    struct map_source source = map_memory_source(&memory);
+    struct node knot = {.level = 1};
+    struct cells none = {0};
+    struct window window = {&none, 300};
+    struct err failure = {0};
+    for (size_t i = 0; i < NODE_FAN; i++)
+        knot.places[i] = (struct place){PLACE_STORED,    0,         root.addr.item, root.addr.pack,
+                                        root.addr.frame, root.birth};
+    NO_ERR(node_encode(&knot, &bytes, err));
+    NO_ERR(map_memory_put(&memory, &bytes, &root.addr, err));
+    root.level = 1;
+    cr_assert_not(map_items(&source, &root, 0, note_item, &found, &failure));
+    cr_assert_eq(failure.code, ERR_CORRUPT);
+    cr_assert_leq(found.count, 1 + 1 + 200 + 1);
+    failure = (struct err){0};
+    cr_assert_not(map_walk(&source, &root, 300, 1, visit, &window, &failure));
+    cr_assert_eq(failure.code, ERR_CORRUPT);
+    cr_assert(strstr(failure.text, "elsewhere"), "%s", failure.text);
+}
+
 Test(map, changes_out_of_order_or_beyond_the_limits_are_refused)
 {
     static const struct {

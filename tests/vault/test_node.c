@@ -40,27 +40,27 @@ static bool same(const struct node *a, const struct node *b)
         if (a->level > 0 && x->kind != PLACE_HOLE && !hash_equal(&a->hashes[i], &b->hashes[i]))
             return false;
     }
-    return a->level == b->level;
+    return a->level == b->level && a->prefix == b->prefix;
 }
 
 /* 20 records of one pack across a frame's end, a hole, a pattern, another pack, the first again
  * further back, holes. */
 static const uint8_t leaf_bytes[] = {
-    1,    0,                            /* version, level */
-    1,    2,    0,    2, 6, 0xa2,       /* a pattern: 2 bytes at 0 */
-    0xfc, 0x3f, 4,    1, 2, 3,    4,    /* and 4 at 8188 */
-    2,    0xac, 0x02, 5, 7, 0xe8, 0x07, /* packs 300 of 5, 7 of 1000 */
-    0x51, 0,    0x40,                   /* 20 stored from 32 */
-    0x04,                               /* a hole */
-    0x06, 0,                            /* the pattern */
-    0x05, 1,    10,                     /* one from 5 */
-    0x05, 0,    37,                     /* 19 before 52 */
-    0xa0, 0x07,                         /* 232 holes */
+    1,    0,    0x85, 0x08,                /* version, level, the 1,030th leaf of its file */
+    1,    2,    0,    2,    6, 0xa2,       /* a pattern: 2 bytes at 0 */
+    0xfc, 0x3f, 4,    1,    2, 3,    4,    /* and 4 at 8188 */
+    2,    0xac, 0x02, 5,    7, 0xe8, 0x07, /* packs 300 of 5, 7 of 1000 */
+    0x51, 0,    0x40,                      /* 20 stored from 32 */
+    0x04,                                  /* a hole */
+    0x06, 0,                               /* the pattern */
+    0x05, 1,    10,                        /* one from 5 */
+    0x05, 0,    37,                        /* 19 before 52 */
+    0xa0, 0x07,                            /* 232 holes */
 };
 
 Test(node, a_leaf_is_these_bytes)
 {
-    AUTO(node) struct node node = {0}, back;
+    AUTO(node) struct node node = {.prefix = 1029}, back;
     struct err alloc = {0};
     node.patterns = own_alloc(2 * sizeof *node.patterns, &alloc);
     node.pattern_count = 2; /* the first is not used */
@@ -82,10 +82,10 @@ Test(node, a_leaf_is_these_bytes)
 Test(node, an_inner_node_is_these_bytes_and_its_childrens_hashes)
 {
     struct node node = {.level = 1}, back;
-    uint8_t wanted[11 + HASH_BYTES] = {1, 1, 0, 1, 9, 77, 5, 0, 0x24, 0xfc, 7};
+    uint8_t wanted[12 + HASH_BYTES] = {1, 1, 0, 0, 1, 9, 77, 5, 0, 0x24, 0xfc, 7};
     node.places[0] = stored(9, 77, 1, 2);
     hash_bytes("x", 1, &node.hashes[0]);
-    memcpy(wanted + 11, node.hashes[0].bytes, HASH_BYTES);
+    memcpy(wanted + 12, node.hashes[0].bytes, HASH_BYTES);
     encodes_to(&node, wanted, sizeof wanted);
     NO_ERR(node_decode(wanted, sizeof wanted, &back, err));
     cr_assert(same(&node, &back));
@@ -107,43 +107,44 @@ static const struct hostile {
     uint8_t len, bytes[24];
 } hostile[] = {
     {"nothing", 0, {0}},
-    {"another version", 11, {2, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
-    {"level 5", 11, {1, 5, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
-    {"a byte behind", 12, {1, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7, 0}},
-    {"a number longer than needed", 12, {1, 0, 0, 1, 0x87, 0, 9, 5, 0, 0, 0xfc, 7}},
-    {"birth 0", 11, {1, 0, 0, 1, 7, 0, 5, 0, 0, 0xfc, 7}},
-    {"a source not used", 13, {1, 0, 0, 2, 7, 9, 8, 9, 5, 0, 0, 0xfc, 7}},
-    {"sources out of order", 16, {1, 0, 0, 2, 7, 9, 8, 9, 5, 1, 0, 5, 0, 0, 0xf8, 7}},
-    {"a source twice", 16, {1, 0, 0, 2, 7, 9, 7, 9, 5, 0, 0, 5, 1, 2, 0xf8, 7}},
-    {"a source there is none", 11, {1, 0, 0, 1, 7, 9, 5, 1, 0, 0xfc, 7}},
-    {"257 sources", 9, {1, 0, 0, 0x81, 2, 7, 9, 5, 0}},
-    {"a run in two", 14, {1, 0, 0, 1, 7, 9, 5, 0, 0, 5, 0, 0, 0xf8, 7}},
-    {"holes in two", 12, {1, 0, 0, 1, 7, 9, 5, 0, 0, 4, 0xf8, 7}},
-    {"a run of none", 12, {1, 0, 0, 1, 7, 9, 5, 0, 0, 0, 0xfc, 7}},
-    {"257 places", 12, {1, 0, 0, 1, 7, 9, 5, 0, 0, 0x80, 8, 0}},
-    {"255 places", 11, {1, 0, 0, 1, 7, 9, 5, 0, 0, 0xf8, 7}},
-    {"kind 3", 11, {1, 0, 0, 1, 7, 9, 5, 0, 0, 0xff, 7}},
-    {"a place before the pack", 11, {1, 0, 0, 1, 7, 9, 5, 0, 1, 0xfc, 7}},
-    {"frame 2^20", 14, {1, 0, 0, 1, 7, 9, 5, 0, 0x80, 0x80, 0x80, 0x10, 0xfc, 7}},
-    {"only holes", 6, {1, 0, 0, 0, 0x80, 8}},
-    {"a pattern not used", 15, {1, 0, 1, 1, 3, 1, 5, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
-    {"a pattern of no segments", 9, {1, 0, 1, 0, 0, 6, 0, 0xfc, 7}},
-    {"a pattern of five", 9, {1, 0, 1, 5, 0, 6, 0, 0xfc, 7}},
-    {"a pattern of an empty segment", 10, {1, 0, 1, 1, 0, 0, 0, 6, 0, 0xfc}},
-    {"a segment that ends with 0", 13, {1, 0, 1, 1, 3, 2, 5, 0, 0, 6, 0, 0xfc, 7}},
-    {"a segment that begins with 0", 13, {1, 0, 1, 1, 3, 2, 0, 5, 0, 6, 0, 0xfc, 7}},
-    {"segments 3 zeros apart", 15, {1, 0, 1, 2, 3, 1, 5, 7, 1, 5, 0, 6, 0, 0xfc, 7}},
-    {"a segment over the record's end", 14, {1, 0, 1, 1, 0xff, 0x3f, 2, 5, 5, 0, 6, 0, 0xfc, 7}},
-    {"a pattern twice", 19, {1, 0, 2, 1, 3, 1, 5, 1, 3, 1, 5, 0, 6, 0, 6, 1, 0xf8, 7}},
-    {"a pattern's run in two", 14, {1, 0, 1, 1, 3, 1, 5, 0, 6, 0, 6, 0, 0xf8, 7}},
-    {"a pattern in an inner node", 12, {1, 1, 1, 1, 3, 1, 5, 0, 6, 0, 0xfc, 7}},
-    {"an inner node without hashes", 11, {1, 1, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
+    {"another version", 12, {2, 0, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
+    {"level 5", 12, {1, 5, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
+    {"a leaf too far for a file", 15, {1, 0, 0x80, 0x80, 0x80, 0x10, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
+    {"a byte behind", 13, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7, 0}},
+    {"a number longer than needed", 13, {1, 0, 0, 0, 1, 0x87, 0, 9, 5, 0, 0, 0xfc, 7}},
+    {"birth 0", 12, {1, 0, 0, 0, 1, 7, 0, 5, 0, 0, 0xfc, 7}},
+    {"a source not used", 14, {1, 0, 0, 0, 2, 7, 9, 8, 9, 5, 0, 0, 0xfc, 7}},
+    {"sources out of order", 17, {1, 0, 0, 0, 2, 7, 9, 8, 9, 5, 1, 0, 5, 0, 0, 0xf8, 7}},
+    {"a source twice", 17, {1, 0, 0, 0, 2, 7, 9, 7, 9, 5, 0, 0, 5, 1, 2, 0xf8, 7}},
+    {"a source there is none", 12, {1, 0, 0, 0, 1, 7, 9, 5, 1, 0, 0xfc, 7}},
+    {"257 sources", 10, {1, 0, 0, 0, 0x81, 2, 7, 9, 5, 0}},
+    {"a run in two", 15, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 5, 0, 0, 0xf8, 7}},
+    {"holes in two", 13, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 4, 0xf8, 7}},
+    {"a run of none", 13, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 0, 0xfc, 7}},
+    {"257 places", 13, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 0x80, 8, 0}},
+    {"255 places", 12, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 0xf8, 7}},
+    {"kind 3", 12, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 0xff, 7}},
+    {"a place before the pack", 12, {1, 0, 0, 0, 1, 7, 9, 5, 0, 1, 0xfc, 7}},
+    {"frame 2^20", 15, {1, 0, 0, 0, 1, 7, 9, 5, 0, 0x80, 0x80, 0x80, 0x10, 0xfc, 7}},
+    {"only holes", 7, {1, 0, 0, 0, 0, 0x80, 8}},
+    {"a pattern not used", 16, {1, 0, 0, 1, 1, 3, 1, 5, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
+    {"a pattern of no segments", 10, {1, 0, 0, 1, 0, 0, 6, 0, 0xfc, 7}},
+    {"a pattern of five", 10, {1, 0, 0, 1, 5, 0, 6, 0, 0xfc, 7}},
+    {"a pattern of an empty segment", 11, {1, 0, 0, 1, 1, 0, 0, 0, 6, 0, 0xfc}},
+    {"a segment that ends with 0", 14, {1, 0, 0, 1, 1, 3, 2, 5, 0, 0, 6, 0, 0xfc, 7}},
+    {"a segment that begins with 0", 14, {1, 0, 0, 1, 1, 3, 2, 0, 5, 0, 6, 0, 0xfc, 7}},
+    {"segments 3 zeros apart", 16, {1, 0, 0, 1, 2, 3, 1, 5, 7, 1, 5, 0, 6, 0, 0xfc, 7}},
+    {"a segment over the record's end", 15, {1, 0, 0, 1, 1, 0xff, 0x3f, 2, 5, 5, 0, 6, 0, 0xfc, 7}},
+    {"a pattern twice", 20, {1, 0, 0, 2, 1, 3, 1, 5, 1, 3, 1, 5, 0, 6, 0, 6, 1, 0xf8, 7}},
+    {"a pattern's run in two", 15, {1, 0, 0, 1, 1, 3, 1, 5, 0, 6, 0, 6, 0, 0xf8, 7}},
+    {"a pattern in an inner node", 13, {1, 1, 0, 1, 1, 3, 1, 5, 0, 6, 0, 0xfc, 7}},
+    {"an inner node without hashes", 12, {1, 1, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7}},
 };
 
 Test(node, what_is_not_the_one_encoding_of_a_node_is_refused)
 {
-    static const uint8_t good[] = {1, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7};
-    static const uint8_t good_pattern[] = {1, 0, 1, 1, 3, 1, 5, 0, 6, 0, 0xfc, 7};
+    static const uint8_t good[] = {1, 0, 0, 0, 1, 7, 9, 5, 0, 0, 0xfc, 7};
+    static const uint8_t good_pattern[] = {1, 0, 0, 1, 1, 3, 1, 5, 0, 6, 0, 0xfc, 7};
     struct node node;
     NO_ERR(node_decode(good, sizeof good, &node, err));
     NO_ERR(node_decode(good_pattern, sizeof good_pattern, &node, err));
@@ -187,6 +188,7 @@ static void random_node(struct rnd *rnd, struct node *ret)
     struct err err = {0};
     uint64_t many = rnd_chance(rnd, 50) ? 3 : 200, next = 0;
     ret->level = (uint8_t)rnd_below(rnd, 4);
+    ret->prefix = rnd_below(rnd, ((uint64_t)1 << 33) >> (8 * (ret->level + 1)));
     ret->patterns = own_alloc(NODE_FAN * sizeof *ret->patterns, &err);
     ret->pattern_count = ret->level > 0 ? 0 : rnd_below(rnd, NODE_FAN + 1);
     for (size_t i = 0; i < ret->pattern_count; i++)

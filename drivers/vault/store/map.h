@@ -29,6 +29,7 @@ struct pattern {
 };
 struct node {
     uint8_t level;
+    uint64_t prefix; /* record >> 8 * (level + 1), of every record below: its place in the file */
     struct place places[NODE_FAN];
     struct hash hashes[NODE_FAN]; /* level above 0 */
     struct pattern *patterns;     /* owned */
@@ -56,9 +57,10 @@ struct map_source {
 };
 
 uint8_t map_level(uint64_t size); /* the least level that covers a file of that size */
-/* The node an address promises: decoded, of that level, nothing in it younger than itself. */
-bool map_node(const struct map_source *source, struct addr addr, int level, uint64_t birth,
-              struct node *ret, struct err *err) MUST;
+/* The node an address promises: of that level, for that first record, nothing in it younger than
+ * itself. So no two paths lead to one node, and a walk ends. */
+bool map_node(const struct map_source *source, struct addr addr, int level, uint64_t first_record,
+              uint64_t birth, struct node *ret, struct err *err) MUST;
 
 /* Places of records [first, first + count), holes included; patterns shown into a record by the
  * callback's `pattern` (else NULL). Stops when fn returns false (with its error). */

@@ -1,6 +1,6 @@
 /* Maps changed: one pass in record order, a node a level in hand, everything else kept by address.
  */
-#include "drivers/vault/store/map.h"
+#include "drivers/vault/store/map_int.h"
 #include <string.h>
 
 /* What a subtree or record is to the place above it. */
@@ -27,6 +27,7 @@ struct map_update {
 };
 
 static uint64_t prefix_of(uint64_t record, int level) { return record >> (8 * (level + 1)); }
+static uint64_t first_of(uint64_t prefix, int level) { return prefix << (8 * (level + 1)); }
 static size_t index_of(uint64_t record, int level) { return (record >> (8 * level)) & 255; }
 
 static struct place place_of(struct addr addr, uint64_t birth)
@@ -87,7 +88,8 @@ static bool places_die(struct map_update *u, struct hand *hand, size_t first, st
                 return false;
         } else {
             struct root below = root_of(&hand->node, i);
-            if (!map_items(&u->source, &below, u->sink.told_after, item_dies, u, err))
+            uint64_t record = first_of(hand->prefix << 8 | i, below.level);
+            if (!map_items_at(&u->source, &below, record, u->sink.told_after, item_dies, u, err))
                 return false;
         }
         *place = (struct place){0};
@@ -118,10 +120,12 @@ static bool hand_take(struct map_update *u, int level, const struct root *origin
     if (!origin->stored) {
         memset(hand->node.places, 0, sizeof hand->node.places);
         hand->node.level = (uint8_t)level;
+        hand->node.prefix = prefix;
         hand->held = true;
         return true;
     }
-    if (!map_node(&u->source, origin->addr, level, origin->birth, &hand->node, err))
+    if (!map_node(&u->source, origin->addr, level, first_of(prefix, level), origin->birth,
+                  &hand->node, err))
         return false;
     hand->held = hand->from_base = true;
     if (level == 0)

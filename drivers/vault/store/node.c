@@ -5,6 +5,7 @@
 
 enum { RUN_HOLE = PLACE_HOLE, RUN_STORED = PLACE_STORED, RUN_PATTERN = PLACE_PATTERN };
 /* A level 4 covers more than a file may have: its places beyond the second are holes. */
+static const uint64_t RECORDS_MAX = (uint64_t)1 << (FILE_MAX_SHIFT - RECORD_SHIFT);
 enum { TOP_LEVEL = MAP_LEVELS - 1, TOP_PLACES = 2 };
 
 void node_done(struct node *node)
@@ -253,6 +254,7 @@ bool node_encode(const struct node *node, struct bytes *to, struct err *err)
         return err_set(err, ERR_INVALID, "a node of nothing but holes");
     put_number(&image, VAULT_VERSION);
     put_number(&image, node->level);
+    put_number(&image, node->prefix);
     put_number(&image, coder.pattern_count);
     for (size_t i = 0; i < coder.pattern_count; i++)
         put_pattern(&image, &node->patterns[coder.patterns[i]]);
@@ -437,6 +439,7 @@ static bool decode(struct cursor *c, struct node *ret, struct err *err)
     ret->level = cursor_u8(c);
     if (ret->level > TOP_LEVEL)
         return err_set(err, ERR_CORRUPT, "a node has level %u", ret->level);
+    ret->prefix = number(c, (RECORDS_MAX - 1) >> (8 * (ret->level + 1)));
     if (!decode_patterns(c, ret, err))
         return false;
     if (c->bad)
