@@ -242,7 +242,8 @@ static void put_run(struct image *to, struct coder *coder, const struct node *no
     struct node_source *source = &coder->sources[coder->number[first]];
     int64_t distance = (int64_t)position(place) - (int64_t)source->next;
     source->next = position(place) + len;
-    put_number(to, ((uint64_t)distance << 1) ^ (uint64_t)(distance >> 63));
+    uint64_t twice = (uint64_t)distance << 1;
+    put_number(to, distance < 0 ? ~twice : twice);
 }
 
 bool node_encode(const struct node *node, struct bytes *to, struct err *err)
