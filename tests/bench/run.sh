@@ -140,6 +140,19 @@ else
     status=1
 fi
 
+# ---- the vault: a map of a 1 TiB file that aged 50 generations, 2 % of its records changed in each ----
+if figures=$("$build/tests/bench/bench_vault_map"); then
+    map_figure() { sed -nE "s/^map_$1 //p" <<<"$figures"; }
+    row vault_map_nodes "$(map_figure nodes_s) nodes/s of CPU" - - - -
+    row vault_map_update "$(map_figure update_us_per_record) us CPU/changed record" - - - -
+    row vault_map_bytes_first "$(map_figure first_bytes_per_record) bytes/record" - - - -
+    row vault_map_bytes_aged "$(map_figure bytes_per_record) bytes/changed record" - - - -
+    row vault_map_items "$(map_figure items_young_s) items/s of CPU" - - - -
+else
+    tell 'bench_vault_map failed'
+    status=1
+fi
+
 # ---- a run's log: all but a million lines that waited, from the spool to the agent ----
 if [ "$(id -u)" != 0 ]; then
     skip log_upload 'needs root' -
