@@ -187,7 +187,7 @@ static bool footer_take(const struct pack_key *key, uint64_t object_bytes,
            ret->parts[0].bytes == ret->frames * PACK_ROW &&
            ret->parts[1].bytes <= 10 + 8 * (uint64_t)ret->frames &&
            ret->parts[2].bytes <= PACK_SUBJECT_MAX * (uint64_t)ret->frames &&
-           ret->parts[3].bytes <= FRAME_ITEMS * HASH_BYTES * (uint64_t)ret->frames;
+           ret->parts[3].bytes <= (uint64_t)ret->frames * FRAME_ITEMS * HASH_BYTES;
     for (size_t i = 0; i < 4; i++) {
         good = good && ret->parts[i].offset == at;
         at += ret->parts[i].bytes;
@@ -241,7 +241,7 @@ bool pack_dir_fetch(struct io *io, const struct pack_key *key, uint64_t object_b
     if (object_bytes < PACK_HEADER + PACK_FOOTER || object_bytes > PACK_BYTES_MAX)
         return err_set(err, ERR_CORRUPT, "pack %08x-%04x has %llu bytes", key->pack,
                        key->generation, (unsigned long long)object_bytes);
-    struct footer f;
+    struct footer f = {0};
     if (!read_whole(io, key, header, sizeof header, 0, err) || !header_is_right(key, header, err) ||
         !read_whole(io, key, last, sizeof last, object_bytes - sizeof last, err) ||
         !footer_take(key, object_bytes, last, &f, err))
@@ -265,7 +265,7 @@ struct pack_dir *pack_dir_open(const struct pack_key *key, uint64_t object_bytes
     if (!dir)
         return NULL;
     const uint8_t *at = bytes;
-    struct footer f;
+    struct footer f = {0};
     if (len < PACK_FOOTER) {
         corrupt(dir, "its directory is cut off", err);
         return NULL;
