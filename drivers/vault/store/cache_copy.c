@@ -105,13 +105,16 @@ void copies_write(struct cache *cache, const struct pack_key *key, const char *w
     struct copy_key copy = copy_key_of(key);
     if (!copies->folder)
         return;
+    copy_path(copies, &copy, what, path);
+    struct stat about;
+    uint64_t old = sys_lstat(path, &about, &ignored) ? (uint64_t)about.st_size : 0;
     pthread_mutex_lock(&cache->lock);
+    copies->bytes -= old < copies->bytes ? old : copies->bytes;
     bool room = copies->bytes + len <= copies->bytes_max && note(copies, &copy, &ignored);
-    copies->bytes += room ? len : 0;
+    copies->bytes += room ? len : old;
     pthread_mutex_unlock(&cache->lock);
     if (!room)
         return;
-    copy_path(copies, &copy, what, path);
     IGNORE(sys_write_file(path, bytes, len, 0600, &ignored)); /* the next reader asks the store */
 }
 
