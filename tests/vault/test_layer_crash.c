@@ -74,19 +74,26 @@ static void make_ops(struct op *ops, size_t count)
         uint64_t dice = random_below(100);
         struct op *op = &ops[i];
         op->file = random_below(FILES);
-        op->record = random_below(RECORDS);
+        /* Often the same few records and the same size: such commits save a sync. */
+        op->record = random_below(random_below(2) ? 3 : RECORDS);
         op->count = 1 + random_below(random_below(5) ? 4 : RECORDS);
         if (op->count > RECORDS - op->record)
             op->count = RECORDS - op->record;
-        op->size = random_below(RECORDS * R);
+        op->size = random_below(6) ? RECORDS * R : random_below(RECORDS * R);
         op->kind = dice < 48   ? OP_WRITE
                    : dice < 53 ? OP_ZEROS
                    : dice < 61 ? OP_TRUNCATE
                    : dice < 63 ? OP_FORGET
                    : dice < 90 ? OP_COMMIT
                                : OP_COMMIT_ALL;
+        if (op->kind == OP_TRUNCATE)
+            op->size = random_below(RECORDS * R);
     }
-    ops[count - 1].kind = OP_COMMIT_ALL;
+    /* Ends with a commit that saves its sync, and with the one that may not. */
+    static const enum op_kind last[] = {OP_WRITE, OP_COMMIT_ALL, OP_WRITE, OP_COMMIT,
+                                        OP_COMMIT_ALL};
+    for (size_t i = 0; i < 5; i++)
+        ops[count - 5 + i] = (struct op){last[i], 1, 2, 2, RECORDS * R};
 }
 
 /* ---- doing ---- */
