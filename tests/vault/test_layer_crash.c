@@ -89,11 +89,30 @@ static void make_ops(struct op *ops, size_t count)
         if (op->kind == OP_TRUNCATE)
             op->size = random_below(RECORDS * R);
     }
+    /* Begins with what dice seldom throw: a hole between two commits of the same bytes' place, and
+     * a cut that only takes what came after an earlier one. */
+    static const struct op first[] = {
+        {OP_WRITE, 1, 2, 2, RECORDS * R},
+        {OP_COMMIT, 1, 0, 0, 0},
+        {OP_ZEROS, 1, 2, 2, 0},
+        {OP_COMMIT, 1, 0, 0, 0},
+        {OP_WRITE, 1, 2, 2, RECORDS * R},
+        {OP_COMMIT, 1, 0, 0, 0},
+        {OP_TRUNCATE, 1, 0, 0, R},
+        {OP_COMMIT, 1, 0, 0, 0},
+        {OP_WRITE, 1, 20, 3, RECORDS * R},
+        {OP_COMMIT, 1, 0, 0, 0},
+        {OP_TRUNCATE, 1, 0, 0, 21 * R},
+        {OP_COMMIT, 1, 0, 0, 0},
+    };
+    memcpy(ops + 1, first, sizeof first);
     /* Ends with a commit that saves its sync, and with the one that may not. */
-    static const enum op_kind last[] = {OP_WRITE, OP_COMMIT_ALL, OP_WRITE, OP_COMMIT,
-                                        OP_COMMIT_ALL};
-    for (size_t i = 0; i < 5; i++)
-        ops[count - 5 + i] = (struct op){last[i], 1, 2, 2, RECORDS * R};
+    static const struct op last[] = {
+        {OP_WRITE, 1, 2, 2, RECORDS * R}, {OP_COMMIT_ALL, 0, 0, 0, 0},
+        {OP_WRITE, 1, 2, 2, RECORDS * R}, {OP_COMMIT, 1, 0, 0, 0},
+        {OP_COMMIT_ALL, 0, 0, 0, 0},
+    };
+    memcpy(ops + count - 5, last, sizeof last);
 }
 
 /* ---- doing ---- */
