@@ -98,6 +98,8 @@ static void make_ops(struct op *ops, size_t count)
         {OP_COMMIT, 1, 0, 0, 0},
         {OP_WRITE, 1, 2, 2, RECORDS * R},
         {OP_COMMIT, 1, 0, 0, 0},
+        {OP_WRITE, 2, 50, 1, R},
+        {OP_COMMIT, 2, 0, 0, 0},
         {OP_TRUNCATE, 1, 0, 0, R},
         {OP_COMMIT, 1, 0, 0, 0},
         {OP_WRITE, 1, 20, 3, RECORDS * R},
