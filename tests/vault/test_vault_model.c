@@ -642,11 +642,11 @@ static uint64_t steps_wanted(uint64_t few, uint64_t many)
 
 Test(vault_model, agrees_byte_for_byte_when_sealed_by_hand, .timeout = 3600)
 {
-    run(&(struct vault_options){.seal_by_hand = true}, steps_wanted(700, 200000));
+    run(&(struct vault_options){.seal_by_hand = true}, steps_wanted(250, 200000));
 }
 
 Test(vault_model, agrees_byte_for_byte_while_threads_seal, .timeout = 3600)
 {
     run(&(struct vault_options){.layer_bytes = 200000, .seal_threads = 2},
-        steps_wanted(500, 200000));
+        steps_wanted(150, 200000));
 }

@@ -189,7 +189,9 @@ static bool take_snapshot_rows(struct volume *v, struct err *err)
         snap->identity = row->identity;
         if (row->lock_remaining_ms > 0)
             snap->locked_until_boot_ms = clock_boot_ms() + row->lock_remaining_ms;
-        if (!snap_enlist(v, snap, err))
+        AUTO(mem) struct bad_record *bad =
+            family_bad_records(v->family, v->id, row->sequence, &snap->bad_records, err);
+        if (!bad || !snap_enlist(v, snap, err))
             return false;
         snap = NULL;
     }
@@ -433,6 +435,11 @@ static void settle_deleted(struct volume *v)
     }
 }
 
+static uint64_t locked_by_store(const struct snap *snap)
+{
+    return snap->sealed ? snap->locked_until_boot_ms : 0;
+}
+
 static void settle_locks(struct volume *v)
 {
     struct replayed *r = v->replayed;
@@ -444,10 +451,10 @@ static void settle_locks(struct volume *v)
         if (!snap)
             continue;
         bool same = boot_id[0] && strcmp(boot_id, lock->boot_id) == 0;
-        snap->locked_until_boot_ms =
-            same ? lock->until_boot_ms : clock_boot_ms() + lock->remaining_ms;
-        if (lock->remaining_ms == 0)
-            snap->locked_until_boot_ms = 0;
+        uint64_t until = same ? lock->until_boot_ms : clock_boot_ms() + lock->remaining_ms;
+        /* The last record of the box counts, unless the store still knows of more. */
+        if (lock->remaining_ms > 0 && until > locked_by_store(snap))
+            snap->locked_until_boot_ms = until;
     }
 }
 
@@ -492,6 +499,37 @@ static bool sizes_of(struct volume *v, struct slot *slot, struct err *err)
             return false;
     }
     return true;
+}
+
+/* An extending write that was not committed may have left bytes behind the size that is known:
+ * they must not show when the file grows. */
+static bool tidy_tail(struct slot *slot, const struct layer_file *file, struct err *err)
+{
+    uint8_t bytes[RECORD_BYTES];
+    uint64_t record = file->size >> RECORD_SHIFT;
+    size_t kept = file->size & (RECORD_BYTES - 1);
+    bool there = kept && layer_has(slot->layer, file->file, record) == LAYER_PRESENT;
+    if (there && !layer_read(slot->layer, file->file, record, 1, bytes, err))
+        return false;
+    if (!layer_truncate(slot->layer, file->file, file->size, err))
+        return false;
+    if (!there)
+        return true;
+    memset(bytes + kept, 0, RECORD_BYTES - kept);
+    return layer_write(slot->layer, file->file, record, 1, bytes, err);
+}
+
+static bool tidy_tails(struct slot *slot, struct err *err)
+{
+    size_t count = 0;
+    struct err own = {0};
+    AUTO(mem) struct layer_file *files = layer_files(slot->layer, &count, &own);
+    if (own.code != ERR_NONE)
+        *err = own;
+    for (size_t i = 0; files && i < count; i++)
+        if (files[i].sized && files[i].records > 0 && !tidy_tail(slot, &files[i], err))
+            return false;
+    return own.code == ERR_NONE;
 }
 
 static bool slot_add(struct volume *v, struct slot *slot, struct err *err)
@@ -569,12 +607,13 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
     slot->records = layer->records;
     layer->records = (struct bytes){0};
     if (!layer->begun)
-        return build_unbegun(v, slot, err);
+        return build_unbegun(v, slot, err) &&
+               (v->spare == slot || clean || tidy_tails(slot, err));
     if (!slot_add(v, slot, err))
         return false;
     struct build b = {v, slot};
     if (!record_walk(slot->records.data, slot->records.len, replay_name, &b, err) ||
-        !sizes_of(v, slot, err))
+        !sizes_of(v, slot, err) || (!clean && !tidy_tails(slot, err)))
         return false;
     return layer->sequence == r->current || freeze_recovered(v, slot, err);
 }

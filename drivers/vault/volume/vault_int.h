@@ -35,7 +35,8 @@ struct snap {
     bool sealed;
     bool row_hidden; /* the store knows that it is hidden */
     struct root table;
-    uint64_t slots, logical_bytes, bad_records;
+    uint64_t slots, logical_bytes;
+    size_t bad_records;
     struct hash identity;
     uint64_t locked_until_boot_ms;
     uint32_t pins; /* clones that stand on it */
@@ -97,6 +98,7 @@ struct volume {
     bool sealing, snapping;
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
+    uint64_t complain_after_ms;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
     struct answer *answers;
     size_t answer_count, answer_next;
