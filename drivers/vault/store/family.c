@@ -239,6 +239,11 @@ static bool read_commit_bytes(struct family *family, uint64_t number, struct byt
     return ret->data != NULL;
 }
 
+static bool same_bytes(const struct bytes *a, const struct bytes *b)
+{
+    return a->data && b->data && a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
 enum outcome { IS_THERE, IS_NOT, IS_OTHERS, IS_UNKNOWN };
 
 /* What became of a put that failed with `failed`. */
@@ -247,9 +252,7 @@ static enum outcome find_out(struct family *family, uint64_t number, const struc
 {
     struct err err = {0};
     if (read_commit_bytes(family, number, ret_theirs, &err)) {
-        bool same =
-            ret_theirs->len == ours->len && memcmp(ret_theirs->data, ours->data, ours->len) == 0;
-        return same ? IS_THERE : IS_OTHERS;
+        return same_bytes(ret_theirs, ours) ? IS_THERE : IS_OTHERS;
     }
     /* Not there now; what timed out may still arrive. */
     bool late = failed->code == ERR_UNAVAILABLE || failed->code == ERR_TIMEOUT;
@@ -305,11 +308,10 @@ static bool settle(struct family *family, bool *ret_pending_won, struct err *err
         return err_wrap(err, "what became of commit %" PRIu64 " is not known yet", number);
     }
     struct bytes *ours = &family->pending_bytes;
-    if (theirs.len == ours->len && memcmp(theirs.data, ours->data, ours->len) == 0) {
+    if (same_bytes(&theirs, ours)) {
         accept(family, &family->pending, ours->len);
         *ret_pending_won = true;
-    } else if (!theirs.data ||
-               (theirs.len == bytes.len && memcmp(theirs.data, bytes.data, bytes.len) == 0)) {
+    } else if (!theirs.data || same_bytes(&theirs, &bytes)) {
         doom_packs_of(family, &family->pending);
         edit_done(&family->pending);
         accept(family, &edit, bytes.len);
