@@ -2,6 +2,8 @@
  * objects are damaged: nothing acknowledged is lost, nothing is left behind. */
 #include "tests/vault/vault_world.h"
 
+TestSuite(recovery, .timeout = 900);
+
 static unsigned first_seed(void)
 {
     const char *given = getenv("EVERCOPY_SEED");
@@ -201,7 +203,7 @@ static void fault_round(struct vw *base, const struct act *act, long nth, enum e
     free_world(w);
 }
 
-Test(recovery, a_call_that_fails_loses_nothing_and_leaves_nothing, .timeout = 600)
+Test(recovery, a_call_that_fails_loses_nothing_and_leaves_nothing)
 {
     static const enum err_code codes[] = {ERR_UNAVAILABLE, ERR_IO, ERR_NO_SPACE, ERR_TIMEOUT};
     unsigned seed = first_seed(), step = getenv("EVERCOPY_LONG") ? 1 : 17;
@@ -407,7 +409,7 @@ Test(recovery, what_a_drop_is_said_to_bring_is_what_it_brings)
 
 /* ---- cost ---- */
 
-Test(recovery, dropping_one_of_many_snapshots_reads_little, .timeout = 120)
+Test(recovery, dropping_one_of_many_snapshots_reads_little)
 {
     struct err err = {0};
     struct vw *w = small_world(8);
