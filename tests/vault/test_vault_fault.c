@@ -26,8 +26,9 @@ static bool write_file(struct vault *vault, const char *clone, char fill, struct
     struct view_file file;
     struct err missing = {0};
     memset(bytes, fill, sizeof bytes);
-    return view && (view_find(view, "a", &file, &missing) ||
-                    view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, err)) &&
+    return view &&
+           (view_find(view, "a", &file, &missing) ||
+            view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, err)) &&
            view_write(view, file.file, bytes, sizeof bytes, 0, true, err);
 }
 
@@ -100,13 +101,13 @@ static bool check(void *arg, const char *dir, bool done, struct err *err)
     struct io *io = NULL;
     struct vault *vault = NULL;
     (void)done;
-    bool ok = open_both(s, dir, &io, &vault, err) &&
-              (s->got < WRITTEN || s->got >= CLONE_WRITTEN ||
-               expect(vault, NULL, NULL, "a", 'b', err)) &&
-              (s->got < TAKEN || s->got >= RENAMED || expect(vault, "s", NULL, "a", 'b', err)) &&
-              (s->got < CLONE_WRITTEN || expect(vault, NULL, "c", "a", 'c', err)) &&
-              (s->got < RENAMED || expect(vault, NULL, NULL, "b", 'b', err)) &&
-              vault_seal(vault, "v", err) && (s->got < CLONED || vault_seal(vault, "v/c", err));
+    bool ok =
+        open_both(s, dir, &io, &vault, err) &&
+        (s->got < WRITTEN || s->got >= CLONE_WRITTEN || expect(vault, NULL, NULL, "a", 'b', err)) &&
+        (s->got < TAKEN || s->got >= RENAMED || expect(vault, "s", NULL, "a", 'b', err)) &&
+        (s->got < CLONE_WRITTEN || expect(vault, NULL, "c", "a", 'c', err)) &&
+        (s->got < RENAMED || expect(vault, NULL, NULL, "b", 'b', err)) &&
+        vault_seal(vault, "v", err) && (s->got < CLONED || vault_seal(vault, "v/c", err));
     vault_close(vault);
     io_close(io);
     return ok;
@@ -116,12 +117,8 @@ static void loop(enum fault_kind kind, long few, long many)
 {
     static struct story story = {
         .options = {.seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}}};
-    struct fault_case fault = {.name = "vault",
-                               .setup = setup,
-                               .run = run,
-                               .check = check,
-                               .arg = &story,
-                               .least = 50};
+    struct fault_case fault = {
+        .name = "vault", .setup = setup, .run = run, .check = check, .arg = &story, .least = 50};
     struct fault_report report;
     struct err err = {0};
     bool ok = fault_loop_run(&fault, kind, getenv("EVERCOPY_LONG") ? many : few, &report, &err);
@@ -129,6 +126,6 @@ static void loop(enum fault_kind kind, long few, long many)
     cr_log_info("%ld rounds of %ld calls", report.rounds, report.calls);
 }
 
-Test(vault_fault, survives_input_and_output_errors, .timeout = 3600) { loop(FAULT_IO, 13, 1); }
-Test(vault_fault, survives_a_full_disk, .timeout = 3600) { loop(FAULT_FULL, 17, 1); }
-Test(vault_fault, survives_without_memory, .timeout = 3600) { loop(FAULT_MEMORY, 41, 3); }
+Test(vault_fault, survives_input_and_output_errors, .timeout = 3600) { loop(FAULT_IO, 5, 1); }
+Test(vault_fault, survives_a_full_disk, .timeout = 3600) { loop(FAULT_FULL, 7, 1); }
+Test(vault_fault, survives_without_memory, .timeout = 3600) { loop(FAULT_MEMORY, 11, 1); }

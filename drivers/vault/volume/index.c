@@ -52,10 +52,7 @@ static void node_unref(struct index_node *node)
     }
 }
 
-struct index index_copy(const struct index *index)
-{
-    return (struct index){node_ref(index->root)};
-}
+struct index index_copy(const struct index *index) { return (struct index){node_ref(index->root)}; }
 
 void index_done(struct index *index)
 {

@@ -23,7 +23,8 @@ static bool apply_create(struct tree *tree, const struct slot *slot, const struc
 {
     struct inode inode = {.file = record->file,
                           .parent = record->folder,
-                          .generation = (uint32_t)slot->sequence, /* grows, whoever had the number */
+                          .generation =
+                              (uint32_t)slot->sequence, /* grows, whoever had the number */
                           .kind = record->file_kind,
                           .mode = record->mode,
                           .uid = record->uid,
@@ -71,8 +72,7 @@ static bool apply_attributes(struct tree *tree, const struct record *record, str
     return true;
 }
 
-bool names_apply(struct tree *tree, struct slot *slot, const struct record *record,
-                 struct err *err)
+bool names_apply(struct tree *tree, struct slot *slot, const struct record *record, struct err *err)
 {
     if (!slot_mark(slot, record->file, err))
         return false;
@@ -466,8 +466,8 @@ bool view_remove(struct view *view, const struct view_caller *caller, uint64_t f
     bool replayed = answer_find(v, &record) != NULL;
     bool ok = replayed || named(v, folder, name, &record.file, &kind, err);
     if (ok && !replayed && (kind == INODE_DIRECTORY) != folder_wanted)
-        ok = err_set(err, ERR_PRECONDITION, folder_wanted ? "'%s' is no folder" : "'%s' is a folder",
-                     name);
+        ok = err_set(err, ERR_PRECONDITION,
+                     folder_wanted ? "'%s' is no folder" : "'%s' is a folder", name);
     ok = ok && (replayed || change(v, &record, err));
     pthread_mutex_unlock(&v->write);
     if (!ok || !volume_sync(v, err))
@@ -494,16 +494,15 @@ static bool rename_target(struct volume *v, struct record *record, uint8_t kind,
     return ok;
 }
 
-static bool rename_locked(struct volume *v, struct record *record, const char *from,
-                          bool *ret_done, struct err *err)
+static bool rename_locked(struct volume *v, struct record *record, const char *from, bool *ret_done,
+                          struct err *err)
 {
     uint8_t kind = INODE_FREE;
     *ret_done = answer_find(v, record) != NULL;
     if (*ret_done)
         return true;
     return named(v, record->folder, from, &record->file, &kind, err) &&
-           rename_target(v, record, kind, ret_done, err) &&
-           (*ret_done || change(v, record, err));
+           rename_target(v, record, kind, ret_done, err) && (*ret_done || change(v, record, err));
 }
 
 bool view_rename(struct view *view, const struct view_caller *caller, uint64_t from_folder,

@@ -55,8 +55,7 @@ static struct volume *note_of(struct vault *vault, const char *volume, const cha
                               const char *clone, uint64_t *ret_id, bool *ret_stored,
                               struct err *err)
 {
-    AUTO(volume) struct volume *v =
-        volume_get_clone(vault, volume, snapshot ? NULL : clone, err);
+    AUTO(volume) struct volume *v = volume_get_clone(vault, volume, snapshot ? NULL : clone, err);
     if (!v)
         return NULL;
     bool ok = true;

@@ -179,8 +179,8 @@ ssize_t view_read(struct view *view, uint64_t file, void *to, size_t size, uint6
         size_t skip = at & (RECORD_BYTES - 1), left = size - done;
         if (skip == 0 && left >= RECORD_BYTES) {
             size_t whole = left & ~(size_t)(RECORD_BYTES - 1);
-            if (!volume_read(v, view->snap, file, record, whole >> RECORD_SHIFT,
-                             (char *)to + done, err))
+            if (!volume_read(v, view->snap, file, record, whole >> RECORD_SHIFT, (char *)to + done,
+                             err))
                 return -1;
             done += whole;
             continue;

@@ -6,7 +6,10 @@ enum field_type { U8, U16, U32, U64, TEXT, BOOT, MEMBERS };
 
 #define IN(kind) (1u << RECORD_##kind)
 #define ASKED (IN(CREATE) | IN(REMOVE) | IN(RENAME) | IN(ATTRIBUTES) | IN(ANSWER))
-#define ROW(type, member, kinds) {type, offsetof(struct record, member), kinds}
+#define ROW(type, member, kinds)                                                                   \
+    {                                                                                              \
+        type, offsetof(struct record, member), kinds                                               \
+    }
 
 /* The order of this table is the format (README.md). */
 static const struct {
@@ -18,8 +21,10 @@ static const struct {
     ROW(U32, xid, ASKED),
     ROW(U64, sum, ASKED),
     ROW(U8, asked, IN(ANSWER)),
-    ROW(U64, time_us, IN(CREATE) | IN(REMOVE) | IN(RENAME) | IN(ATTRIBUTES) | IN(FACTS) | IN(SNAPSHOT)),
-    ROW(U64, sequence, IN(FACTS) | IN(LAYER) | IN(SWAP) | IN(SNAPSHOT) | IN(DELETED) | IN(SEALED) | IN(LOCKED)),
+    ROW(U64, time_us,
+        IN(CREATE) | IN(REMOVE) | IN(RENAME) | IN(ATTRIBUTES) | IN(FACTS) | IN(SNAPSHOT)),
+    ROW(U64, sequence,
+        IN(FACTS) | IN(LAYER) | IN(SWAP) | IN(SNAPSHOT) | IN(DELETED) | IN(SEALED) | IN(LOCKED)),
     ROW(U64, next, IN(SWAP)),
     ROW(U64, id, IN(SNAPSHOT) | IN(WHOLE)),
     ROW(U64, volume, IN(FACTS) | IN(SNAPSHOT)),

@@ -3,20 +3,20 @@
 #include "drivers/vault/store/inode.h"
 
 enum record_kind {
-    RECORD_FACTS = 1,  /* what the volume is; opens every state */
-    RECORD_LAYER,      /* a layer is there */
-    RECORD_SWAP,       /* writes go to layer `next` from here on; `sequence` is frozen */
-    RECORD_SNAPSHOT,   /* layer `sequence` is a snapshot */
-    RECORD_WHOLE,      /* the set `id` is whole */
-    RECORD_DELETED,    /* the snapshot `sequence` is deleted */
-    RECORD_SEALED,     /* layers up to `sequence` are in the store */
-    RECORD_LOCKED,     /* of the snapshot `sequence` */
+    RECORD_FACTS = 1, /* what the volume is; opens every state */
+    RECORD_LAYER,     /* a layer is there */
+    RECORD_SWAP,      /* writes go to layer `next` from here on; `sequence` is frozen */
+    RECORD_SNAPSHOT,  /* layer `sequence` is a snapshot */
+    RECORD_WHOLE,     /* the set `id` is whole */
+    RECORD_DELETED,   /* the snapshot `sequence` is deleted */
+    RECORD_SEALED,    /* layers up to `sequence` are in the store */
+    RECORD_LOCKED,    /* of the snapshot `sequence` */
     RECORD_CREATE,
     RECORD_REMOVE,
-    RECORD_RENAME,     /* of file from folder to to_folder/name; `replaced` goes (0: none) */
+    RECORD_RENAME, /* of file from folder to to_folder/name; `replaced` goes (0: none) */
     RECORD_ATTRIBUTES,
-    RECORD_PART,       /* file's content is that of file `below` in origin `source` */
-    RECORD_ANSWER,     /* what a caller was told before the state was written */
+    RECORD_PART,   /* file's content is that of file `below` in origin `source` */
+    RECORD_ANSWER, /* what a caller was told before the state was written */
     RECORD_KINDS,
 };
 

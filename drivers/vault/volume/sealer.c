@@ -70,8 +70,7 @@ static bool find_slots(struct sealing *s, struct err *err)
     for (size_t i = 0; ok && i < s->slot->dirty_count; i++)
         ok = add_slot(s, s->slot->dirty[i], err);
     uint64_t file = 0, b = 0;
-    while (ok && !s->v->table.stored &&
-           index_after(&s->slot->tree.files, file, b, &file, &b, NULL))
+    while (ok && !s->v->table.stored && index_after(&s->slot->tree.files, file, b, &file, &b, NULL))
         ok = add_slot(s, file, err);
     if (!ok)
         return false;
@@ -131,8 +130,9 @@ static bool seal_run(struct sealing *s, const struct entry *entry, const char *p
 static size_t stretch(const uint64_t *records, size_t i, size_t count, uint64_t end, uint64_t cut)
 {
     size_t joined = 1;
-    while (i + joined < count && joined < RUN_RECORDS && records[i + joined] == records[i] + joined &&
-           records[i + joined] < end && records[i + joined] != cut)
+    while (i + joined < count && joined < RUN_RECORDS &&
+           records[i + joined] == records[i] + joined && records[i + joined] < end &&
+           records[i + joined] != cut)
         joined++;
     return joined;
 }
@@ -175,10 +175,12 @@ static bool seal_one(struct sealing *s, const struct layer_file *file, struct er
     struct root root;
     if (!entry || entry->kind == INODE_DIRECTORY)
         return true;
-    if (s->v->vault->options.check && !tree_path(&s->slot->tree, entry->file, path, sizeof path, err))
+    if (s->v->vault->options.check &&
+        !tree_path(&s->slot->tree, entry->file, path, sizeof path, err))
         return false;
     return seal_file_begin(s->seal, entry->file, base_root(s, entry->file), err) &&
-           seal_records(s, entry, path, cut, err) && seal_file_end(s->seal, entry->size, &root, err) &&
+           seal_records(s, entry, path, cut, err) &&
+           seal_file_end(s->seal, entry->size, &root, err) &&
            root_put(&s->base, entry->file, &root, err);
 }
 

@@ -45,8 +45,7 @@ void snap_delist(struct snap *snap)
     struct volume *v = snap->volume;
     for (size_t i = 0; i < v->snap_count; i++)
         if (v->snaps[i] == snap) {
-            memmove(&v->snaps[i], &v->snaps[i + 1],
-                    (v->snap_count - i - 1) * sizeof v->snaps[0]);
+            memmove(&v->snaps[i], &v->snaps[i + 1], (v->snap_count - i - 1) * sizeof v->snaps[0]);
             v->snap_count--;
             break;
         }
@@ -503,8 +502,8 @@ bool snap_lock_store(struct snap *snap, struct err *err)
     if (!snap->sealed || until <= now)
         return true;
     clock_boot_id(boot_id);
-    return family_lock(snap->volume->family, snap->volume->id, snap->sequence, until - now,
-                       boot_id, clock_wall_us() + (until - now) * 1000, err);
+    return family_lock(snap->volume->family, snap->volume->id, snap->sequence, until - now, boot_id,
+                       clock_wall_us() + (until - now) * 1000, err);
 }
 
 static void lock_until(struct snap *snap, uint64_t until_boot_ms)

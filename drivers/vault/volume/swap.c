@@ -1,4 +1,5 @@
-/* Swaps: the active layer is frozen and its successor, made and registered beforehand, takes over. */
+/* Swaps: the active layer is frozen and its successor, made and registered beforehand, takes over.
+ */
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
@@ -80,8 +81,8 @@ bool swap_now(struct volume *v, struct err *err)
     if (!v->spare || !v->spare->registered)
         return err_set(err, ERR_INTERNAL, "a swap without a layer to come");
     pthread_mutex_lock(&v->vault->lock);
-    bool room = own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0],
-                         err);
+    bool room =
+        own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err);
     pthread_mutex_unlock(&v->vault->lock);
     struct record record = {
         .kind = RECORD_SWAP, .sequence = old->sequence, .next = v->spare->sequence};

@@ -42,8 +42,8 @@ const struct entry *tree_at(const struct tree *tree, const char *path);
 bool tree_path(const struct tree *tree, uint64_t file, char *ret, size_t size, struct err *err)
     MUST;
 
-/* Each leaves the tree as it was on error. Names are checked, as are limits: EXISTS, LIMIT, INVALID.
- * The folder's times become time_us. */
+/* Each leaves the tree as it was on error. Names are checked, as are limits: EXISTS, LIMIT,
+ * INVALID. The folder's times become time_us. */
 bool tree_add(struct tree *tree, const struct inode *inode, uint64_t time_us, struct err *err) MUST;
 /* EXISTS when it is a folder that is not empty. */
 bool tree_remove(struct tree *tree, uint64_t file, uint64_t time_us, struct err *err) MUST;

@@ -145,7 +145,8 @@ static bool start(struct vault *vault, struct err *err)
 {
     unsigned sealers = vault->options.seal_by_hand ? 0 : vault->options.seal_threads;
     for (unsigned i = 0; i <= sealers; i++) {
-        int code = pthread_create(&vault->threads[i], NULL, i == 0 ? keeper_run : sealer_run, vault);
+        int code =
+            pthread_create(&vault->threads[i], NULL, i == 0 ? keeper_run : sealer_run, vault);
         if (code != 0)
             return err_errno(err, code, "cannot start a thread");
         vault->thread_count++;
@@ -305,8 +306,8 @@ bool volume_first_layer(struct volume *v, struct err *err)
 {
     pthread_mutex_lock(&v->vault->lock);
     uint64_t sequence = sequence_next(v);
-    bool ok = own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0],
-                       err);
+    bool ok =
+        own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err);
     pthread_mutex_unlock(&v->vault->lock);
     AUTO(slot) struct slot *slot = ok ? slot_new(v, sequence, err) : NULL;
     struct record record = {.kind = RECORD_LAYER, .sequence = sequence};
@@ -384,8 +385,8 @@ bool volume_doom(struct volume *v, struct err *err)
     else if (clones > 0)
         ok = err_set(err, ERR_PRECONDITION, "'%s' has clones", v->name);
     else if (v->users > 0)
-        ok = err_set(err, ERR_BUSY, "'%s' is in use by %llu", v->name,
-                     (unsigned long long)v->users);
+        ok =
+            err_set(err, ERR_BUSY, "'%s' is in use by %llu", v->name, (unsigned long long)v->users);
     if (ok)
         v->gone = true; /* no seal begins any more */
     while (ok && v->sealing)
@@ -421,8 +422,8 @@ bool volume_end(struct volume *v, struct err *err)
     if (!mine)
         return true;
     struct err own = {0};
-    bool ok = !v->in_family || family_volume_drop(v->family, v->id, &own) ||
-              own.code == ERR_NOT_FOUND;
+    bool ok =
+        !v->in_family || family_volume_drop(v->family, v->id, &own) || own.code == ERR_NOT_FOUND;
     if (ok)
         v->in_family = false;
     ok = ok && str_format(gone, sizeof gone, "%s.gone", v->path) && sys_remove_tree(gone, &own);

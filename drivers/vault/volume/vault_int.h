@@ -16,11 +16,11 @@ struct slot {
     uint64_t sequence;
     struct layer *layer;
     bool frozen;
-    bool committed; /* frozen and on disk */
-    bool decided;   /* whether it is a snapshot is known for good */
-    bool registered; /* the journal has it on disk */
-    uint64_t bytes;  /* of data, once frozen */
-    struct tree tree; /* once frozen */
+    bool committed;       /* frozen and on disk */
+    bool decided;         /* whether it is a snapshot is known for good */
+    bool registered;      /* the journal has it on disk */
+    uint64_t bytes;       /* of data, once frozen */
+    struct tree tree;     /* once frozen */
     struct bytes records; /* the journal's, made while it was the active layer */
     uint64_t *dirty;      /* files whose slot in the file table may have changed */
     size_t dirty_count, dirty_capacity;
@@ -43,7 +43,7 @@ struct snap {
     uint32_t uses; /* views, and clones that read through it: tree and base stay loaded */
     bool loaded;
     struct tree tree;
-    struct index base; /* once sealed and loaded: roots of its files */
+    struct index base;  /* once sealed and loaded: roots of its files */
     struct record *set; /* while opening: what the journal says of its set */
     bool whole;
 };
@@ -69,7 +69,7 @@ struct volume {
     struct vault *vault;
     uint64_t id, family_id, created_us, start;
     char name[128], origin_name[128];
-    char path[512]; /* its folder on the box */
+    char path[512];         /* its folder on the box */
     struct volume *landing; /* itself, when it is one */
     bool clone, mapped;
     struct family *family; /* the landing volume's */
@@ -78,7 +78,7 @@ struct volume {
     struct index parts; /* mapped, until ready */
     bool ready;         /* base says what lies below the layers; else the origins do */
     bool in_family;     /* it has a row in the store */
-    bool making; /* has its name, but is not there yet */
+    bool making;        /* has its name, but is not there yet */
     bool gone, erased, ending, delisted;
     uint32_t refs;  /* calls and threads that are at it */
     uint64_t users; /* views */
@@ -92,7 +92,7 @@ struct volume {
     uint64_t table_slots, sealed;
     struct slot **slots; /* oldest first; the last is active */
     size_t slot_count, slot_capacity;
-    struct slot *spare; /* registered, to be the next */
+    struct slot *spare;  /* registered, to be the next */
     struct snap **snaps; /* by sequence */
     size_t snap_count, snap_capacity;
     bool sealing, snapping;
@@ -102,7 +102,7 @@ struct volume {
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
     struct answer *answers;
     size_t answer_count, answer_next;
-    uint64_t next_sequence; /* of the family; the landing volume's counts */
+    uint64_t next_sequence;    /* of the family; the landing volume's counts */
     struct replayed *replayed; /* while opening (recover.c) */
 };
 
@@ -115,7 +115,7 @@ struct vault {
     int lock_fd;
     uint64_t verifier;
     pthread_mutex_t names, lock;
-    pthread_cond_t changed; /* whatever somebody may wait for */
+    pthread_cond_t changed;  /* whatever somebody may wait for */
     struct volume **volumes; /* by id */
     size_t volume_count, volume_capacity;
     pthread_t threads[9];
@@ -170,8 +170,8 @@ bool volume_compact(struct volume *v, struct err *err) MUST; /* when it is time 
 struct record volume_facts(const struct volume *v);
 
 /* ---- names: what a record does to a volume, live and at opening ---- */
-bool names_apply(struct tree *tree, struct slot *slot, const struct record *record,
-                 struct err *err) MUST;
+bool names_apply(struct tree *tree, struct slot *slot, const struct record *record, struct err *err)
+    MUST;
 bool slot_mark(struct slot *slot, uint64_t file, struct err *err) MUST;
 void answer_keep(struct volume *v, const struct record *record); /* forgets, when memory is short */
 
@@ -221,7 +221,7 @@ bool note_move(struct volume *v, uint64_t id, struct err *err) MUST; /* box to s
 /* Takes the origins' roots over when all are sealed; vault.lock is held. */
 bool clone_ready(struct volume *v, struct err *err) MUST;
 bool clone_register(struct volume *v, struct err *err) MUST; /* its row in the store; no lock */
-void clone_unpin(struct volume *v);                         /* no lock; reaps what it may */
+void clone_unpin(struct volume *v);                          /* no lock; reaps what it may */
 
 /* Waits on vault.changed, at most a second; false when the deadline has passed. vault.lock held. */
 bool vault_wait_until(struct vault *vault, uint64_t deadline_ms);

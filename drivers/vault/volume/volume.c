@@ -100,7 +100,8 @@ static struct volume *by_name(struct vault *vault, const char *landing, size_t l
     for (size_t i = 0; i < vault->volume_count; i++) {
         struct volume *v = vault->volumes[i];
         const char *name = v->landing->name;
-        if (v->gone || v->making || v->clone != (clone != NULL) || strncmp(name, landing, len) != 0 || name[len])
+        if (v->gone || v->making || v->clone != (clone != NULL) ||
+            strncmp(name, landing, len) != 0 || name[len])
             continue;
         if (!clone || strcmp(v->name, clone) == 0)
             return v;
@@ -177,8 +178,7 @@ bool volume_note(struct volume *v, const struct record *record, struct err *err)
     struct bytes *kept = is_kept(record->kind) ? &slot_active(v)->records : NULL;
     size_t before = kept ? kept->len : 0;
     uint64_t number = 0;
-    bool ok = record_encode(record, &payload, err) &&
-              (!kept || record_append(kept, record, err)) &&
+    bool ok = record_encode(record, &payload, err) && (!kept || record_append(kept, record, err)) &&
               journal_add(v->journal, record->kind, &payload, &number, err);
     if (ok)
         atomic_store(&v->last_number, number);
@@ -206,8 +206,7 @@ struct record volume_facts(const struct volume *v)
     IGNORE(str_copy(facts.name, sizeof facts.name, v->name));
     IGNORE(str_copy(facts.origin, sizeof facts.origin, v->origin_name));
     for (size_t i = 0; i < v->origin_count; i++)
-        facts.members[i] =
-            (struct volume_pair){v->origins[i]->volume->id, v->origins[i]->sequence};
+        facts.members[i] = (struct volume_pair){v->origins[i]->volume->id, v->origins[i]->sequence};
     return facts;
 }
 
@@ -219,9 +218,8 @@ static bool state_layers(const struct volume *v, struct bytes *state, struct err
         struct record layer = {.kind = RECORD_LAYER, .sequence = slot->sequence};
         ok = record_append(state, &layer, err);
         if (ok && i > 0) {
-            struct record swap = {.kind = RECORD_SWAP,
-                                  .sequence = v->slots[i - 1]->sequence,
-                                  .next = slot->sequence};
+            struct record swap = {
+                .kind = RECORD_SWAP, .sequence = v->slots[i - 1]->sequence, .next = slot->sequence};
             ok = record_append(state, &swap, err);
         }
         ok = ok && bytes_add(state, slot->records.data, slot->records.len, err);

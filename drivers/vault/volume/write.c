@@ -73,8 +73,7 @@ bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size,
         at += part;
         offset += part;
     }
-    return size == 0 ||
-           tell_size(v, file, end > old_size ? end : old_size, clock_wall_us(), err);
+    return size == 0 || tell_size(v, file, end > old_size ? end : old_size, clock_wall_us(), err);
 }
 
 bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us, struct err *err)
