@@ -533,11 +533,12 @@ static bool tidy_tails(struct slot *slot, struct err *err)
 
 static bool slot_add(struct volume *v, struct slot *slot, struct err *err)
 {
-    if (!own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err)) {
+    if (!own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof(struct slot *),
+                  err)) {
         slot_free(slot);
         return false;
     }
-    v->slots[v->slot_count++] = slot;
+    v->active = v->slots[v->slot_count++] = slot;
     return true;
 }
 
@@ -706,7 +707,7 @@ static bool settle_all(struct vault *vault, struct volume **order, struct err *e
         if (!settle_facts(order[i], err))
             return false;
     /* By start: origins come before what stands on them, also among clones. */
-    qsort(order, vault->volume_count, sizeof order[0], by_start);
+    qsort(order, vault->volume_count, sizeof(struct volume *), by_start);
     if (!settle_sets(vault, err))
         return false;
     for (size_t i = 0; i < vault->volume_count; i++) {

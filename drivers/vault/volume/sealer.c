@@ -364,7 +364,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
         snap->base = index_copy(&v->base);
     }
     vault->frozen_bytes -= s->slot->bytes;
-    memmove(&v->slots[0], &v->slots[1], --v->slot_count * sizeof v->slots[0]);
+    memmove(&v->slots[0], &v->slots[1], --v->slot_count * sizeof(struct slot *));
     v->landing->changes++;
     for (size_t i = 0; snap && snap->pins > 0 && i < vault->volume_count; i++) {
         struct volume *clone = vault->volumes[i];
@@ -427,8 +427,10 @@ bool seal_oldest(struct volume *v, struct err *err)
 
 bool seal_is_due(const struct volume *v)
 {
+    if (v->making)
+        return false;
     const struct slot *oldest = v->slot_count > 1 ? v->slots[0] : NULL;
-    return oldest && !v->gone && !v->making && !v->sealing && v->ready && oldest->frozen &&
+    return oldest && !v->gone && !v->sealing && v->ready && oldest->frozen &&
            oldest->committed && oldest->decided;
 }
 
