@@ -107,6 +107,7 @@ more=$(($(bytes_of "$xfs/v/store") - stored[ours]))
 row vault_next_stored "$(calc %.2f "$more / 1e6") MB" 'bytes changed' "$(calc %.2f "$changed / 1e6") MB" "$(calc %.2f "$changed / $more")" '2 x'
 for peer in "${peers[@]}"; do
     case $peer in zstd*) continue ;; restic) floor='50 x' ;; *) floor=- ;; esac
+    has_time "vault_next_cpu.vs_$peer" || continue
     "${peer}_run" second || { tell "$peer failed the second time"; continue; }
     versus "vault_next_cpu.vs_$peer" "$next_cpu" s "$peer" "${cpu[${peer}_second]}" "$floor"
     versus "vault_next_wall.vs_$peer" "$next_wall" s "$peer" "${wall[${peer}_second]}" -
@@ -123,8 +124,10 @@ median3() { for _ in 1 2 3; do "$@"; done | sort -g | sed -n 2p; }
 read_ours() { ours read "$xfs/v" s2 && figure wall_s; }
 read_zstd() { measure d zstd -d -q -f -c "$xfs/data.zst" && echo "${wall[d]}"; }
 gb() { calc %.3f "$(stat -c %s "$data") / 1e9 / $1"; }
-reading=$(gb "$(median3 read_ours)") peer=$(gb "$(median3 read_zstd)")
-row vault_read "$reading GB/s" 'zstd -d' "$peer GB/s" "$(calc %.2f "$reading / $peer")" '0.8 x'
+if has_time vault_read; then
+    reading=$(gb "$(median3 read_ours)") peer=$(gb "$(median3 read_zstd)")
+    row vault_read "$reading GB/s" 'zstd -d' "$peer GB/s" "$(calc %.2f "$reading / $peer")" '0.8 x'
+fi
 if ours random "$xfs/v" s2 2000; then
     row vault_random_read.decompressed "$(figure random_kib) KiB" p99 "$(figure random_kib_p99) KiB" - '128 KiB'
     row vault_random_read.decompressed_with_read_ahead "$(figure random_kib_with_ahead) KiB" - - - -
@@ -201,7 +204,7 @@ declare -A grow
 for gib in 1 16 256 1024; do
     rm -rf "$xfs/g"
     mkdir "$xfs/g"
-    has_time "vault_grow.${gib}GiB" && ours grow "$xfs/g" $((gib << 30)) || continue
+    if ! has_time "vault_grow.${gib}GiB" || ! ours grow "$xfs/g" $((gib << 30)); then continue; fi
     grow[$gib]=$(figure grow_cpu_ms) grow[m$gib]=$(figure grow_peak_mib)
     row "vault_grow.${gib}GiB" "$(figure grow_ms) ms" cpu "$(figure grow_cpu_ms) ms" - -
 done
