@@ -379,7 +379,7 @@ static bool run_drop(struct bench *b, char **argv, struct err *err)
     char name[40];
     if (!bench_open(b, argv[0], true, err) ||
         !bench_volume(b, "age", records * RECORD_BYTES, err) ||
-        !bench_scatter(b, records, (unsigned)records, &seed, err))
+        !age(b, "age", "base", records, (unsigned)records, &seed, err))
         return false;
     double begun = now_ms(), cpu = cpu_s();
     /* On a slow disk there are fewer of them, and the figures say how many. */
