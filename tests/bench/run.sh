@@ -189,6 +189,9 @@ else
     skip log_upload "$(grep -m 1 SKIPPED <<<"$figures" || echo 'it failed')" -
 fi
 
+# ---- the vault beside zstd, restic, borgbackup, casync, reflink and btrfs ----
+tests/bench/vault.sh "$build" || status=1
+
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then
     skip demo 'needs root' '120 s'
