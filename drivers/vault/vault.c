@@ -121,7 +121,7 @@ static bool vault_snap(struct driver_instance *d, const char *const *volumes, si
 {
     AUTO(json) json_t *head = ask_names("snapshot.create", &(struct asked){.name = name}, err);
     AUTO(message) struct message answer = {0};
-    json_t *list = json_array();
+    json_t *list = head ? json_array() : NULL;
     if (!head || !json_put(head, "volumes", list, err))
         return false;
     for (size_t i = 0; i < count; i++) {
@@ -217,7 +217,7 @@ static bool vault_clone(struct driver_instance *d, const char *volume, const cha
     AUTO(json)
     json_t *head = ask_names(
         "clone.create", &(struct asked){.volume = volume, .snapshot = snapshot, .name = name}, err);
-    json_t *list = part_count ? json_array() : NULL;
+    json_t *list = head && part_count ? json_array() : NULL;
     if (!head || (part_count && !json_put(head, "parts", list, err)))
         return false;
     for (size_t i = 0; i < part_count; i++) {
