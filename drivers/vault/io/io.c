@@ -32,7 +32,7 @@ static const struct {
 } schemes[] = {
     {"/", io_posix_open},
     {"nfs://", NULL},
-    {"s3://", NULL},
+    {"s3://", io_s3_open},
 };
 
 struct io *io_open(const char *url, const struct io_option *options, size_t count, struct err *err)
