@@ -170,6 +170,7 @@ struct exchange {
     CURL *curl;
     const struct http_request *request;
     struct http_reply *reply;
+    size_t given;   /* of the request's body */
     struct err err; /* what a callback found */
     char curl_text[CURL_ERROR_SIZE];
 };
@@ -326,17 +327,43 @@ static bool sign(struct http *http, const struct http_request *request,
     return true;
 }
 
-static void set_method(CURL *curl, const struct http_request *request)
+static size_t give_body(char *to, size_t one, size_t size, void *arg)
 {
+    struct exchange *x = arg;
+    size_t left = x->request->body_len - x->given;
+    size_t now = size < left ? size : left;
+    (void)one; /* always 1 */
+    if (now)
+        memcpy(to, (const char *)x->request->body + x->given, now);
+    x->given += now;
+    return now;
+}
+
+/* curl would send a body once more when a connection it used again breaks: whoever asked decides,
+ * as it may have been done. */
+static int never_again(void *arg, curl_off_t offset, int origin)
+{
+    (void)arg;
+    (void)offset;
+    (void)origin;
+    return CURL_SEEKFUNC_FAIL;
+}
+
+static void set_method(CURL *curl, struct exchange *x)
+{
+    const struct http_request *request = x->request;
     bool carries = request->body_len > 0 || str_equal(request->method, "PUT") ||
                    str_equal(request->method, "POST");
     if (carries) {
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->body_len ? request->body : "");
+        curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->body_len);
+        curl_easy_setopt(curl, CURLOPT_READFUNCTION, give_body);
+        curl_easy_setopt(curl, CURLOPT_READDATA, x);
+        curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, never_again);
     }
     if (str_equal(request->method, "HEAD"))
         curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
-    else if (!str_equal(request->method, carries ? "POST" : "GET"))
+    else if (!str_equal(request->method, carries ? "PUT" : "GET"))
         curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
@@ -366,7 +393,7 @@ static void set_options(struct http *http, struct exchange *x, struct curl_slist
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
     curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, take_field);
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, x);
-    set_method(curl, x->request);
+    set_method(curl, x);
 }
 
 static enum err_code code_of(CURLcode rc)
@@ -380,6 +407,7 @@ static enum err_code code_of(CURLcode rc)
         {CURLE_OPERATION_TIMEDOUT, ERR_TIMEOUT},
         {CURLE_SEND_ERROR, ERR_UNAVAILABLE},
         {CURLE_RECV_ERROR, ERR_UNAVAILABLE},
+        {CURLE_SEND_FAIL_REWIND, ERR_UNAVAILABLE},
         {CURLE_GOT_NOTHING, ERR_UNAVAILABLE},
         {CURLE_PARTIAL_FILE, ERR_UNAVAILABLE},
         {CURLE_SSL_CONNECT_ERROR, ERR_UNAVAILABLE},
@@ -401,7 +429,7 @@ static bool was_sent(CURL *curl, CURLcode rc)
 {
     long bytes = 0;
     curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &bytes);
-    return rc == CURLE_OK || bytes > 0;
+    return rc == CURLE_OK || rc == CURLE_SEND_FAIL_REWIND || bytes > 0;
 }
 
 static bool perform(struct http *http, struct exchange *x, struct curl_slist *headers,

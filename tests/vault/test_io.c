@@ -387,6 +387,13 @@ static struct io *open_bucket(void *arg, const char *prefix, struct err *err)
     return object_store_open(arg, prefix, NULL, 0, err);
 }
 
+/* It owes a byte when a range of an empty object is asked for: that is not waited for long. */
+static struct io *open_s3rver(void *arg, const char *prefix, struct err *err)
+{
+    struct io_option impatient = {"timeout", "1"};
+    return object_store_open(arg, prefix, &impatient, 1, err);
+}
+
 static void keep_all_of_fake(const char *const *flags)
 {
     AUTO(drive_dir) char *dir = drive_dir();
@@ -419,7 +426,7 @@ Test(io, a_store_that_others_wrote_keeps_every_promise)
         printf("SKIPPED io/a_store_that_others_wrote_keeps_every_promise: %s\n", err.text);
         cr_skip_test("%s", err.text);
     }
-    keep_all("s3rver", open_bucket, &store);
+    keep_all("s3rver", open_s3rver, &store);
 }
 
 /* ---- urls ---- */

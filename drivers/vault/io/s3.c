@@ -81,7 +81,7 @@ static bool ask_range(struct s3 *s3, const struct s3_call *call, uint64_t offset
         enum s3_outcome outcome = s3_once(s3, call, &tries, reply, &why);
         if (outcome == S3_DONE)
             return true;
-        bool doubtful = outcome != S3_FAILED && tries.count == 1;
+        bool doubtful = outcome != S3_FAILED && tries.count == 0;
         *ret_behind =
             reply->status == ERROR_RANGE || (doubtful && is_behind_end(s3, call->name, offset));
         if (*ret_behind)
