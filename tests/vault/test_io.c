@@ -6,6 +6,7 @@
 #include "tests/lib/descriptors.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/fault_loop.h"
+#include "tests/lib/nfs_server.h"
 #include "tests/lib/object_store.h"
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -427,6 +428,26 @@ Test(io, a_store_that_others_wrote_keeps_every_promise)
         cr_skip_test("%s", err.text);
     }
     keep_all("s3rver", open_s3rver, &store);
+}
+
+static struct io *open_export(void *arg, const char *prefix, struct err *err)
+{
+    const struct nfs_server *server = arg;
+    char url[600];
+    str_format(url, sizeof url, "nfs://127.0.0.1%s/%s?nfsport=20491&mountport=20492&contexts=4",
+               server->dir, prefix);
+    return io_open(url, NULL, 0, err);
+}
+
+Test(io, an_nfs_server_keeps_every_promise)
+{
+    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    struct err err = {0};
+    if (!nfs_server_begin(&server, 64, &err)) {
+        printf("SKIPPED io/an_nfs_server_keeps_every_promise: %s\n", err.text);
+        cr_skip_test("%s", err.text);
+    }
+    keep_all("an NFS server", open_export, &server);
 }
 
 /* ---- urls ---- */

@@ -31,7 +31,7 @@ static const struct {
     io_open_fn *open; /* NULL: known by name, not built in */
 } schemes[] = {
     {"/", io_posix_open},
-    {"nfs://", NULL},
+    {"nfs://", io_nfs_open},
     {"s3://", io_s3_open},
 };
 
