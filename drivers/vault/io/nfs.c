@@ -18,7 +18,7 @@ enum {
     FOLDERS_KNOWN = 512,
     STALE_ROUNDS = 3,
     FORGOTTEN_MAX = 5, /* how often a server may lose what it was sent */
-    LIST_MAX = 4 << 20,
+    LIST_MAX = 1 << 20,
     SWEEP_DEPTH = 16,
 };
 

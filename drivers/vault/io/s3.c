@@ -12,7 +12,8 @@
 #define PROBE ".probe-"
 
 enum {
-    PAGES_MAX = 10000, /* of a list: 10 million objects */
+    PAGES_MAX = 10000,
+    LIST_MAX = 1 << 20,
     ROUNDS_MAX = 1000,
     ANSWER_MAX = 64 << 10,
     ERROR_RANGE = 416,
@@ -256,7 +257,10 @@ static bool each_object(struct page *page, const char *more, struct err *err)
 
 static bool add_entry(struct page *page, const char *rest, bool folder, struct err *err)
 {
-    return strchr(rest, '/') || io_list_add(page->arg, rest, page->bytes, folder, err);
+    struct io_list *list = page->arg;
+    if (list->count >= LIST_MAX)
+        return err_set(err, ERR_LIMIT, "more than %d objects in a folder", LIST_MAX);
+    return strchr(rest, '/') || io_list_add(list, rest, page->bytes, folder, err);
 }
 
 static bool s3_list(void *state, const char *folder, struct io_list *ret_list, struct err *err)
