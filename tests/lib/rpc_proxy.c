@@ -8,11 +8,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { RECORD_MAX = 2 << 20, TICK_MS = 100 };
+enum { RECORD_MAX = 2 << 20, TICK_MS = 100, PROCEDURE_AT = 23, WRITE = 7, COMMIT = 21 };
 
 struct pair {
     struct rpc_proxy *proxy;
     int client, server;
+    uint8_t procedure; /* of the last call */
 };
 
 static bool move_all(int fd, uint8_t *bytes, size_t len, bool sending)
@@ -28,11 +29,19 @@ static bool move_all(int fd, uint8_t *bytes, size_t len, bool sending)
 }
 
 /* False: the connection has to go. */
-static bool spoil(struct rpc_proxy *p, bool is_call, uint8_t *body, size_t len)
+static bool spoil(struct pair *pair, bool is_call, uint8_t *body, size_t len)
 {
+    struct rpc_proxy *p = pair->proxy;
     bool ok = true;
     pthread_mutex_lock(&p->lock);
-    if (is_call == (p->how == RPC_LOSE_CALL) && ++p->seen == p->at && p->how != RPC_WHOLE) {
+    if (is_call && len > PROCEDURE_AT) {
+        pair->procedure = body[PROCEDURE_AT];
+        p->writes += pair->procedure == WRITE;
+    }
+    if (p->how == RPC_OTHER_LIFE) {
+        if (!is_call && pair->procedure == COMMIT && ++p->seen <= p->at)
+            body[len - 1] ^= 1; /* the verifier comes last */
+    } else if (is_call == (p->how == RPC_LOSE_CALL) && ++p->seen == p->at && p->how != RPC_WHOLE) {
         ok = p->how == RPC_TURN_A_BIT;
         if (ok)
             body[p->chance % len] ^= (uint8_t)(1U << (p->chance >> 16) % 8);
@@ -41,8 +50,10 @@ static bool spoil(struct rpc_proxy *p, bool is_call, uint8_t *body, size_t len)
     return ok;
 }
 
-static bool pass_record(struct rpc_proxy *p, int from, int to, bool is_call, uint8_t *record)
+static bool pass_record(struct pair *pair, bool is_call, uint8_t *record)
 {
+    int from = is_call ? pair->client : pair->server;
+    int to = is_call ? pair->server : pair->client;
     uint32_t marker;
     if (!move_all(from, record, sizeof marker, false))
         return false;
@@ -50,7 +61,7 @@ static bool pass_record(struct rpc_proxy *p, int from, int to, bool is_call, uin
              record[3];
     size_t len = marker & 0x7fffffff;
     return len > 0 && len <= RECORD_MAX && move_all(from, record + 4, len, false) &&
-           spoil(p, is_call, record + 4, len) && move_all(to, record, 4 + len, true);
+           spoil(pair, is_call, record + 4, len) && move_all(to, record, 4 + len, true);
 }
 
 static void *pass(void *arg)
@@ -66,9 +77,9 @@ static void *pass(void *arg)
         if (poll(both, 2, TICK_MS) < 0)
             break;
         if (both[0].revents)
-            ok = pass_record(p, pair->client, pair->server, true, record);
+            ok = pass_record(pair, true, record);
         if (ok && both[1].revents)
-            ok = pass_record(p, pair->server, pair->client, false, record);
+            ok = pass_record(pair, false, record);
     }
     close(pair->client);
     close(pair->server);
@@ -109,7 +120,7 @@ static void *take_in(void *arg)
             continue;
         }
         setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        *pair = (struct pair){p, client, server};
+        *pair = (struct pair){.proxy = p, .client = client, .server = server};
         p->open++;
         if (pthread_create(&thread, NULL, pass, pair) == 0)
             pthread_detach(thread);
@@ -140,7 +151,7 @@ long rpc_proxy_spoil(struct rpc_proxy *p, enum rpc_spoil how, long at, uint32_t 
     p->how = how;
     p->at = at;
     p->chance = chance;
-    p->seen = 0;
+    p->seen = p->writes = 0;
     pthread_mutex_unlock(&p->lock);
     return seen;
 }

@@ -6,7 +6,13 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum rpc_spoil { RPC_WHOLE, RPC_LOSE_CALL, RPC_LOSE_ANSWER, RPC_TURN_A_BIT };
+enum rpc_spoil {
+    RPC_WHOLE,
+    RPC_LOSE_CALL,
+    RPC_LOSE_ANSWER,
+    RPC_TURN_A_BIT,
+    RPC_OTHER_LIFE, /* the first `at` COMMITs answer as after a restart: with another verifier */
+};
 
 struct rpc_proxy {
     int listener;
@@ -15,6 +21,7 @@ struct rpc_proxy {
     pthread_mutex_t lock;
     enum rpc_spoil how;
     long at, seen; /* records of that direction, counted from rpc_proxy_spoil on */
+    long writes;   /* WRITEs since then */
     uint32_t chance;
     _Atomic int open; /* connections */
     _Atomic bool closing;

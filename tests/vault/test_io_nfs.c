@@ -133,6 +133,27 @@ Test(io_nfs, an_answer_with_a_bit_turned_ends_in_an_error_or_in_nothing, .timeou
 
 /* ---- a server that is killed ---- */
 
+Test(io_nfs, what_a_server_forgot_before_it_committed_is_sent_again)
+{
+    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    AUTO(rpc_proxy) struct rpc_proxy proxy = {0};
+    struct err err = {0};
+    begin(&server, "what_a_server_forgot_before_it_committed_is_sent_again");
+    cr_assert(rpc_proxy_begin(&proxy, 20491, &err), "%s", err.text);
+    AUTO(io) struct io *io = open_at(&server, proxy.port, "v", 20, &err);
+    cr_assert(io, "%s", err.text);
+    IGNORE(rpc_proxy_spoil(&proxy, RPC_OTHER_LIFE, 2, 0));
+    cr_expect(put_text(io, "a", "text", IO_NEW, &err), "%s", err.text);
+    cr_expect(proxy.writes == 3, "%ld writes", proxy.writes);
+    IGNORE(rpc_proxy_spoil(&proxy, RPC_OTHER_LIFE, 1000, 0));
+    cr_expect(!put_text(io, "b", "text", IO_NEW, &err) && err.code == ERR_UNAVAILABLE, "%s",
+              err.text);
+    IGNORE(rpc_proxy_spoil(&proxy, RPC_WHOLE, 0, 0));
+    err_clear(&err);
+    cr_expect(holds(io, "a", "text", &err), "%s", err.text);
+    cr_expect(!holds(io, "b", "text", &err) && err.code == ERR_NOT_FOUND, "%s", err.text);
+}
+
 struct writing {
     struct io *io;
     pthread_mutex_t lock;
