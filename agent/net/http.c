@@ -231,7 +231,8 @@ static size_t take_field(char *bytes, size_t one, size_t len, void *arg)
         return 0;
     }
     for (const char *p = bytes; p < colon; p++) {
-        char c = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+        unsigned char c = (unsigned char)*p;
+        c |= c >= 'A' && c <= 'Z' ? 0x20 : 0; /* to lower case */
         str_append_n(fields, &c, 1);
     }
     const char *value = colon + 1;

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ANSWER_MS = 30000, ARGS_MAX = 16, LINE_BYTES = 512 };
+enum { ANSWER_MS = 120000, ARGS_MAX = 16, LINE_BYTES = 512 };
 
 static bool read_line(const struct object_store *s, char line[LINE_BYTES], struct err *err)
 {
@@ -95,9 +95,15 @@ bool object_store_fake(struct object_store *s, const char *dir, const char *cons
 
 bool object_store_s3rver(struct object_store *s, const char *dir, struct err *err)
 {
-    static const char *const argv[] = {"tests/lib/s3rver.sh", NULL, NULL};
-    const char *with[] = {argv[0], dir, NULL};
-    return begin(s, dir, "S3RVER", "S3RVER", err) && launch(s, with, err) && await_port(s, err);
+    const char *argv[] = {"tests/lib/s3rver.sh", dir, NULL};
+    return begin(s, dir, "S3RVER", "S3RVER", err) && launch(s, argv, err) && await_port(s, err);
+}
+
+bool object_store_swift(struct object_store *s, const char *dir, struct err *err)
+{
+    const char *argv[] = {"tests/lib/swift.sh", dir, NULL};
+    return begin(s, dir, "test:tester", "testing", err) && launch(s, argv, err) &&
+           await_port(s, err);
 }
 
 long object_store_tell(struct object_store *s, const char *line)

@@ -1,5 +1,5 @@
-/* Object stores for tests, on loopback: fake_s3.py, which checks signatures and fails on demand,
- * and s3rver from npm where node is. Both go with the process. */
+/* Object stores for tests, on loopback: fake_s3.py, which checks signatures and fails on demand;
+ * s3rver from npm and OpenStack Swift where they are. They go with the process. */
 #pragma once
 #include "agent/base/own.h"
 #include "drivers/vault/io/io.h"
@@ -16,6 +16,7 @@ struct object_store {
 bool object_store_fake(struct object_store *s, const char *dir, const char *const *flags,
                        struct err *err) MUST;
 bool object_store_s3rver(struct object_store *s, const char *dir, struct err *err) MUST;
+bool object_store_swift(struct object_store *s, const char *dir, struct err *err) MUST;
 /* A line to the fake, its answer as a number (ok: 0). */
 long object_store_tell(struct object_store *s, const char *line);
 /* The bucket "vault"; further options behind those that are needed. */

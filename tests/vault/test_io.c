@@ -430,6 +430,20 @@ Test(io, a_store_that_others_wrote_keeps_every_promise)
     keep_all("s3rver", open_s3rver, &store);
 }
 
+Test(io, a_store_of_many_machines_keeps_every_promise, .timeout = 300)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(object_store) struct object_store store = {0};
+    struct err err = {0};
+    if (!getenv("EVERCOPY_LONG"))
+        cr_skip_test("a long test: EVERCOPY_LONG");
+    if (!object_store_swift(&store, dir, &err)) {
+        printf("SKIPPED io/a_store_of_many_machines_keeps_every_promise: %s\n", err.text);
+        cr_skip_test("%s", err.text);
+    }
+    keep_all("Swift", open_bucket, &store);
+}
+
 static struct io *open_export(void *arg, const char *prefix, struct err *err)
 {
     const struct nfs_server *server = arg;

@@ -484,7 +484,7 @@ static bool find(struct store *s, const char *name, struct looking *l, struct er
 
 static bool nfs_size(void *state, const char *name, uint64_t *ret_bytes, struct err *err)
 {
-    struct looking l;
+    struct looking l = {0};
     if (!find(state, name, &l, err))
         return false;
     *ret_bytes = l.attr.size;
@@ -498,7 +498,7 @@ static ssize_t nfs_read(void *state, const char *name, void *to, size_t size, ui
                         struct err *err)
 {
     struct store *s = state;
-    struct looking l;
+    struct looking l = {0};
     if (!find(s, name, &l, err))
         return -1;
     AUTO(nfs_file) void *file = nfs_file_at(s->nfs, name, &l.handle, &l.attr, err);
