@@ -17,6 +17,7 @@ enum driver_can {
     DRIVER_CAN_LOCAL_PATH = 1 << 7,   /* areas are directories of this host */
     DRIVER_IS_SLOW_SNAPSHOT = 1 << 8, /* minutes, not milliseconds: "pre" covers logs only */
     DRIVER_NEEDS_QUIET = 1 << 9,      /* a point in time only while nobody writes (reflink) */
+    DRIVER_SEALS_LATER = 1 << 10,     /* a snapshot's durability grows after it was taken */
 };
 
 enum {

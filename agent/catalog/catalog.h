@@ -177,6 +177,9 @@ bool catalog_snapshot_put(struct catalog *c, const struct catalog_snapshot *s, c
                           const char *facts, struct err *err) MUST;
 bool catalog_snapshot_delete(struct catalog *c, const char *database, const char *name,
                              struct err *err) MUST; /* NOT_FOUND */
+/* NOT_FOUND when there is none. */
+bool catalog_snapshot_durability(struct catalog *c, const char *database, const char *name,
+                                 int durability, struct err *err) MUST;
 struct catalog_snapshot *catalog_snapshot_list(struct catalog *c, const char *database,
                                                size_t *ret_count, struct err *err)
     MUST; /* oldest first */

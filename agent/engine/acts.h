@@ -17,8 +17,9 @@ enum { CLONE_NAME_MAX = 63 };
  * away without end: neither its work nor its undo can be done without. */
 const struct config_served *job_database(struct job *job, struct err *err) MUST;
 
-/* "<db>-<YYYYMMDD>T<HHMMSS>Z-<kind>" of now. */
-void snapshot_name(const char *database, const char *kind, char ret[DRIVER_NAME_MAX]);
+/* "<db>-<YYYYMMDD>T<HHMMSS>Z-<kind>" of now, with "-2", "-3" behind it in the same second. */
+bool snapshot_name(struct catalog *catalog, const char *database, const char *kind,
+                   char ret[DRIVER_NAME_MAX], struct err *err) MUST;
 /* [A-Za-z0-9][A-Za-z0-9_-]{0,62} (CONTRACTS section 1) */
 bool clone_name_is_valid(const char *name);
 

@@ -9,13 +9,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FACTS_FILE_MAX = 32 << 20, HOOKS_POLL_MS = 20 };
+enum { FACTS_FILE_MAX = 32 << 20, HOOKS_POLL_MS = 20, SAME_SECOND_MAX = 100 };
 
-void snapshot_name(const char *database, const char *kind, char ret[DRIVER_NAME_MAX])
+static bool is_kept(struct catalog *catalog, const char *database, const char *name, bool *ret,
+                    struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_snapshot *rows = catalog_snapshot_list(catalog, database, &count, err);
+    for (size_t i = 0; rows && i < count; i++)
+        *ret |= str_equal(rows[i].name, name);
+    return rows != NULL;
+}
+
+/* A job under way owns its name before the storage or the catalog knows it. */
+static bool is_in_the_making(struct catalog *catalog, const char *database, const char *name,
+                             bool *ret, struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *jobs =
+        catalog_job_list(catalog, database, "snapshot", JOB_RUNNING, SIZE_MAX, &count, err);
+    for (size_t i = 0; jobs && i < count; i++) {
+        AUTO(mem) char *text = catalog_job_document(catalog, jobs[i].id, err);
+        AUTO(json) json_t *document = text ? json_parse(text, strlen(text), err) : NULL;
+        if (!document)
+            return false;
+        *ret |= str_equal(json_text(document, "name"), name);
+    }
+    return jobs != NULL;
+}
+
+bool snapshot_name(struct catalog *catalog, const char *database, const char *kind,
+                   char ret[DRIVER_NAME_MAX], struct err *err)
 {
     char stamp[32];
+    bool taken = true;
     clock_format_compact(clock_wall_us(), stamp);
-    IGNORE(str_format(ret, DRIVER_NAME_MAX, "%.64s-%s-%s", database, stamp, kind));
+    IGNORE(!str_format(ret, DRIVER_NAME_MAX, "%.64s-%s-%s", database, stamp, kind));
+    for (unsigned n = 2; taken && n <= SAME_SECOND_MAX; n++) {
+        taken = false;
+        if (!is_kept(catalog, database, ret, &taken, err) ||
+            !is_in_the_making(catalog, database, ret, &taken, err))
+            return false;
+        if (taken)
+            IGNORE(!str_format(ret, DRIVER_NAME_MAX, "%.64s-%s-%s-%u", database, stamp, kind, n));
+    }
+    return !taken || err_set(err, ERR_BUSY, "too many snapshots of '%s' in one second", database);
 }
 
 json_t *snapshot_args(const char *database, const char *name, const char *kind, const char *run,

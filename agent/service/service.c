@@ -5,6 +5,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/durable.h"
 #include "agent/engine/marks.h"
 #include "agent/engine/overdue.h"
 #include "agent/engine/survey.h"
@@ -47,6 +48,7 @@ struct service {
     uint64_t ticked_ms; /* engine's lane only, as all below */
     uint64_t looked_ms; /* for overdue runs */
     struct expiry *expiry;
+    struct durable *durable;
     struct live *lives; /* engine's lane only */
     size_t live_count, live_capacity;
     struct shelf *shelf; /* engine's lane only */
@@ -838,6 +840,9 @@ static void run_tick(struct work *work)
     if (!expiry_tick(service->expiry, &err))
         log_error("clone leases: %s", err.text);
     err_clear(&err);
+    if (!durable_tick(service->durable, service->world, &err))
+        log_error("durability of snapshots: %s", err.text);
+    err_clear(&err);
     if (service->looked_ms && now - service->looked_ms < LOOK_MS)
         return;
     service->looked_ms = now;
@@ -881,6 +886,9 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
         return NULL;
     service->expiry = expiry_new(engine, err);
     if (!service->expiry)
+        return NULL;
+    service->durable = durable_new(engine, err);
+    if (!service->durable)
         return NULL;
     service->ticker = timer_new(loop, on_tick, service, err);
     if (!service->ticker)
@@ -956,6 +964,7 @@ void service_free(struct service *service)
     world_close(service->world);
     quota_free(service->quota);
     expiry_free(service->expiry);
+    durable_free(service->durable);
     shelf_free(service->shelf);
     own_free(service);
 }

@@ -71,9 +71,7 @@ static bool deliver_verdict(struct shim *shim, struct spool *spool, struct err *
         return false;
     }
     Evercopy__V1__FinishBackupRequest request = EVERCOPY__V1__FINISH_BACKUP_REQUEST__INIT;
-    char key[33];
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.job = (char *)spool_who(spool)->job;
     request.fencing_token = spool_who(spool)->token;
     request.verdict = (Evercopy__V1__Verdict)json_u64(doc, "verdict");

@@ -449,7 +449,7 @@ extern const struct driver driver_vault;
 const struct driver driver_vault = {
     .name = "vault",
     .can = DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CLONE | DRIVER_CAN_COMPOSE | DRIVER_CAN_LOCK |
-           DRIVER_CAN_SET_ATOMIC | DRIVER_CAN_VOLUME_CREATE,
+           DRIVER_CAN_SET_ATOMIC | DRIVER_CAN_VOLUME_CREATE | DRIVER_SEALS_LATER,
     .open = vault_connect,
     .close = vault_shut,
     .volume_info = vault_info,
