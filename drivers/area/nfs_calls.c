@@ -205,15 +205,11 @@ static enum nfs_outcome outcome_of_status(uint32_t status, const char *what, str
     return NFS_FAILED;
 }
 
-/* Asks, guards, decodes; `result` has to be freed by zdr_destroy whatever comes back. */
-enum nfs_outcome nfs_ask_for(const struct nfs_asking *ask, const struct nfs_call *call,
-                             const struct nfs_answer *answer, ZDR *zdr, void *result,
-                             struct err *err)
+/* Guards and decodes what lies in the scratch room. */
+static enum nfs_outcome decode(const struct nfs_asking *ask, size_t len,
+                               const struct nfs_answer *answer, ZDR *zdr, void *result,
+                               struct err *err)
 {
-    size_t len;
-    enum nfs_outcome outcome = converse(ask, call, &len, err);
-    if (outcome != NFS_DONE)
-        return outcome;
     uint8_t *bytes = nfs_link_scratch(ask->link);
     uint32_t status;
     struct err why = {0};
@@ -223,13 +219,41 @@ enum nfs_outcome nfs_ask_for(const struct nfs_asking *ask, const struct nfs_call
     status = ntohl(status);
     if (!nfs_guard(status == NFS3_OK ? answer->good : answer->bad, bytes + 4, len - 4, &why))
         return failed(ask->link, err, why.text);
-    outcome = outcome_of_status(status, answer->what, err);
+    enum nfs_outcome outcome = outcome_of_status(status, answer->what, err);
     if (outcome != NFS_DONE)
         return outcome;
     libnfs_zdrmem_create(zdr, (caddr_t)bytes, (uint32_t)len, ZDR_DECODE);
     if (!answer->decode(zdr, result) || libnfs_zdr_getpos(zdr) > len)
         return failed(ask->link, err, "its answer cannot be decoded");
     return NFS_DONE;
+}
+
+/* Asks, guards, decodes; `result` has to be freed by zdr_destroy whatever comes back. */
+enum nfs_outcome nfs_ask_for(const struct nfs_asking *ask, const struct nfs_call *call,
+                             const struct nfs_answer *answer, ZDR *zdr, void *result,
+                             struct err *err)
+{
+    size_t len;
+    enum nfs_outcome outcome = converse(ask, call, &len, err);
+    return outcome == NFS_DONE ? decode(ask, len, answer, zdr, result, err) : outcome;
+}
+
+enum nfs_outcome nfs_send_call(const struct nfs_asking *ask, const struct nfs_call *call,
+                               uint32_t *ret_xid, struct err *err)
+{
+    return send_call(ask, call, ret_xid, err);
+}
+
+enum nfs_outcome nfs_next_answer(const struct nfs_asking *ask, const struct nfs_answer *answer,
+                                 uint32_t *ret_xid, ZDR *zdr, void *result, struct err *err)
+{
+    size_t len;
+    enum nfs_outcome outcome = take_head(ask, SHORT_ANSWER_MAX, ret_xid, err);
+    if (outcome != NFS_DONE)
+        return outcome;
+    if (!nfs_link_take_rest(ask->link, &len, ask->patience, err))
+        return outcome_of(err);
+    return decode(ask, len, answer, zdr, result, err);
 }
 
 void nfs_zdr_done(ZDR *zdr)

@@ -86,9 +86,13 @@ enum nfs_outcome nfs_read_take(const struct nfs_asking *ask, void *to, uint32_t 
 enum nfs_outcome nfs_call_make(const struct nfs_asking *ask, const struct nfs_handle *dir,
                                const char *name, enum nfs_kind kind, struct nfs_handle *ret_handle,
                                struct nfs_attr *ret_attr, struct err *err);
-/* Not on disk before a commit answers with the same verifier: else the server forgot it. */
-enum nfs_outcome nfs_call_write(const struct nfs_asking *ask, const struct nfs_handle *handle,
-                                uint64_t offset, const void *bytes, uint32_t len,
+/* Asked and answered apart, so that several are under way on one link. Not on disk before a commit
+ * answers with the same verifier: else the server forgot it. */
+enum nfs_outcome nfs_write_ask(const struct nfs_asking *ask, const struct nfs_handle *handle,
+                               uint64_t offset, const void *bytes, uint32_t len, uint32_t *ret_xid,
+                               struct err *err);
+/* Whose answer it is; how much was written has still to be compared with what was asked. */
+enum nfs_outcome nfs_write_take(const struct nfs_asking *ask, uint32_t *ret_xid,
                                 uint32_t *ret_written, uint64_t *ret_verifier, struct err *err);
 enum nfs_outcome nfs_call_commit(const struct nfs_asking *ask, const struct nfs_handle *handle,
                                  uint64_t *ret_verifier, struct err *err);

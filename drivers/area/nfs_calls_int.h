@@ -31,6 +31,11 @@ OWN_DEFINE_INPLACE(zdr, ZDR, nfs_zdr_done);
 enum nfs_outcome nfs_ask_for(const struct nfs_asking *ask, const struct nfs_call *call,
                              const struct nfs_answer *answer, ZDR *zdr, void *result,
                              struct err *err);
+/* The two halves, for several calls of one kind under way. */
+enum nfs_outcome nfs_send_call(const struct nfs_asking *ask, const struct nfs_call *call,
+                               uint32_t *ret_xid, struct err *err);
+enum nfs_outcome nfs_next_answer(const struct nfs_asking *ask, const struct nfs_answer *answer,
+                                 uint32_t *ret_xid, ZDR *zdr, void *result, struct err *err);
 bool nfs_attr_ok(struct nfs_link *link, const struct nfs_attr *attr, struct err *err);
 struct nfs_attr nfs_post_attr_of(const post_op_attr *from);
 struct nfs_handle nfs_handle_of(const char *bytes, uint32_t len);

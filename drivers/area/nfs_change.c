@@ -75,28 +75,29 @@ static uint64_t verifier_of(const char bytes[NFS3_WRITEVERFSIZE])
     return verifier;
 }
 
-enum nfs_outcome nfs_call_write(const struct nfs_asking *ask, const struct nfs_handle *handle,
-                                uint64_t offset, const void *bytes, uint32_t len,
-                                uint32_t *ret_written, uint64_t *ret_verifier, struct err *err)
+enum nfs_outcome nfs_write_ask(const struct nfs_asking *ask, const struct nfs_handle *handle,
+                               uint64_t offset, const void *bytes, uint32_t len, uint32_t *ret_xid,
+                               struct err *err)
 {
-    static const struct nfs_answer answer = {"write", "?W?Auu8", "?W?A", (zdrproc_t)zdr_WRITE3res};
     WRITE3args args = {
         .file = nfs_to_fh3(handle), .offset = offset, .count = len, .stable = UNSTABLE};
     struct nfs_call call = NFS_CALL(NFS_PROGRAM, NFS_V3, NFS3_WRITE, encode_write, &args);
     call.data = bytes;
     call.data_len = len;
+    return nfs_send_call(ask, &call, ret_xid, err);
+}
+
+enum nfs_outcome nfs_write_take(const struct nfs_asking *ask, uint32_t *ret_xid,
+                                uint32_t *ret_written, uint64_t *ret_verifier, struct err *err)
+{
+    static const struct nfs_answer answer = {"write", "?W?Auu8", "?W?A", (zdrproc_t)zdr_WRITE3res};
     AUTO(zdr) ZDR zdr = {0};
     WRITE3res result = {0};
-    enum nfs_outcome outcome = nfs_ask_for(ask, &call, &answer, &zdr, &result, err);
+    enum nfs_outcome outcome = nfs_next_answer(ask, &answer, ret_xid, &zdr, &result, err);
     if (outcome != NFS_DONE)
         return outcome;
-    const WRITE3resok *ok = &result.WRITE3res_u.resok;
-    if (ok->count == 0 || ok->count > len) {
-        nfs_link_lied(ask->link, err, "it says that it wrote %u of %u bytes", ok->count, len);
-        return NFS_FAILED;
-    }
-    *ret_written = ok->count;
-    *ret_verifier = verifier_of(ok->verf);
+    *ret_written = result.WRITE3res_u.resok.count;
+    *ret_verifier = verifier_of(result.WRITE3res_u.resok.verf);
     return NFS_DONE;
 }
 

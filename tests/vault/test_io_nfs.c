@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LARGE = (9 << 20) + 777 };
+enum { LARGE = (9 << 20) + 777, SEVERAL = (2 << 20) + 555555 };
 
 static bool is_long(void) { return getenv("EVERCOPY_LONG") != NULL; }
 
@@ -35,7 +35,7 @@ static void begin(struct nfs_server *server, const char *test)
 {
     struct err err = {0};
     log_set_level(LOG_LEVEL_ERROR);
-    if (nfs_server_begin(server, 256, &err))
+    if (nfs_server_begin(server, 512, &err))
         return;
     printf("SKIPPED io_nfs/%s: %s\n", test, err.text);
     cr_skip_test("%s", err.text);
@@ -50,13 +50,32 @@ static struct io *open_at(const struct nfs_server *server, unsigned port, const 
     return io_open(url, NULL, 0, err);
 }
 
+/* So large that several WRITEs are under way at once. */
+static const char *several(void)
+{
+    static char bytes[SEVERAL];
+    for (size_t i = 0; !bytes[1] && i < SEVERAL; i++)
+        bytes[SEVERAL - 1 - i] = (char)(i * 7 + i / 5000 + 1);
+    return bytes;
+}
+
+static bool several_are_whole(struct io *io, struct err *err)
+{
+    size_t len = 0;
+    AUTO(mem) char *got = io_get(io, "f/1/pack/q", SEVERAL, &len, err);
+    return got && ((len == SEVERAL && memcmp(got, several(), len) == 0) ||
+                   err_set(err, ERR_INTERNAL, "not as it was written"));
+}
+
 static bool work(struct io *io, struct err *err)
 {
     AUTO(io_list) struct io_list list = {0};
     AUTO(io_writer) struct io_writer *writer = io_create(io, "f/1/pack/p", err);
     uint32_t swept;
     return writer && io_append(writer, "pa", 2, err) && io_append(writer, "ck", 2, err) &&
-           io_finish(TAKE(writer), err) && put_text(io, "f/1/commit/1", "one", IO_NEW, err) &&
+           io_finish(TAKE(writer), err) &&
+           io_put(io, "f/1/pack/q", several(), SEVERAL, IO_NEW, err) &&
+           put_text(io, "f/1/commit/1", "one", IO_NEW, err) &&
            put_text(io, "f/1/note/n", "old", IO_REPLACE, err) &&
            put_text(io, "f/1/note/n", "new", IO_REPLACE, err) && io_list(io, "f/1", &list, err) &&
            put_text(io, "f/1/commit/2", "two", IO_NEW, err) && io_delete(io, "f/1/commit/2", err) &&
@@ -69,6 +88,7 @@ static void check(struct io *io, enum rpc_spoil how, long n)
     uint64_t bytes;
     AUTO(io_list) struct io_list list = {0};
     cr_expect(holds(io, "f/1/pack/p", "pack", &err), "%d at %ld: %s", how, n, err.text);
+    cr_expect(several_are_whole(io, &err), "%d at %ld: %s", how, n, err.text);
     cr_expect(holds(io, "f/1/commit/1", "one", &err), "%d at %ld: %s", how, n, err.text);
     cr_expect(holds(io, "f/1/note/n", "new", &err), "%d at %ld: %s", how, n, err.text);
     cr_expect(!io_size(io, "f/1/commit/2", &bytes, &err) && err.code == ERR_NOT_FOUND);

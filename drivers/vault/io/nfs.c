@@ -14,6 +14,7 @@
 enum {
     PIECE_LEAST = 4096,
     PIECE_MOST = 1 << 20,
+    IN_FLIGHT = 4,
     CHUNK_BYTES = 4 << 20, /* sent, committed and only then forgotten here */
     FOLDERS_KNOWN = 512,
     STALE_ROUNDS = 3,
@@ -283,46 +284,129 @@ static void *nfs_create(void *state, const char *name, struct err *err)
     return NULL;
 }
 
+/* A WRITE under way, or what is left of it. */
+struct part {
+    size_t at, len;
+    uint32_t xid;
+    bool under_way;
+};
+
 struct sending {
     struct writer *writer;
     const uint8_t *bytes;
     size_t len, at;
-    uint32_t written;
-    uint64_t verifier;
+    struct part parts[IN_FLIGHT];
+    unsigned count;
+    uint64_t verifier; /* of the first answer, when one came */
+    bool answered, kept;
 };
 
-static enum nfs_outcome try_write(struct nfs_op *op, void *arg, struct err *err)
+static void note_verifier(struct sending *send, uint64_t verifier)
+{
+    send->kept = send->kept && (!send->answered || send->verifier == verifier);
+    send->verifier = verifier;
+    send->answered = true;
+}
+
+static enum nfs_outcome ask_parts(struct nfs_op *op, struct sending *send, unsigned *under_way,
+                                  struct err *err)
+{
+    for (unsigned i = 0; i < send->count; i++) {
+        struct part *part = &send->parts[i];
+        if (part->under_way || part->len == 0)
+            continue;
+        enum nfs_outcome outcome =
+            nfs_write_ask(&op->ask, &send->writer->file, send->writer->committed + part->at,
+                          send->bytes + part->at, (uint32_t)part->len, &part->xid, err);
+        if (outcome != NFS_DONE)
+            return outcome;
+        part->under_way = true;
+        ++*under_way;
+    }
+    return NFS_DONE;
+}
+
+static enum nfs_outcome take_part(struct nfs_op *op, struct sending *send, struct err *err)
+{
+    uint32_t xid = 0;
+    uint32_t written = 0;
+    uint64_t verifier;
+    nfs_op_renew(op);
+    enum nfs_outcome outcome = nfs_write_take(&op->ask, &xid, &written, &verifier, err);
+    for (unsigned i = 0; outcome == NFS_DONE && i < send->count; i++) {
+        struct part *part = &send->parts[i];
+        if (!part->under_way || part->xid != xid)
+            continue;
+        if (written == 0 || written > part->len)
+            break;
+        part->under_way = false;
+        part->at += written; /* short: the rest is asked for again */
+        part->len -= written;
+        note_verifier(send, verifier);
+        return NFS_DONE;
+    }
+    if (outcome != NFS_DONE)
+        return outcome;
+    nfs_link_lied(op->ask.link, err, "it writes what nobody asked, or nothing, or more");
+    return NFS_FAILED;
+}
+
+/* The parts that are left, all under way at once. What is out of step goes with its connection. */
+static enum nfs_outcome try_parts(struct nfs_op *op, void *arg, struct err *err)
 {
     struct sending *send = arg;
-    size_t left = send->len - send->at;
-    size_t piece = send->writer->store->piece;
-    return nfs_call_write(&op->ask, &send->writer->file, send->writer->committed + send->at,
-                          send->bytes + send->at, (uint32_t)(left < piece ? left : piece),
-                          &send->written, &send->verifier, err);
+    struct err ignored = {0};
+    unsigned under_way = 0;
+    for (unsigned i = 0; i < send->count; i++)
+        send->parts[i].under_way = false;
+    for (;;) {
+        enum nfs_outcome outcome = ask_parts(op, send, &under_way, err);
+        if (outcome == NFS_DONE && under_way == 0)
+            return NFS_DONE;
+        if (outcome == NFS_DONE) {
+            outcome = take_part(op, send, err);
+            under_way--;
+        }
+        if (outcome == NFS_DONE)
+            continue;
+        if (under_way > 0 && nfs_link_is_sound(op->ask.link))
+            nfs_link_lied(op->ask.link, &ignored, "given up");
+        return outcome;
+    }
 }
 
 static enum nfs_outcome try_commit(struct nfs_op *op, void *arg, struct err *err)
 {
     struct sending *send = arg;
-    return nfs_call_commit(&op->ask, &send->writer->file, &send->verifier, err);
+    uint64_t verifier;
+    enum nfs_outcome outcome = nfs_call_commit(&op->ask, &send->writer->file, &verifier, err);
+    if (outcome == NFS_DONE)
+        note_verifier(send, verifier);
+    return outcome;
 }
 
-/* *ret_kept: one and the same life of the server took all and committed it. */
-static bool send_once(struct nfs_op *op, struct sending *send, bool *ret_kept, struct err *err)
+static void cut_parts(struct sending *send)
 {
-    uint64_t first = 0;
-    bool same = true;
-    for (send->at = 0; send->at < send->len; send->at += send->written) {
-        if (nfs_op_run(op, try_write, send, err) != NFS_DONE)
-            return false;
-        if (send->at == 0)
-            first = send->verifier;
-        same &= first == send->verifier;
+    size_t piece = send->writer->store->piece;
+    for (send->count = 0; send->count < IN_FLIGHT && send->at < send->len; send->count++) {
+        size_t left = send->len - send->at;
+        size_t now = left < piece ? left : piece;
+        send->parts[send->count] = (struct part){.at = send->at, .len = now};
+        send->at += now;
     }
-    if (nfs_op_run(op, try_commit, send, err) != NFS_DONE)
-        return false;
-    *ret_kept = same && first == send->verifier;
-    return true;
+}
+
+/* send->kept: one and the same life of the server took all and committed it. */
+static bool send_once(struct nfs_op *op, struct sending *send, struct err *err)
+{
+    send->kept = true;
+    send->answered = false;
+    for (send->at = 0; send->at < send->len;) {
+        cut_parts(send);
+        if (nfs_op_run(op, try_parts, send, err) != NFS_DONE)
+            return false;
+    }
+    return nfs_op_run(op, try_commit, send, err) == NFS_DONE;
 }
 
 static bool send_chunk(struct writer *w, const uint8_t *bytes, size_t len, struct err *err)
@@ -332,10 +416,9 @@ static bool send_chunk(struct writer *w, const uint8_t *bytes, size_t len, struc
         return true;
     for (unsigned round = 0; round < FORGOTTEN_MAX; round++) {
         AUTO(nfs_op) struct nfs_op op = {0};
-        bool kept = false;
-        if (!nfs_op_begin(&op, w->store->nfs, NULL, err) || !send_once(&op, &send, &kept, err))
+        if (!nfs_op_begin(&op, w->store->nfs, NULL, err) || !send_once(&op, &send, err))
             return nfs_named(w->store->nfs, err);
-        if (kept) {
+        if (send.kept) {
             w->committed += len;
             return true;
         }
