@@ -125,6 +125,34 @@ Test(http, answers_that_are_none_end_in_an_error_and_never_in_half_of_one)
     }
 }
 
+static bool take_digits(void *arg, const void *bytes, size_t len, struct err *err)
+{
+    size_t *left = arg;
+    if (len > *left)
+        return err_set(err, ERR_NO_SPACE, "no room for '%.*s'", (int)len, (const char *)bytes);
+    *left -= len;
+    return true;
+}
+
+Test(http, who_takes_a_body_piece_by_piece_may_end_it)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
+    struct server server;
+    struct err err = {0};
+    char url[64];
+    size_t left = 10;
+    bool sent;
+    AUTO(http) struct http *http = http_new(&(struct http_options){0}, &err);
+    AUTO(http_reply) struct http_reply reply = {0};
+    server_begin(&server, answer, strlen(answer));
+    str_format(url, sizeof url, "http://127.0.0.1:%u/", server.port);
+    struct http_request request = {
+        .method = "GET", .url = url, .total_ms = 5000, .take = take_digits, .arg = &left};
+    cr_expect(http_do(http, &request, &reply, &sent, &err) && left == 0, "%s", err.text);
+    cr_expect(!http_do(http, &request, &reply, &sent, &err) && err.code == ERR_NO_SPACE);
+    server_done(&server);
+}
+
 Test(http, a_body_above_the_limit_is_not_kept)
 {
     static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";

@@ -138,6 +138,7 @@ Test(io_nfs, an_answer_with_a_bit_turned_ends_in_an_error_or_in_nothing, .timeou
     cr_assert(rpc_proxy_begin(&proxy, 20491, &err), "%s", err.text);
     for (int i = 0; i < (is_long() ? 2000 : 40); i++) {
         char dir[32];
+        char path[256];
         unsigned at = (unsigned)rand_r(&seed) % 60 + 1;
         unsigned chance = (unsigned)rand_r(&seed);
         str_format(dir, sizeof dir, "b%d", i);
@@ -148,6 +149,8 @@ Test(io_nfs, an_answer_with_a_bit_turned_ends_in_an_error_or_in_nothing, .timeou
         bool done = work(io, &err);
         IGNORE(rpc_proxy_spoil(&proxy, RPC_WHOLE, 0, 0));
         cr_expect(done || err.code != ERR_NONE, "seed %u", seed);
+        str_format(path, sizeof path, "%s/%s", server.dir, dir);
+        cr_expect(sys_remove_tree(path, &err), "%s", err.text);
     }
 }
 
