@@ -451,7 +451,7 @@ Test(io, a_store_that_others_wrote_keeps_every_promise)
     keep_all("s3rver", open_s3rver, &store);
 }
 
-Test(io, a_store_of_many_machines_keeps_every_promise, .timeout = 300)
+Test(io, a_store_of_many_machines_keeps_every_promise)
 {
     AUTO(drive_dir) char *dir = drive_dir();
     AUTO(object_store) struct object_store store = {0};

@@ -117,17 +117,17 @@ static void each_record(const char *test, enum rpc_spoil how, long step)
     cr_expect(records > 40, "%ld records", records);
 }
 
-Test(io_nfs, whichever_answer_is_lost_all_is_done_once, .timeout = 120)
+Test(io_nfs, whichever_answer_is_lost_all_is_done_once)
 {
     each_record("whichever_answer_is_lost_all_is_done_once", RPC_LOSE_ANSWER, 1);
 }
 
-Test(io_nfs, whichever_call_is_lost_all_is_done_once, .timeout = 120)
+Test(io_nfs, whichever_call_is_lost_all_is_done_once)
 {
     each_record("whichever_call_is_lost_all_is_done_once", RPC_LOSE_CALL, is_long() ? 1 : 4);
 }
 
-Test(io_nfs, an_answer_with_a_bit_turned_ends_in_an_error_or_in_nothing, .timeout = 300)
+Test(io_nfs, an_answer_with_a_bit_turned_ends_in_an_error_or_in_nothing)
 {
     AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
     AUTO(rpc_proxy) struct rpc_proxy proxy = {0};
@@ -230,8 +230,7 @@ static void wait_for(struct writing *w, unsigned finished)
     pthread_mutex_unlock(&w->lock);
 }
 
-Test(io_nfs, a_server_killed_while_it_is_written_to_loses_nothing_and_halves_nothing,
-     .timeout = 120)
+Test(io_nfs, a_server_killed_while_it_is_written_to_loses_nothing_and_halves_nothing)
 {
     AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
     struct err err = {0};

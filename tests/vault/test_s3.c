@@ -136,19 +136,19 @@ static void each_request_fails(const char *const *flags, int part, long step)
     cr_expect(object_store_tell(&store, "bad") == 0, "a signature was refused");
 }
 
-Test(s3, whichever_request_fails_nothing_is_lost_or_doubled, .timeout = 300)
+Test(s3, whichever_request_fails_nothing_is_lost_or_doubled)
 {
     static const char *const flags[] = {"page=1", NULL};
     each_request_fails(flags, SMALL_PART, is_long() ? 1 : 6);
 }
 
-Test(s3, whichever_request_fails_versions_and_plain_writes_do_not_matter, .timeout = 300)
+Test(s3, whichever_request_fails_versions_and_plain_writes_do_not_matter)
 {
     static const char *const flags[] = {"plain", "versioned", NULL};
     each_request_fails(flags, SMALL_PART, is_long() ? 1 : 9);
 }
 
-Test(s3, whichever_request_of_a_large_object_fails_it_is_there_once, .timeout = 300)
+Test(s3, whichever_request_of_a_large_object_fails_it_is_there_once)
 {
     each_request_fails(NULL, LARGE_PART, is_long() ? 1 : 12);
 }
