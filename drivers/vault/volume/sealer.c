@@ -321,6 +321,22 @@ static void name_result(struct sealing *s, struct seal_result *result)
     result->logical_bytes = s->slot->tree.bytes;
 }
 
+/* Until settle() readers may meet what this frees. */
+static bool commit(struct sealing *s, const struct seal_result *result, struct err *err)
+{
+    struct vault *vault = s->v->vault;
+    pthread_mutex_lock(&vault->lock);
+    s->v->landing->committing++;
+    pthread_mutex_unlock(&vault->lock);
+    if (seal_commit(TAKE(s->seal), result, err))
+        return true;
+    pthread_mutex_lock(&vault->lock);
+    s->v->landing->committing--;
+    pthread_cond_broadcast(&vault->changed);
+    pthread_mutex_unlock(&vault->lock);
+    return false;
+}
+
 static bool seal_layer(struct sealing *s, struct seal_result *result, struct err *err)
 {
     struct volume *v = s->v;
@@ -339,7 +355,7 @@ static bool seal_layer(struct sealing *s, struct seal_result *result, struct err
         return false;
     result->bad = s->bad;
     result->bad_count = s->bad_count;
-    return seal_commit(TAKE(s->seal), result, err);
+    return commit(s, result, err);
 }
 
 /* The store has it: in memory from here on too. vault.lock is held. */
@@ -366,6 +382,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
     vault->frozen_bytes -= s->slot->bytes;
     memmove(&v->slots[0], &v->slots[1], --v->slot_count * sizeof(struct slot *));
     v->landing->changes++;
+    v->landing->committing--;
     for (size_t i = 0; snap && snap->pins > 0 && i < vault->volume_count; i++) {
         struct volume *clone = vault->volumes[i];
         struct err later = {0};
@@ -430,8 +447,8 @@ bool seal_is_due(const struct volume *v)
     if (v->making)
         return false;
     const struct slot *oldest = v->slot_count > 1 ? v->slots[0] : NULL;
-    return oldest && !v->gone && !v->sealing && v->ready && oldest->frozen &&
-           oldest->committed && oldest->decided;
+    return oldest && !v->gone && !v->sealing && v->ready && oldest->frozen && oldest->committed &&
+           oldest->decided;
 }
 
 static bool seal_marked(struct volume *v, struct err *err)
