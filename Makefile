@@ -29,9 +29,9 @@ LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
            agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
-           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/control \
+           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/control drivers/vault \
            firmware-hooks
-SRC     := $(sort $(wildcard $(addsuffix /*.c,$(ROOMS))))
+SRC     := $(filter-out drivers/vault/vaultd.c,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto proto/grpc/*/*/*.proto))
 # v1alpha is v1 under another name: served by the same code, described by a file of its own.
 PB_C    := $(patsubst proto/%.proto,$(GEN)/%.pb-c.c,$(filter-out %/v1alpha/reflection.proto,$(PROTO)))
@@ -95,9 +95,9 @@ $(B)/%.o: %.c | $(PB_H)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(ALLCFLAGS) -MMD -MP -c -o $@ $<
 $(LIB): $(OBJ)
 	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
-$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/reload.o $(B)/agent/main/authority.o $(B)/agent/main/args.o $(LIB)
+$(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/main/reload.o $(B)/agent/main/authority.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
-$(B)/evercopy: $(B)/agent/main/evercopy.o $(B)/agent/main/args.o $(LIB)
+$(B)/evercopy: $(B)/agent/main/evercopy.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(B)/evercopy-hook-host: $(B)/firmware-hooks/host/host.o $(LIB)

@@ -217,27 +217,36 @@ bool driver_volume_info(struct driver_ref *d, const char *volume, struct driver_
 }
 
 static struct area *open_area(struct driver_ref *d, const char *volume, const char *snapshot,
-                              const char *clone, struct err *err)
+                              const char *clone, const struct area_nfs_options *options,
+                              struct err *err)
 {
     char path[AREA_PATH_MAX];
     if (!d->reader)
         return d->table->area(d->instance, volume, snapshot, clone, err);
     if (!d->table->area_path(d->instance, volume, snapshot, clone, path, sizeof path, err))
         return NULL;
-    return area_nfs_open(d->reader, path, NULL, err);
+    return area_nfs_open(d->reader, path, options, err);
 }
 
 struct area *driver_area(struct driver_ref *d, const char *volume, const char *snapshot,
                          const char *clone, struct err *err)
 {
+    return driver_area_until(d, volume, snapshot, clone, NULL, NULL, err);
+}
+
+struct area *driver_area_until(struct driver_ref *d, const char *volume, const char *snapshot,
+                               const char *clone, bool (*cancelled)(void *arg), void *arg,
+                               struct err *err)
+{
     struct call call;
+    const struct area_nfs_options options = {.cancelled = cancelled, .arg = arg};
     if (!begin(&call, d, volume, true, err))
         return NULL;
     bool ok = snapshot && clone ? err_set(err, ERR_INVALID, "an area is a snapshot's or a clone's")
                                 : (!snapshot || name_ok("snapshot", snapshot, err)) &&
                                       (!clone || name_ok("clone", clone, err));
     AUTO(area)
-    struct area *area = ok ? open_area(d, volume, snapshot, clone, err) : NULL;
+    struct area *area = ok ? open_area(d, volume, snapshot, clone, &options, err) : NULL;
     return finish(&call, area, err) ? TAKE(area) : NULL;
 }
 

@@ -17,6 +17,7 @@ enum driver_can {
     DRIVER_CAN_LOCAL_PATH = 1 << 7,   /* areas are directories of this host */
     DRIVER_IS_SLOW_SNAPSHOT = 1 << 8, /* minutes, not milliseconds: "pre" covers logs only */
     DRIVER_NEEDS_QUIET = 1 << 9,      /* a point in time only while nobody writes (reflink) */
+    DRIVER_SEALS_LATER = 1 << 10,     /* a snapshot's durability grows after it was taken */
 };
 
 enum {
@@ -168,6 +169,12 @@ bool driver_volume_info(struct driver_ref *d, const char *volume, struct driver_
                         struct err *err) MUST;
 struct area *driver_area(struct driver_ref *d, const char *volume, const char *snapshot,
                          const char *clone, struct err *err) MUST;
+/* The same, and all that is then read of it, ends with CANCELLED once the question is answered with
+ * true, within a second also where a server hangs (NFS; a local call that hangs cannot be ended).
+ * It is asked from several threads until the area is closed. */
+struct area *driver_area_until(struct driver_ref *d, const char *volume, const char *snapshot,
+                               const char *clone, bool (*cancelled)(void *arg), void *arg,
+                               struct err *err) MUST;
 bool driver_snapshot_create(struct driver_ref *d, const char *const *volumes, size_t count,
                             const char *name, struct driver_handle *ret_handles, bool *ret_atomic,
                             struct err *err) MUST;

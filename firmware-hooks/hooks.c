@@ -33,6 +33,7 @@ static const struct hooks_event events[] = {
     {"boot.recovered", false, false, "the agent started and finished or swept what it found"},
     {"run.overdue", false, false, "a backup run was expected and did not come"},
     {"retention.applied", false, false, "snapshots were deleted by plan"},
+    {"retention.refused", false, false, "automatic retention did not begin"},
 };
 
 const struct hooks_event *hooks_events(size_t *ret_count)

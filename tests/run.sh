@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs every test of a built flavour, two at a time; the last line is the count. Sanitizer logs, and a
-# feature whose test does not exist, are failures.
+# Runs every test of a built flavour, one more at a time than there are cores, as they wait a good deal, and
+# the longest first, so that none is left over for the end; the last line is the count. Sanitizer
+# logs, and a feature whose test does not exist, are failures.
 #   tests/run.sh build/FLAVOUR [NAME-PART]
 set -u
 cd "$(dirname "$0")/.."
@@ -26,20 +27,37 @@ run_one() {
     case $test in
     */selftest.sh) timeout "$limit" "$test" "$EVERCOPY_BUILD/oracle-sim-checked" >"$log" 2>&1 || code=$? ;;
     *.sh) timeout "$limit" "$test" "$EVERCOPY_BUILD" >"$log" 2>&1 || code=$? ;;
-    *) timeout "$limit" "$test" --color=never >"$log" 2>&1 || code=$? ;;
+    *) timeout "$limit" "$test" --color=never -j4 >"$log" 2>&1 || code=$? ;;
     esac
     echo "$code $name" >"$log.code"
     echo "$((SECONDS - begun)) $name" >"$log.seconds"
 }
 export -f run_one
 
-{
+all_tests() {
+    local f
     for f in "$flavour"/tests/*/test_*; do
         [ -x "$f" ] && [ ! -d "$f" ] && case $f in *.o | *.d) ;; *) echo "$f" ;; esac
     done
     ls tests/integration/*.sh tests/lint/test_*.sh 2>/dev/null
     [ -f tests/oracle-sim/selftest.sh ] && echo tests/oracle-sim/selftest.sh
-} | grep -F "$part" | xargs -P 2 -I{} bash -c 'run_one "$1" "$2"' _ {} "$out"
+}
+
+# By the seconds of the last whole run; scripts before it was known.
+longest_first() {
+    local test name seconds
+    local -A known=()
+    while read -r seconds name; do known[$name]=$seconds; done 2>/dev/null <"$flavour/seconds"
+    while read -r test; do
+        name=${test#*/tests/}
+        name=${name#tests/}
+        case $test in *.sh) seconds=20 ;; *) seconds=2 ;; esac
+        echo "${known[$name]:-$seconds} $test"
+    done | sort -k1,1nr -s | cut -d' ' -f2-
+}
+
+all_tests | grep -F "$part" | longest_first | xargs -P "$(($(nproc) + 1))" -I{} bash -c 'run_one "$1" "$2"' _ {} "$out"
+[ -n "$part" ] || cat "$out"/logs/*.seconds >"$flavour/seconds"
 
 passed=0 failed=0 skipped=0
 for code_file in "$out"/logs/*.code; do

@@ -341,7 +341,7 @@ bool ca_renew(const char *dir, const struct rpc_peer *peer, const char *csr, cha
     struct x509_request what = describe_client(&request, &texts);
     AUTO(mem) char *cert = NULL;
     if (!x509_certify(&what, csr, &authority, &cert, err) || !deny_begin(dir, err) ||
-        !issued_add(dir, cert, days_of(&request), peer->serial, err))
+        !issued_renew(dir, cert, days_of(&request), peer, err))
         return err_wrap(err, "renew '%s'", peer->cn);
     *ret_cert = TAKE(cert);
     return true;

@@ -1,6 +1,7 @@
 /* The register of certificates. */
 #include "agent/auth/issued.h"
 
+#include "agent/auth/deny.h"
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include <limits.h>
@@ -93,16 +94,24 @@ static void add_cert(struct str *to, const struct x509_facts *facts, int days, c
     list_add(to, fields, ISSUED_FIELDS);
 }
 
-/* The whole register anew, with one certificate added or left out. */
+static bool may_renew(const char *pki, const struct rpc_peer *peer, struct err *err)
+{
+    AUTO(deny) struct deny *deny = peer ? deny_open(pki, err) : NULL;
+    return !peer || (deny && deny_check(deny, peer, err));
+}
+
+/* The whole register anew, with one certificate added or left out. peer: whose it renews, or NULL.
+ */
 static bool rewrite(const char *pki, const struct x509_facts *facts, bool add, int days,
-                    const char *from, struct err *err)
+                    const char *from, const struct rpc_peer *peer, struct err *err)
 {
     char path[PATH_MAX];
     AUTO(fd) int lock = list_lock(pki, err);
     AUTO(list) struct list list = {0};
     AUTO(str) struct str text = {0};
     size_t count = 0;
-    if (lock < 0 || !name_path(path, pki, err) || !issued_read(pki, &list, err))
+    if (lock < 0 || !name_path(path, pki, err) || !may_renew(pki, peer, err) ||
+        !issued_read(pki, &list, err))
         return false;
     list_begin(&text, TITLE);
     for (size_t i = 0; i < list.count; i++) {
@@ -119,14 +128,23 @@ static bool rewrite(const char *pki, const struct x509_facts *facts, bool add, i
 bool issued_add(const char *pki, const char *cert, int days, const char *from, struct err *err)
 {
     AUTO(x509_facts) struct x509_facts facts = {0};
-    return (x509_read(cert, &facts, err) && rewrite(pki, &facts, true, days, from, err)) ||
+    return (x509_read(cert, &facts, err) && rewrite(pki, &facts, true, days, from, NULL, err)) ||
+           err_wrap(err, "register a certificate");
+}
+
+bool issued_renew(const char *pki, const char *cert, int days, const struct rpc_peer *peer,
+                  struct err *err)
+{
+    AUTO(x509_facts) struct x509_facts facts = {0};
+    return (x509_read(cert, &facts, err) &&
+            rewrite(pki, &facts, true, days, peer->serial, peer, err)) ||
            err_wrap(err, "register a certificate");
 }
 
 bool issued_remove(const char *pki, const char *cert, struct err *err)
 {
     AUTO(x509_facts) struct x509_facts facts = {0};
-    return x509_read(cert, &facts, err) && rewrite(pki, &facts, false, 0, "", err);
+    return x509_read(cert, &facts, err) && rewrite(pki, &facts, false, 0, "", NULL, err);
 }
 
 int issued_days(const char *pki, const char *serial)

@@ -114,11 +114,30 @@ bool list_write(struct str *to, const char *path, size_t rows, struct err *err)
     return str_ok(to, err) && sys_write_file(path, to->text, to->len, FILE_MODE, err);
 }
 
+/* The lock is held: who wrote them is dead. */
+static void sweep(const char *dir)
+{
+    static const char *const lists[] = {"issued.list", "deny.list"};
+    struct err none = {0};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        IGNORE(!sys_sweep_written(dir, lists[i], &none)); /* they are in nobody's way */
+}
+
+void list_sweep(const char *dir)
+{
+    struct err none = {0};
+    bool locked = false;
+    AUTO(fd) int fd = sys_open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, &none);
+    if (fd >= 0 && sys_try_lock(fd, &locked, dir, &none) && locked)
+        sweep(dir);
+}
+
 int list_lock(const char *dir, struct err *err)
 {
     AUTO(fd) int fd = sys_open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0, err);
     if (fd < 0 || !sys_lock(fd, dir, err))
         return -1;
+    sweep(dir);
     int ret = fd;
     fd = -1;
     return ret;

@@ -28,3 +28,6 @@ void list_add(struct str *to, const char *const *fields, size_t count);
 bool list_write(struct str *to, const char *path, size_t rows, struct err *err) MUST;
 /* Holds the directory's lock, so that programs change its lists in turn; -1. Closing releases. */
 int list_lock(const char *dir, struct err *err) MUST;
+/* Removes what a killed program left half written beside the directory's lists, unless somebody
+ * works on them now. What cannot be removed stays. */
+void list_sweep(const char *dir);

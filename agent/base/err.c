@@ -1,6 +1,7 @@
 /* Errors: one object, passed last. */
 #include "agent/base/err.h"
 
+#include "agent/base/str.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,10 +37,19 @@ static void mark_cut(char *text, size_t size, bool cut)
     memcpy(text + at, "...", 4);
 }
 
+/* Names of files are bytes, and this text goes into JSON, the catalog and the wire. */
+static void mend(char *text)
+{
+    for (unsigned char *p = (unsigned char *)text; !str_is_utf8(text, strlen(text)) && *p; p++)
+        if (*p & 0x80)
+            *p = '?';
+}
+
 static void print(char *text, size_t size, const char *fmt, va_list args)
 {
     int wanted = vsnprintf(text, size, fmt, args);
     mark_cut(text, size, wanted >= 0 && (size_t)wanted >= size);
+    mend(text);
 }
 
 bool err_set(struct err *err, enum err_code code, const char *fmt, ...)

@@ -554,6 +554,29 @@ bool sys_write_file(const char *path, const void *bytes, size_t len, mode_t mode
     return false;
 }
 
+/* "<beginning>....<16 hex signs>.tmp" */
+static bool is_half_written(const char *name, const char *beginning)
+{
+    enum { TAIL = 1 + 16 + 4 };
+    size_t len = strlen(name);
+    return str_starts(name, beginning) && len > TAIL && str_ends(name, ".tmp") &&
+           name[len - TAIL] == '.' && strspn(name + len - TAIL + 1, "0123456789abcdef") == 16;
+}
+
+bool sys_sweep_written(const char *dir, const char *beginning, struct err *err)
+{
+    char path[PATH_MAX];
+    AUTO(sys_names) struct sys_names names = {0};
+    if (!sys_list(dir, &names, err))
+        return false;
+    for (size_t i = 0; i < names.count; i++)
+        if (is_half_written(names.names[i], beginning) &&
+            (!str_format(path, sizeof path, "%s/%s", dir, names.names[i]) ||
+             !sys_unlink(path, err)))
+            return err_wrap(err, "sweep '%s'", dir);
+    return true;
+}
+
 /* ---- sockets ---- */
 
 int sys_socket_stream(int family, const char *what, struct err *err)

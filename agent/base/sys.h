@@ -78,6 +78,10 @@ char *sys_read_file(const char *path, size_t max, size_t *ret_len, struct err *e
 bool sys_write_file(const char *path, const void *bytes, size_t len, mode_t mode, struct err *err)
     MUST;
 
+/* Removes what sys_write_file, killed, left in dir of files whose name begins so. For those who
+ * know that nobody writes one now. */
+bool sys_sweep_written(const char *dir, const char *beginning, struct err *err) MUST;
+
 /* Sockets that do not block. SYS_AGAIN: nothing now, sys_poll says when. */
 enum { SYS_AGAIN = -2 };
 int sys_socket_stream(int family, const char *what, struct err *err) MUST; /* -1 */

@@ -84,6 +84,9 @@ struct catalog_job *catalog_job_list(struct catalog *c, const char *database, co
 /* The newest of one kind and database, by its index: for those who ask often. */
 struct catalog_job *catalog_job_last(struct catalog *c, const char *database, const char *kind,
                                      size_t limit, size_t *ret_count, struct err *err) MUST;
+/* When the newest one ended that is done with a verdict of at most `worst`; 0: none ever did. */
+bool catalog_job_last_good(struct catalog *c, const char *database, const char *kind, int worst,
+                           uint64_t *ret_ended_us, struct err *err) MUST;
 /* Newest first, those older than job `id` ("": all); NOT_FOUND when there is no such job. */
 struct catalog_job *catalog_job_before(struct catalog *c, const char *database, const char *id,
                                        size_t limit, size_t *ret_count, struct err *err) MUST;
@@ -174,6 +177,9 @@ bool catalog_snapshot_put(struct catalog *c, const struct catalog_snapshot *s, c
                           const char *facts, struct err *err) MUST;
 bool catalog_snapshot_delete(struct catalog *c, const char *database, const char *name,
                              struct err *err) MUST; /* NOT_FOUND */
+/* NOT_FOUND when there is none. */
+bool catalog_snapshot_durability(struct catalog *c, const char *database, const char *name,
+                                 int durability, struct err *err) MUST;
 struct catalog_snapshot *catalog_snapshot_list(struct catalog *c, const char *database,
                                                size_t *ret_count, struct err *err)
     MUST; /* oldest first */

@@ -248,6 +248,21 @@ struct catalog_job *catalog_job_last(struct catalog *c, const char *database, co
     return query_all(&q, read_job, sizeof(struct catalog_job), ret_count, err);
 }
 
+static void read_time(struct query *q, void *row) { *(uint64_t *)row = query_get_u64(q); }
+
+bool catalog_job_last_good(struct catalog *c, const char *database, const char *kind, int worst,
+                           uint64_t *ret_ended_us, struct err *err)
+{
+    AUTO(query)
+    struct query q =
+        query_start(c, "SELECT coalesce((SELECT ended_us FROM job WHERE database = ? AND kind = ?"
+                       " AND state = 'done' AND verdict <= ? ORDER BY seq DESC LIMIT 1), 0)");
+    query_text(&q, database);
+    query_text(&q, kind);
+    query_u64(&q, (uint64_t)worst);
+    return query_one(&q, read_time, ret_ended_us, err) || err_wrap(err, "last good job");
+}
+
 struct catalog_job *catalog_job_before(struct catalog *c, const char *database, const char *id,
                                        size_t limit, size_t *ret_count, struct err *err)
 {

@@ -38,6 +38,21 @@ bool catalog_snapshot_put(struct catalog *c, const struct catalog_snapshot *s, c
     return write_query(&q, err) || err_wrap(err, "record snapshot '%s'", s->name);
 }
 
+bool catalog_snapshot_durability(struct catalog *c, const char *database, const char *name,
+                                 int durability, struct err *err)
+{
+    AUTO(write) struct write_span w = {0};
+    AUTO(query)
+    struct query q =
+        query_start(c, "UPDATE snapshot SET durability = ? WHERE database = ? AND name = ?");
+    query_u64(&q, (uint64_t)durability);
+    query_text(&q, database);
+    query_text(&q, name);
+    return (write_begin(&w, c, err) && query_run_one(&q, "not known", err) &&
+            write_commit(&w, err)) ||
+           err_wrap(err, "snapshot '%s' of '%s'", name, database);
+}
+
 bool catalog_snapshot_delete(struct catalog *c, const char *database, const char *name,
                              struct err *err)
 {

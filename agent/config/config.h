@@ -121,6 +121,25 @@ OWN_DEFINE_INPLACE(config_changes, struct config_changes, config_changes_done);
 bool config_agent_succeed(struct config_agent *next, const struct config_agent *now,
                           struct config_changes *ret, struct err *err) MUST;
 
+/* evercopy-vaultd.conf */
+struct config_vault {
+    const char *file;
+    const char *box, *store, *socket; /* store: a folder or a URL */
+    const char *allow;                /* user names, blanks between */
+    const char *loglevel;
+    uint64_t layer_bytes, unsealed_bytes, debt_bytes, cache_bytes, dir_bytes, reserve_bytes;
+    uint64_t thin_bytes_per_s; /* 0: no bound */
+    uint64_t wait_s, level, threads;
+    const struct config_option *options; /* every other key of [store]; the backend judges them */
+    size_t option_count;
+};
+struct config_vault *config_vault_load(const char *path, struct err *err) MUST;
+struct config_vault *config_vault_parse(const char *text, size_t len, const char *file,
+                                        struct err *err) MUST;
+void config_vault_free(struct config_vault *config);
+OWN_DEFINE(config_vault, struct config_vault, config_vault_free);
+
 /* All keys with section, default, bounds and help, for check-config and the manual; owned. */
 char *config_shim_keys(struct err *err) MUST;
 char *config_agent_keys(struct err *err) MUST;
+char *config_vault_keys(struct err *err) MUST;

@@ -198,14 +198,56 @@ static const struct keys_key agent_keys[] = {
 };
 const struct keys_table keys_agent = {agent_keys, sizeof agent_keys / sizeof *agent_keys};
 
+static const struct keys_key vault_keys[] = {
+    {"box", KEYS_VAULT, KEYS_VAULT, KEYS_PATH, "/var/lib/evercopy/vault", 0, 0, NULL,
+     "local folder of what is written and not yet in the store"},
+    {"socket", KEYS_VAULT, KEYS_VAULT, KEYS_PATH, "/run/evercopy/vault.sock", 0, 0, NULL,
+     "where the agent asks"},
+    {"allow", KEYS_VAULT, KEYS_VAULT, KEYS_LINE, "", 0, 0, NULL,
+     "users besides root and our own that may ask, blanks between"},
+    {"layer", KEYS_VAULT, KEYS_VAULT, KEYS_SIZE, "1G", 0, 0, NULL,
+     "what a volume writes before it is packed without a snapshot"},
+    {"unsealed", KEYS_VAULT, KEYS_VAULT, KEYS_SIZE, "8G", 0, 0, NULL,
+     "unpacked data of a volume above which writers wait"},
+    {"debt", KEYS_VAULT, KEYS_VAULT, KEYS_SIZE, "64M", 0, 0, NULL,
+     "written and not yet synced data above which writers wait"},
+    {"wait", KEYS_VAULT, KEYS_VAULT, KEYS_NUMBER, "15", 1, 20, NULL,
+     "seconds a writer waits before it is told to come again"},
+    {"cache", KEYS_VAULT, KEYS_VAULT, KEYS_SIZE, "64M", 0, 0, NULL, "memory for unpacked frames"},
+    {"directories", KEYS_VAULT, KEYS_VAULT, KEYS_SIZE, "32M", 0, 0, NULL,
+     "memory for the directories of packs"},
+    {"reserve", KEYS_VAULT, KEYS_VAULT, KEYS_SIZE, "16M", 0, 0, NULL,
+     "room kept in the box so that deleting works on a full disk"},
+    {"level", KEYS_VAULT, KEYS_VAULT, KEYS_NUMBER, "1", 1, 19, NULL, "of zstd"},
+    {"threads", KEYS_VAULT, KEYS_VAULT, KEYS_NUMBER, "0", 0, 64, NULL,
+     "that compress; 0: as many as processors, at most 4"},
+    {"thinrate", KEYS_VAULT, KEYS_VAULT, KEYS_SIZE, "none", 0, 0, NULL,
+     "bytes a second when packs are thinned"},
+    {"loglevel", KEYS_VAULT, KEYS_VAULT, KEYS_CHOICE, "info", 0, 0, "error|warning|info|debug",
+     "lines above it are dropped"},
+    {"url", KEYS_STORE, KEYS_STORE, KEYS_LINE, "", 0, 0, NULL,
+     "a folder, nfs://HOST/EXPORT/FOLDER or s3://BUCKET/PREFIX; other keys are the backend's"},
+};
+const struct keys_table keys_vault = {vault_keys, sizeof vault_keys / sizeof *vault_keys};
+_Static_assert(sizeof vault_keys / sizeof *vault_keys <= KEYS_MAX, "KEYS_MAX");
+
 static const struct {
     unsigned section;
     const char *name;
 } section_names[] = {
-    {KEYS_GENERIC, "generic"},         {KEYS_RMAN, "rman"},          {KEYS_ZFSSA, "zfssa"},
-    {KEYS_NETAPP, "netapp"},           {KEYS_SOFTNAS, "softnas"},    {KEYS_DORADO, "huaweidorado"},
-    {KEYS_AUTORESTORE, "autorestore"}, {KEYS_DATABASE, "DATABASE"},  {KEYS_AGENT, "agent"},
-    {KEYS_STORAGE, "storage NAME"},    {KEYS_SERVED, "database DB"},
+    {KEYS_GENERIC, "generic"},
+    {KEYS_RMAN, "rman"},
+    {KEYS_ZFSSA, "zfssa"},
+    {KEYS_NETAPP, "netapp"},
+    {KEYS_SOFTNAS, "softnas"},
+    {KEYS_DORADO, "huaweidorado"},
+    {KEYS_AUTORESTORE, "autorestore"},
+    {KEYS_DATABASE, "DATABASE"},
+    {KEYS_AGENT, "agent"},
+    {KEYS_VAULT, "vault"},
+    {KEYS_STORE, "store"},
+    {KEYS_STORAGE, "storage NAME"},
+    {KEYS_SERVED, "database DB"},
 };
 
 static const char *section_name(unsigned section)

@@ -17,6 +17,8 @@ enum keys_section {
     KEYS_AGENT = 256,    /* evercopyd.conf from here */
     KEYS_STORAGE = 512,
     KEYS_SERVED = 1024,
+    KEYS_VAULT = 2048, /* evercopy-vaultd.conf from here */
+    KEYS_STORE = 4096,
 };
 
 enum keys_kind {
@@ -49,6 +51,7 @@ struct keys_table {
 };
 extern const struct keys_table keys_shim;
 extern const struct keys_table keys_agent;
+extern const struct keys_table keys_vault;
 
 /* Names of databases, storages: at most 63 letters, digits and _ $ # - . */
 bool keys_name_fits(const char *name);

@@ -17,8 +17,9 @@ enum { CLONE_NAME_MAX = 63 };
  * away without end: neither its work nor its undo can be done without. */
 const struct config_served *job_database(struct job *job, struct err *err) MUST;
 
-/* "<db>-<YYYYMMDD>T<HHMMSS>Z-<kind>" of now. */
-void snapshot_name(const char *database, const char *kind, char ret[DRIVER_NAME_MAX]);
+/* "<db>-<YYYYMMDD>T<HHMMSS>Z-<kind>" of now, with "-2", "-3" behind it in the same second. */
+bool snapshot_name(struct catalog *catalog, const char *database, const char *kind,
+                   char ret[DRIVER_NAME_MAX], struct err *err) MUST;
 /* [A-Za-z0-9][A-Za-z0-9_-]{0,62} (CONTRACTS section 1) */
 bool clone_name_is_valid(const char *name);
 
@@ -26,9 +27,6 @@ bool clone_name_is_valid(const char *name);
  * .evercopy/facts-<run>.json; run "" asks for none. */
 json_t *snapshot_args(const char *database, const char *name, const char *kind, const char *run,
                       uint32_t dbid, struct err *err) MUST;
-/* What a finished snapshot job learnt; owned by the caller. facts may come out NULL. */
-bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
-                     struct facts **ret_facts, struct err *err) MUST;
 
 /* recipe NULL: the whole snapshot. sources: those the recipe's indexes speak of. */
 json_t *clone_args(const struct catalog_clone *clone, const struct plan_recipe *recipe,

@@ -65,8 +65,11 @@ bool engine_cancel(struct engine *engine, const char *id, const char *who, struc
         bool child = strcmp(row->parent, id) == 0;
         if (child && !catalog_job_cancel(engine->catalog, row->id, who, err))
             return false;
-        if ((child || strcmp(row->id, id) == 0) && !row->cancelled_by[0])
+        if (!child && strcmp(row->id, id) != 0)
+            continue;
+        if (!row->cancelled_by[0])
             IGNORE(str_copy(row->cancelled_by, sizeof row->cancelled_by, who)); /* same size */
+        run->job.cancelled = true;
     }
     return true;
 }

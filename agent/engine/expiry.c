@@ -5,6 +5,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/acts.h"
+#include "agent/engine/guard.h"
 #include "agent/engine/lookout.h"
 #include <inttypes.h>
 #include <string.h>
@@ -12,8 +13,6 @@
 enum {
     AGAIN_FIRST_MS = 60 * 1000, /* then doubled */
     AGAIN_MOST_MS = 3600 * 1000,
-    JUMP_MS = 3600 * 1000,
-    HOLD_MS = 3600 * 1000,
 };
 
 struct stuck { /* a clone that could not be dropped */
@@ -26,8 +25,7 @@ struct expiry {
     struct engine *engine;
     struct stuck *stuck;
     size_t count, capacity;
-    uint64_t wall_us, boot_ms; /* at the last tick; 0: none yet */
-    uint64_t hold_until_ms;    /* by time since boot */
+    char doubt[300]; /* why the clock was not believed at the last tick; "": it was */
 };
 
 struct expiry *expiry_new(struct engine *engine, struct err *err)
@@ -57,7 +55,7 @@ static struct stuck *find(const struct expiry *x, const char *database, const ch
 const char *expiry_trouble(const struct expiry *x, const char *database, const char *name)
 {
     const struct stuck *stuck = find(x, database, name);
-    return stuck ? stuck->why : "";
+    return x->doubt[0] ? x->doubt : stuck ? stuck->why : "";
 }
 
 bool clone_job_of(struct catalog *catalog, const char *database, const char *name, char ret_job[40],
@@ -140,18 +138,19 @@ static bool drop(struct expiry *x, const struct catalog_clone *clone, struct err
     return args && engine_job_start(x->engine, "clone-drop", &job, args, dropped, x, err);
 }
 
-/* By how much the wall clock went another way than time did. */
-static bool clock_jumped(struct expiry *x, uint64_t wall_us, uint64_t boot_ms)
+/* True while the clock is believed; told once when it is not any more. */
+static bool is_believed(struct expiry *x, struct err *err)
 {
-    int64_t wall = (int64_t)(wall_us - x->wall_us) / 1000;
-    int64_t boot = (int64_t)(boot_ms - x->boot_ms);
-    bool jumped = x->boot_ms && (wall - boot > JUMP_MS || boot - wall > JUMP_MS);
-    if (jumped)
-        log_warning("the clock was set by %" PRId64 " s: no clone expires for an hour",
-                    (wall - boot) / 1000);
-    x->wall_us = wall_us;
-    x->boot_ms = boot_ms;
-    return jumped;
+    struct err why = {0};
+    bool ok = guard_check(engine_catalog(x->engine), &why);
+    if (!ok && why.code != ERR_PRECONDITION) {
+        *err = why;
+        return false;
+    }
+    if (!ok && !x->doubt[0])
+        log_warning("no clone expires: %s", why.text);
+    IGNORE(!str_copy(x->doubt, sizeof x->doubt, why.text)); /* cut is fine */
+    return ok;
 }
 
 bool expiry_tick(struct expiry *x, struct err *err)
@@ -159,10 +158,8 @@ bool expiry_tick(struct expiry *x, struct err *err)
     uint64_t now_us = clock_wall_us();
     uint64_t boot_ms = clock_boot_ms();
     size_t count;
-    if (clock_jumped(x, now_us, boot_ms))
-        x->hold_until_ms = boot_ms + HOLD_MS;
-    if (boot_ms < x->hold_until_ms)
-        return true;
+    if (!is_believed(x, err))
+        return err->code == ERR_NONE;
     AUTO(mem)
     struct catalog_clone *clones = catalog_clone_list(engine_catalog(x->engine), "", &count, err);
     if (!clones || !lookout_expired(engine_catalog(x->engine),

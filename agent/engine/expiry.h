@@ -10,11 +10,10 @@ struct expiry *expiry_new(struct engine *engine, struct err *err) MUST;
 void expiry_free(struct expiry *expiry);
 OWN_DEFINE(expiry, struct expiry, expiry_free);
 
-/* Starts a drop for each clone whose time has come. When the wall clock and the time since boot
- * disagree by more than an hour since the last call, nothing is dropped for an hour: somebody may
- * have set the clock wrongly. */
+/* Starts a drop for each clone whose time has come; none while the clock is not believed (guard.h),
+ * as nothing else is deleted then. */
 bool expiry_tick(struct expiry *expiry, struct err *err) MUST;
-/* Why a clone is still there; "" when nothing is known. */
+/* Why a clone whose time has come is still there; "" when nothing is known. */
 const char *expiry_trouble(const struct expiry *expiry, const char *database, const char *name);
 
 /* A job that works on that very clone now: ret_job is its id, "" for none. */

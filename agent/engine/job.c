@@ -295,7 +295,7 @@ static void step_failed(struct run *run, const struct err *why)
     struct err err = {0};
     if (!restore_document(run, &err))
         strand(run, &err);
-    else if (err_is_transient(why->code) && is_cancelled(run))
+    else if ((err_is_transient(why->code) || why->code == ERR_CANCELLED) && is_cancelled(run))
         return;
     else if (!try_again(run, why))
         fail(run, why);

@@ -8,6 +8,7 @@
 #include "agent/base/json.h"
 #include "agent/base/pool.h"
 #include "agent/catalog/catalog.h"
+#include <stdatomic.h>
 
 enum step_verdict {
     STEP_AGAIN, /* not ready: call again after job->again_ms */
@@ -24,7 +25,8 @@ struct job {
     void *world;       /* what the job's kind needs: storages, configuration (read-only) */
     void *held; /* what a step keeps between its AGAINs; gone with the job, never journaled */
     void (*held_free)(void *held);
-    bool resumed; /* begun before the agent's last start */
+    bool resumed;           /* begun before the agent's last start */
+    _Atomic bool cancelled; /* row.cancelled_by says who; an act that takes long may ask */
 };
 
 struct job_step {

@@ -7,7 +7,15 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { TRIES_MAX = 5, RETRY_MS = 500, POLL_MS = 1000, WAIT_MS = 200, VERDICT_WIRE_WARNING = 2 };
+#define NOTE_KEY "retention"
+enum {
+    TRIES_MAX = 5,
+    RETRY_MS = 500,
+    POLL_MS = 1000,
+    WAIT_MS = 200,
+    WAIT_MOST_MS = 600000,
+    VERDICT_WIRE_WARNING = 2
+};
 
 /* ---- the decision ---- */
 
@@ -157,6 +165,47 @@ bool keep_is_idle(struct catalog *catalog, const char *database, struct err *err
                             database, job.id));
 }
 
+/* ---- what came of it ---- */
+
+bool keep_note(struct catalog *catalog, const char *database, uint64_t at_us, const char *why,
+               struct err *err)
+{
+    AUTO(json) json_t *doc = json_object();
+    if (!json_put_u64(doc, "at_us", at_us, err) || !json_put_text(doc, "why", why, err))
+        return false;
+    AUTO(mem) char *text = json_format(doc, err);
+    return text && catalog_note_put(catalog, database, NOTE_KEY, text, err);
+}
+
+/* A job that failed could not note it. */
+static bool failed_since(struct catalog *catalog, const char *database, uint64_t at_us,
+                         char ret[400], struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *job = catalog_job_last(catalog, database, "retention", 1, &count, err);
+    if (job && count && job->parent[0] && job->started_us >= at_us &&
+        (job->state == JOB_FAILED || job->state == JOB_SWEPT))
+        IGNORE(!str_copy(ret, 400, job->cause)); /* cut is fine */
+    return job != NULL;
+}
+
+bool keep_trouble(struct catalog *catalog, const char *database, char ret[400], struct err *err)
+{
+    struct err why = {0};
+    ret[0] = '\0';
+    AUTO(mem) char *text = catalog_note_get(catalog, database, NOTE_KEY, &why);
+    if (!text && why.code != ERR_NOT_FOUND) {
+        *err = why;
+        return false;
+    }
+    AUTO(json) json_t *doc = text ? json_parse(text, strlen(text), err) : json_object();
+    if (!doc)
+        return false;
+    IGNORE(!str_copy(ret, 400, json_text(doc, "why"))); /* cut is fine */
+    return ret[0] || failed_since(catalog, database, json_u64(doc, "at_us"), ret, err);
+}
+
 /* ---- the job ---- */
 
 static const struct config_served *served(const struct job *job, struct err *err)
@@ -197,6 +246,23 @@ static bool look_at_plan(struct job *job, struct catalog *catalog, const struct 
     return stop(job, why.text, err);
 }
 
+/* Another job may stay for good, one whose undoing failed until the next start: it must not hold up
+ * everything else of its database. */
+static bool wait_for(struct job *job, const struct catalog_job *other, struct err *err)
+{
+    uint64_t now_ms = clock_boot_ms();
+    uint64_t since_ms = json_u64(job->document, "wait_since_ms");
+    char why[160];
+    if (since_ms && now_ms > since_ms + WAIT_MOST_MS) {
+        IGNORE(!str_format(why, sizeof why,
+                           "%.40s has been at work for more than %d minutes; hint: 'evercopy log "
+                           "%.40s'",
+                           other->id, WAIT_MOST_MS / 60000, other->id)); /* fits */
+        return stop(job, why, err);
+    }
+    return since_ms || json_put_u64(job->document, "wait_since_ms", now_ms ? now_ms : 1, err);
+}
+
 /* Right before each deletion: is the clock believed, does the plan hold, is nobody just taking hold
  * of a snapshot? */
 static bool look(struct job *job, struct catalog *catalog, struct err *err)
@@ -218,8 +284,12 @@ static bool look(struct job *job, struct catalog *catalog, struct err *err)
     for (size_t i = 0; i < sizeof others / sizeof *others && !wait; i++)
         if (!runs_any(catalog, db->name, others[i], &other, &wait, err))
             return false;
-    if (!json_put_flag(job->document, "wait", wait, err) || wait)
-        return err->code == ERR_NONE;
+    if (!json_put_flag(job->document, "wait", wait, err))
+        return false;
+    if (wait)
+        return wait_for(job, &other, err);
+    if (!json_put_u64(job->document, "wait_since_ms", 0, err))
+        return false;
     if (!guard_check(catalog, &why))
         return stop(job, why.text, err);
     return look_at_plan(job, catalog, db, err);
@@ -370,7 +440,10 @@ static bool commit(struct job *job, struct catalog *catalog, struct err *err)
         if (!catalog_marks_drop(catalog, database, name, err))
             return false;
     }
-    return true;
+    /* One by hand that stopped was told to who asked; what it did is done. */
+    const char *stopped = json_text(job->document, "stopped");
+    return !json_text(job->document, "plan")[0] || (stopped[0] && !job->row.parent[0]) ||
+           keep_note(catalog, database, job->row.started_us, stopped, err);
 }
 
 static const struct job_step steps[] = {{"delete", delete_one}, {"settle", settle}};

@@ -38,3 +38,12 @@ json_t *keep_delete_args(const struct keep *keep, size_t snapshot, struct err *e
 /* BUSY while a retention job of that database is at work: what is to be held, locked or cloned now
  * might just be going. */
 bool keep_is_idle(struct catalog *catalog, const char *database, struct err *err) MUST;
+
+/* What came of it last without anybody asking, kept as a note: why "" when it could do its work. */
+bool keep_note(struct catalog *catalog, const char *database, uint64_t at_us, const char *why,
+               struct err *err) MUST;
+/* In ret why snapshots that should have gone by themselves are still there: the last automatic
+ * retention was refused, stopped or failed, and none by hand has done it since. "": nothing known.
+ */
+bool keep_trouble(struct catalog *catalog, const char *database, char ret[400], struct err *err)
+    MUST;

@@ -20,7 +20,8 @@ struct history {
     uint64_t begun_us;        /* newest run of all */
     uint64_t good_us;         /* end of the newest good one; 0: none */
     uint64_t longest_good_us; /* how long one took at most */
-    size_t bad;               /* ended badly since the newest good one */
+    size_t bad;               /* ended badly since the newest good one, of those looked at */
+    bool more;                /* there are older ones than those looked at */
     char bad_cause[200];      /* the newest of them */
     struct catalog_job running;
 };
@@ -57,7 +58,10 @@ static bool read_history(struct catalog *catalog, const char *database, struct h
         catalog_job_last(catalog, database, "backup", RUNS_LOOKED_AT, &count, err);
     for (size_t i = 0; jobs && i < count; i++)
         take_one(h, &jobs[i]);
-    return jobs != NULL;
+    h->more = jobs && count == RUNS_LOOKED_AT;
+    return jobs &&
+           (h->good_us || !h->more ||
+            catalog_job_last_good(catalog, database, "backup", WIRE_WARNING, &h->good_us, err));
 }
 
 static uint64_t since(uint64_t us)
@@ -82,8 +86,10 @@ static void tell_why(const struct history *h, const struct config_served *db, ui
                            age_us / HOUR_US, h->running.id));
     else if (triggered && h->bad)
         IGNORE(!str_format(ret->cause, sizeof ret->cause,
-                           "triggered, but no run %s for %" PRIu64 " hours: %zu failed, last: %s",
-                           what, age_us / HOUR_US, h->bad, h->bad_cause));
+                           "triggered, but no run %s for %" PRIu64 " hours: %s%zu failed, last: %s",
+                           what, age_us / HOUR_US,
+                           h->more && h->bad >= RUNS_LOOKED_AT ? "at least " : "", h->bad,
+                           h->bad_cause));
     else
         IGNORE(!str_format(ret->cause, sizeof ret->cause,
                            "not triggered: the last run began %" PRIu64

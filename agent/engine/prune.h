@@ -1,8 +1,8 @@
 /* Pruning of the live area: logs and pieces that snapshots hold and nothing live needs. Pure.
  *
  * A log goes when it is older than the policy's days, ends below what the newest proven base needs,
- * and lies, whole, in two proven snapshots that stay; a piece when it lies in one of them and is of
- * an earlier run than the newest of them. */
+ * and lies, whole, in two proven snapshots that stay; a piece when it lies in one of them. Which
+ * pieces the run that asks has just made, and may still need, is for its shim to know. */
 #pragma once
 #include "agent/engine/keep.h"
 

@@ -9,13 +9,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FACTS_FILE_MAX = 32 << 20, HOOKS_POLL_MS = 20 };
+enum { FACTS_FILE_MAX = 32 << 20, HOOKS_POLL_MS = 20, SAME_SECOND_MAX = 100 };
 
-void snapshot_name(const char *database, const char *kind, char ret[DRIVER_NAME_MAX])
+static bool is_kept(struct catalog *catalog, const char *database, const char *name, bool *ret,
+                    struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_snapshot *rows = catalog_snapshot_list(catalog, database, &count, err);
+    for (size_t i = 0; rows && i < count; i++)
+        *ret |= str_equal(rows[i].name, name);
+    return rows != NULL;
+}
+
+/* A job under way owns its name before the storage or the catalog knows it. */
+static bool is_in_the_making(struct catalog *catalog, const char *database, const char *name,
+                             bool *ret, struct err *err)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *jobs =
+        catalog_job_list(catalog, database, "snapshot", JOB_RUNNING, SIZE_MAX, &count, err);
+    for (size_t i = 0; jobs && i < count; i++) {
+        AUTO(mem) char *text = catalog_job_document(catalog, jobs[i].id, err);
+        AUTO(json) json_t *document = text ? json_parse(text, strlen(text), err) : NULL;
+        if (!document)
+            return false;
+        *ret |= str_equal(json_text(document, "name"), name);
+    }
+    return jobs != NULL;
+}
+
+bool snapshot_name(struct catalog *catalog, const char *database, const char *kind,
+                   char ret[DRIVER_NAME_MAX], struct err *err)
 {
     char stamp[32];
+    bool taken = true;
     clock_format_compact(clock_wall_us(), stamp);
-    IGNORE(str_format(ret, DRIVER_NAME_MAX, "%.64s-%s-%s", database, stamp, kind));
+    IGNORE(!str_format(ret, DRIVER_NAME_MAX, "%.64s-%s-%s", database, stamp, kind));
+    for (unsigned n = 2; taken && n <= SAME_SECOND_MAX; n++) {
+        taken = false;
+        if (!is_kept(catalog, database, ret, &taken, err) ||
+            !is_in_the_making(catalog, database, ret, &taken, err))
+            return false;
+        if (taken)
+            IGNORE(!str_format(ret, DRIVER_NAME_MAX, "%.64s-%s-%s-%u", database, stamp, kind, n));
+    }
+    return !taken || err_set(err, ERR_BUSY, "too many snapshots of '%s' in one second", database);
 }
 
 json_t *snapshot_args(const char *database, const char *name, const char *kind, const char *run,
@@ -242,21 +282,40 @@ static bool keep_texts(struct job *job, struct manifest *manifest, const char *f
     return json_put_flag(job->document, "mid_merge", is_mid_merge(manifest, facts), err);
 }
 
+static bool is_to_stop(void *arg)
+{
+    struct job *job = arg;
+    return job->cancelled || world_is_stopping(job->world);
+}
+
+/* An agent that stops does not give the snapshot up: it is read at the next start. */
+static enum step_verdict stopped_reading(struct job *job, struct err *err)
+{
+    job->patient = err->code == ERR_CANCELLED && !job->cancelled;
+    if (job->patient)
+        err_set(err, ERR_UNAVAILABLE, "the agent is stopping");
+    return STEP_FAILED;
+}
+
 static enum step_verdict read_back(struct job *job, struct err *err)
 {
     const struct config_served *db = served(job, err);
     if (!db)
         return STEP_FAILED;
     AUTO(area)
-    struct area *area = driver_area(world_driver(job->world, db), db->volume,
-                                    json_text(job->document, "name"), NULL, err);
+    struct area *area =
+        driver_area_until(world_driver(job->world, db), db->volume,
+                          json_text(job->document, "name"), NULL, is_to_stop, job, err);
     if (!area)
-        return STEP_FAILED;
-    struct survey_options options = {.scan_blocks = world_config(job->world)->verify_full};
+        return stopped_reading(job, err);
+    struct survey_options options = {.scan_blocks = world_config(job->world)->verify_full,
+                                     .whole = true,
+                                     .cancelled = is_to_stop,
+                                     .arg = job};
     AUTO(manifest) struct manifest *manifest = survey_area(area, &options, err);
     AUTO(mem) char *text = NULL;
     if (!manifest || !read_facts(area, json_text(job->document, "run"), &text, err))
-        return STEP_FAILED;
+        return stopped_reading(job, err);
     AUTO(facts) struct facts *facts = text ? facts_from_json(text, strlen(text), err) : NULL;
     if (text && (!facts || !facts_fit(facts, job->document, err)))
         return STEP_FAILED;
@@ -331,21 +390,45 @@ static bool commit(struct job *job, struct catalog *catalog, struct err *err)
                                 err);
 }
 
-bool snapshot_result(const json_t *document, struct manifest **ret_manifest,
-                     struct facts **ret_facts, struct err *err)
+/* ---- by hand, beside runs ---- */
+
+static bool newest_run(struct catalog *catalog, const char *database, char ret[40], struct err *err)
 {
-    const char *manifest_text = json_text(document, "manifest");
-    const char *facts_text = json_text(document, "facts");
-    AUTO(manifest)
-    struct manifest *manifest = manifest_from_json(manifest_text, strlen(manifest_text), err);
-    if (!manifest)
+    size_t count;
+    AUTO(mem)
+    struct catalog_job *runs = catalog_job_last(catalog, database, "backup", 1, &count, err);
+    IGNORE(!str_copy(ret, 40, runs && count ? runs[0].id : "none"));
+    return runs != NULL;
+}
+
+static bool is_moving(const char *step)
+{
+    return str_equal(step, "take") || str_equal(step, "wait") || str_equal(step, "read");
+}
+
+/* A run that came while hooks or the storage held one by hand up may be merging: its blocks would
+ * be newer than its headers and its sheet say. */
+static bool look(struct job *job, struct catalog *catalog, struct err *err)
+{
+    const char *database = json_text(job->document, "database");
+    const char *before = json_text(job->document, "run_before");
+    struct catalog_lease lease;
+    struct err why = {0};
+    char run[40];
+    if (!str_equal(json_text(job->document, "kind"), "manual"))
+        return true;
+    if (!newest_run(catalog, database, run, err))
         return false;
-    struct facts *facts = NULL;
-    if (facts_text[0] && !(facts = facts_from_json(facts_text, strlen(facts_text), err)))
-        return false;
-    *ret_manifest = TAKE(manifest);
-    *ret_facts = facts;
-    return true;
+    if (!before[0])
+        return json_put_text(job->document, "run_before", run, err);
+    if (!is_moving(job->row.step))
+        return true;
+    if (catalog_lease_find(catalog, database, "backup", &lease, &why) || !str_equal(before, run))
+        return err_set(err, ERR_PRECONDITION,
+                       "a backup run came meanwhile (%s): it takes its own snapshots; hint: try "
+                       "again when it has ended",
+                       why.code == ERR_NONE ? lease.job : run);
+    return why.code == ERR_NOT_FOUND || (*err = why, false);
 }
 
 static const struct job_step steps[] = {
@@ -359,4 +442,5 @@ const struct job_kind job_kind_snapshot = {
     .step_count = sizeof steps / sizeof *steps,
     .undo = undo,
     .commit = commit,
+    .look = look,
 };

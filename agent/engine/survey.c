@@ -9,15 +9,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void cannot_read(struct manifest_entry *entry, const struct err *why)
+static bool goes_on(const struct survey_options *options, struct err *err)
 {
+    return !options->cancelled || !options->cancelled(options->arg) ||
+           err_set(err, ERR_CANCELLED, "reading the area was cancelled");
+}
+
+/* Noted, unless it says more of the moment than of the file. */
+static bool cannot_read(const struct survey_options *options, struct manifest_entry *entry,
+                        const struct err *why, struct err *err)
+{
+    if (why->code == ERR_CANCELLED || (options->whole && err_is_transient(why->code))) {
+        *err = *why;
+        return false;
+    }
     entry->state = STATE_UNREADABLE;
     IGNORE(str_copy(entry->why, sizeof entry->why, why->text)); /* a cut sentence still helps */
+    return true;
 }
 
 /* The whole log, every block: only then does it count. */
-static bool check_log(struct area_handle *file, uint8_t *buffer, struct manifest_entry *entry,
-                      struct err *err)
+static bool check_log(struct area_handle *file, const struct survey_options *options,
+                      uint8_t *buffer, struct manifest_entry *entry, struct err *err)
 {
     AUTO(mem) struct redo_check *check = own_alloc(sizeof *check, err);
     if (!check)
@@ -25,11 +38,11 @@ static bool check_log(struct area_handle *file, uint8_t *buffer, struct manifest
     redo_check_init(check, entry->size);
     struct err why = {0};
     for (uint64_t offset = 0; offset < entry->size; offset += SURVEY_CHUNK_BYTES) {
+        if (!goes_on(options, err))
+            return false;
         ssize_t n = area_file_read(file, buffer, SURVEY_CHUNK_BYTES, offset, &why);
-        if (n < 0) {
-            cannot_read(entry, &why);
-            return true;
-        }
+        if (n < 0)
+            return cannot_read(options, entry, &why, err);
         redo_check_feed(check, buffer, (size_t)n);
         if (n < SURVEY_CHUNK_BYTES)
             break;
@@ -37,8 +50,8 @@ static bool check_log(struct area_handle *file, uint8_t *buffer, struct manifest
     return redo_check_finish(check, entry, err);
 }
 
-static bool scan_datafile(struct area_handle *file, uint8_t *buffer, struct manifest_entry *entry,
-                          struct err *err)
+static bool scan_datafile(struct area_handle *file, const struct survey_options *options,
+                          uint8_t *buffer, struct manifest_entry *entry, struct err *err)
 {
     AUTO(mem) struct block_summary *summary = own_alloc(sizeof *summary, err);
     if (!summary)
@@ -48,11 +61,11 @@ static bool scan_datafile(struct area_handle *file, uint8_t *buffer, struct mani
     for (uint64_t offset = 0; offset < end; offset += SURVEY_CHUNK_BYTES) {
         uint64_t left = end - offset;
         size_t wanted = left < SURVEY_CHUNK_BYTES ? (size_t)left : SURVEY_CHUNK_BYTES;
+        if (!goes_on(options, err))
+            return false;
         ssize_t n = area_file_read(file, buffer, wanted, offset, &why);
-        if (n < 0) {
-            cannot_read(entry, &why);
-            return true;
-        }
+        if (n < 0)
+            return cannot_read(options, entry, &why, err);
         struct block_place place = datafile_place(entry, offset / entry->block_size);
         block_verify_run(buffer, (uint64_t)n / entry->block_size, &place, summary, NULL, NULL);
         if ((size_t)n < wanted)
@@ -104,9 +117,9 @@ static bool look_closer(struct area_handle *file, const struct survey_options *o
     }
     if (entry->kind == FILE_ARCHIVED_LOG && !options->headers_only &&
         (entry->state == STATE_GOOD || entry->state == STATE_DAMAGED))
-        return check_log(file, buffer, entry, err);
+        return check_log(file, options, buffer, entry, err);
     if (entry->kind == FILE_DATAFILE && options->scan_blocks && entry->state == STATE_GOOD)
-        return scan_datafile(file, buffer, entry, err);
+        return scan_datafile(file, options, buffer, entry, err);
     return true;
 }
 
@@ -132,10 +145,8 @@ bool survey_file(struct area *area, const struct area_file *file,
     if (taken)
         return true;
     ssize_t head = handle ? area_file_read(handle, buffer, IDENTIFY_HEAD_BYTES, 0, &why) : -1;
-    if (head < 0) {
-        cannot_read(entry, &why);
-        return true;
-    }
+    if (head < 0)
+        return cannot_read(options, entry, &why, err);
     oracle_identify(buffer, (size_t)head, size, file->path, entry);
     entry->size = size;
     if (!look_closer(handle, options, buffer, entry, err))
@@ -161,10 +172,8 @@ struct manifest *survey_area(struct area *area, const struct survey_options *opt
     manifest->made_us = clock_wall_us();
     manifest->blocks_scanned = options->scan_blocks;
     for (size_t i = 0; i < list.count; i++) {
-        if (options->cancelled && options->cancelled(options->arg)) {
-            err_set(err, ERR_CANCELLED, "reading the area was cancelled");
+        if (!goes_on(options, err))
             return NULL;
-        }
         if (!survey_file(area, &list.files[i], options, manifest, err))
             return err_null(err, "read '%s'", list.files[i].path);
     }

@@ -11,7 +11,10 @@ struct survey_options {
      * unread. For what has arrived only; in a snapshot every log is read. NULL: read all. */
     const struct manifest *earlier;
     size_t files_max; /* 0: 200000 */
-    /* Asked between files; true stops with CANCELLED. NULL: never. */
+    /* What cannot be read just now (a transient error) fails the whole, to be tried again. For what
+     * is kept or compared: there it must not stand as unreadable. */
+    bool whole;
+    /* Asked between files and pieces of them; true stops with CANCELLED. NULL: never. */
     bool (*cancelled)(void *arg);
     void *arg;
 };
@@ -19,7 +22,7 @@ struct survey_options {
 enum { SURVEY_FILES_MAX = 200000, SURVEY_CHUNK_BYTES = 1 << 20 };
 
 /* Every file of the area, named for what it is; files that cannot be read are entries too. Fails
- * only when the area itself cannot be listed or memory runs out. */
+ * only when the area itself cannot be listed, memory runs out, or it is stopped. */
 struct manifest *survey_area(struct area *area, const struct survey_options *options,
                              struct err *err) MUST;
 /* The first SCN in a log whose time lies at or after from_us, for a host at offset_min from UTC;

@@ -1,6 +1,6 @@
 /* evercopy: reads arguments, runs a verb. */
+#include "agent/base/args.h"
 #include "agent/base/log.h"
-#include "agent/main/args.h"
 #include "agent/shim/shim.h"
 
 #include <signal.h>

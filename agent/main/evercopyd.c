@@ -1,8 +1,8 @@
 /* evercopyd: reads arguments, builds the object graph, runs. */
+#include "agent/base/args.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
-#include "agent/main/args.h"
 #include "agent/main/authority.h"
 #include "agent/main/serve.h"
 #include <stdio.h>

@@ -4,11 +4,12 @@
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "agent/net/x509.h"
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { CERT_FILE_MAX = 64 << 10 };
+enum { CERT_FILE_MAX = 64 << 10, LOCK_TRIES = 20 };
 
 struct paths {
     char cert_next[PATH_MAX], key_next[PATH_MAX], cert_old[PATH_MAX], key_old[PATH_MAX];
@@ -21,6 +22,41 @@ static bool name_paths(struct paths *p, const char *cert, const char *key, struc
             str_format(p->cert_old, PATH_MAX, "%s.old", cert) &&
             str_format(p->key_old, PATH_MAX, "%s.old", key)) ||
            err_set(err, ERR_INVALID, "path is too long: '%.80s...'", cert);
+}
+
+/* Beside path: what a program that is dead left of its name. */
+static void sweep(const char *path)
+{
+    char dir[PATH_MAX];
+    char name[PATH_MAX];
+    struct err none = {0};
+    const char *slash = strrchr(path, '/');
+    int len = slash == path ? 1 : slash ? (int)(slash - path) : 1;
+    if (str_format(dir, sizeof dir, "%.*s", len, slash ? path : ".") &&
+        str_format(name, sizeof name, "%s.", slash ? slash + 1 : path))
+        IGNORE(!sys_sweep_written(dir, name, &none)); /* it is in nobody's way */
+}
+
+/* The certificate is the last of the pair to be replaced; whoever waited then holds an old file. */
+int bundle_lock(const char *cert_path, const char *key_path, struct err *err)
+{
+    struct stat held;
+    struct stat now;
+    for (int left = LOCK_TRIES; left > 0; left--) {
+        AUTO(fd) int fd = sys_open(cert_path, O_RDONLY | O_CLOEXEC, 0, err);
+        if (fd < 0 || !sys_lock(fd, cert_path, err) || !sys_fstat(fd, &held, cert_path, err) ||
+            !sys_stat(cert_path, &now, err))
+            return -1;
+        if (held.st_ino != now.st_ino)
+            continue;
+        sweep(cert_path);
+        sweep(key_path);
+        int ret = fd;
+        fd = -1;
+        return ret;
+    }
+    err_set(err, ERR_BUSY, "'%s' is renewed by others again and again", cert_path);
+    return -1;
 }
 
 bool bundle_stage(const char *cert_path, const char *key_path, const char *cert, const char *key,

@@ -1,7 +1,7 @@
 /* Numbers and names out of Oracle bytes, in the byte order of the platform that wrote them. */
 #include "agent/oracle/bytes.h"
 
-void bytes_text(const uint8_t *at, size_t len, char *ret)
+void bytes_name(const uint8_t *at, size_t len, char *ret)
 {
     size_t n = 0;
     for (; n < len && at[n]; n++)

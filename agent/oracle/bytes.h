@@ -21,7 +21,7 @@ static inline uint32_t bytes_u4(const uint8_t *at, enum byte_order order)
 }
 
 /* Copies at most len bytes up to the first NUL; control signs become '?'. ret holds len + 1. */
-void bytes_text(const uint8_t *at, size_t len, char *ret);
+void bytes_name(const uint8_t *at, size_t len, char *ret);
 bool bytes_are_zero(const uint8_t *at, size_t len);
 /* Offset of the text within the first len bytes, -1 when it is not there. */
 ptrdiff_t bytes_find(const uint8_t *at, size_t len, const char *text);

@@ -61,7 +61,7 @@ void datafile_header_read(const uint8_t *block, enum byte_order order,
         .checkpoint_block_no = bytes_u4(block + AT_CHECKPOINT_BLOCK, order),
     };
     file_header_read(block + FILE_HEADER_AT, order, &h.file);
-    bytes_text(block + AT_TABLESPACE, TABLESPACE_BYTES, h.tablespace);
+    bytes_name(block + AT_TABLESPACE, TABLESPACE_BYTES, h.tablespace);
     *ret_header = h;
 }
 

@@ -34,8 +34,8 @@ void file_header_read(const uint8_t *at, enum byte_order order, struct file_head
         .type = bytes_u2(at + AT_TYPE, order),
         .activation = bytes_u4(at + AT_ACTIVATION, order),
     };
-    bytes_text(at + AT_DB_NAME, DB_NAME_BYTES, h.db_name);
-    bytes_text(at + AT_TAG, TAG_BYTES, h.tag);
+    bytes_name(at + AT_DB_NAME, DB_NAME_BYTES, h.db_name);
+    bytes_name(at + AT_TAG, TAG_BYTES, h.tag);
     *ret_header = h;
 }
 

@@ -73,7 +73,7 @@ void redo_header_read(const uint8_t *block, enum byte_order order, struct redo_h
         .flags = bytes_u4(block + AT_FLAGS, order),
     };
     file_header_read(block + FILE_HEADER_AT_REDO, order, &h.file);
-    bytes_text(block + AT_DESCRIPTION, DESCRIPTION_BYTES, h.description);
+    bytes_name(block + AT_DESCRIPTION, DESCRIPTION_BYTES, h.description);
     *ret_header = h;
 }
 

@@ -223,14 +223,13 @@ static bool may_come(struct conn *conn, struct err *err)
     const struct rpc_server_options *options = &conn->server->options;
     if (!options->admit_peer || options->admit_peer(options->arg, &conn->caller->peer, err))
         return true;
-    return err->code != ERR_NONE || err_set(err, ERR_UNAUTHENTICATED, "not admitted");
+    return err->code == ERR_NONE ? err_set(err, ERR_UNAUTHENTICATED, "not admitted") : false;
 }
 
 static bool judge_newcomer(struct conn *conn, struct err *err)
 {
     struct err why = {0};
-    IGNORE(!may_come(conn, &why));
-    if (why.code == ERR_NONE && has_room(conn, &why))
+    if (may_come(conn, &why) && has_room(conn, &why))
         return true;
     return refuse_all_calls(conn, &why, err);
 }
@@ -338,9 +337,23 @@ static bool is_over(struct conn *conn, uint64_t now, struct err *err)
     return err->code != ERR_NONE;
 }
 
+/* Who is refused now ends in the loop's next turn. */
+static void conn_recheck(struct conn *conn)
+{
+    struct err why = {0};
+    struct err err = {0};
+    if (conn->refusal || may_come(conn, &why))
+        return;
+    conn->doomed = true;
+    IGNORE(!set_refusal(conn, &why, &err)); /* it ends, told or not */
+    conn_kick(conn);
+}
+
 static void conn_tick(struct conn *conn, uint64_t now)
 {
     struct err err = {0};
+    if (conn->caller->peer.not_after_us <= clock_wall_us())
+        conn_recheck(conn);
     if (is_over(conn, now, &err)) {
         conn_end(conn, &err);
         return;
@@ -453,18 +466,8 @@ bool rpc_server_use(struct rpc_server *server, const char *ca_file, const char *
 
 void rpc_server_recheck(struct rpc_server *server)
 {
-    for (struct conn *conn = LIST_FIRST(&server->conns); conn; conn = LIST_NEXT(conn, link)) {
-        struct err why = {0};
-        struct err err = {0};
-        if (conn->refusal)
-            continue;
-        IGNORE(!may_come(conn, &why));
-        if (why.code == ERR_NONE)
-            continue;
-        conn->doomed = true;
-        IGNORE(!set_refusal(conn, &why, &err)); /* it ends, told or not */
-        conn_kick(conn);
-    }
+    for (struct conn *conn = LIST_FIRST(&server->conns); conn; conn = LIST_NEXT(conn, link))
+        conn_recheck(conn);
 }
 
 void rpc_server_drain(struct rpc_server *server, void (*done)(void *arg), void *arg)

@@ -47,7 +47,8 @@ uint16_t rpc_server_port(const struct rpc_server *server);
 /* Connections from now on are made with these files; those that are open stay as they are. */
 bool rpc_server_use(struct rpc_server *server, const char *ca_file, const char *cert_file,
                     const char *key_file, struct err *err) MUST;
-/* Asks admit_peer again about every open connection; those refused end, calls in flight and all.
+/* Asks admit_peer again about every open connection; those refused end, calls in flight and all. Of
+ * itself it is asked again when a certificate has expired.
  * From the loop, also from a handler: they end in the loop's next turn. */
 void rpc_server_recheck(struct rpc_server *server);
 /* Closes the listener, GOAWAY to everyone, lets calls end, then calls done (at most RPC_DRAIN_MS).

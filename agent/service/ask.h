@@ -51,7 +51,7 @@ void ask_fail(struct ask *ask, const struct err *err);
 
 struct catalog *ask_catalog(struct ask *ask);
 struct quota *ask_quota(struct ask *ask);
-/* What an operator should know about certificates that end; "" when nothing. */
+/* What an operator should know about certificates that end and the clock; "" when nothing. */
 const char *ask_notice(struct ask *ask);
 /* Quotas are for database hosts; the same key again asks for nothing new. */
 bool ask_is_bounded(struct ask *ask, const char *key);
@@ -63,6 +63,8 @@ const struct config_served *ask_database(struct ask *ask, const char *name);
 /* False, with ask->err set to UNAVAILABLE, while a job of before the agent's start still works on
  * that database: whoever wants to change something tries again soon. */
 bool ask_is_settled(struct ask *ask, const char *database) MUST;
+/* Nobody waits for it any more, or the agent stops: what reads for long asks, from any thread. */
+bool ask_is_over(void *ask);
 /* Scoped to caller and method, so that nobody meets another's key. "" stays "". False with ask->err
  * set when it is longer than 48 bytes. */
 bool ask_key(struct ask *ask, const char *method, const char *key, char ret[80]) MUST;

@@ -28,7 +28,9 @@ static Evercopy__V1__Clone *tell_clone(struct ask *ask, const struct catalog_clo
     to->scn = from->scn;
     to->db_unique_name = ask_text(ask, from->database);
     to->left_s = (int64_t)(from->expires_us - clock_wall_us()) / 1000000;
-    to->trouble = ask_text(ask, expiry_trouble(ask_expiry(ask), from->database, from->name));
+    /* One that was extended since is in no trouble any more. */
+    to->trouble = ask_text(
+        ask, to->left_s <= 0 ? expiry_trouble(ask_expiry(ask), from->database, from->name) : "");
     return to;
 }
 
@@ -310,14 +312,18 @@ static void extended(void *arg, const struct catalog_job *row, const json_t *doc
                      const struct err *err)
 {
     struct ask *ask = arg;
+    const Evercopy__V1__ExtendCloneRequest *request = (const void *)ask->request;
     struct catalog_clone clone;
     if (err->code != ERR_NONE) {
         ask_fail(ask, err);
         return;
     }
     Evercopy__V1__ExtendCloneReply *reply = ask_alloc(ask, sizeof *reply);
-    if (reply && catalog_clone_get(ask_catalog(ask), row->database, json_text(document, "name"),
-                                   &clone, &ask->err)) {
+    if (!str_equal(request->name, json_text(document, "name")))
+        err_set(&ask->err, ERR_INVALID, "this key extended clone '%s' before",
+                json_text(document, "name"));
+    else if (reply && catalog_clone_get(ask_catalog(ask), row->database,
+                                        json_text(document, "name"), &clone, &ask->err)) {
         evercopy__v1__extend_clone_reply__init(reply);
         reply->clone = tell_clone(ask, &clone);
         log_info("clone extended db=%s clone=%s owner=%s", clone.database, clone.name, clone.owner);

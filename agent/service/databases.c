@@ -4,10 +4,12 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/keep.h"
 #include "agent/engine/overdue.h"
 #include "evercopy/v1/databases.pb-c.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PLAN_LINES_MAX = 4, LINE_MAX_BYTES = 400 };
 
@@ -199,6 +201,33 @@ static bool judge_age(struct catalog *catalog, const struct config_served *db, s
     return true;
 }
 
+/* A storage that fills because nothing goes any more must not be a surprise. */
+static bool judge_retention(struct catalog *catalog, const struct config_served *db,
+                            struct standing *s, struct err *err)
+{
+    char why[400];
+    if (!db->retention.automatic || s->verdict >= EVERCOPY__V1__VERDICT__VERDICT_WARNING)
+        return true;
+    if (!keep_trouble(catalog, db->name, why, err))
+        return false;
+    if (!why[0])
+        return true;
+    const char *hint = strstr(why, "; hint: ");
+    s->verdict = EVERCOPY__V1__VERDICT__VERDICT_WARNING;
+    IGNORE(!str_format(s->cause, sizeof s->cause, "no snapshot goes, retention was refused: %.*s",
+                       (int)(hint ? hint - why : (ptrdiff_t)strlen(why)), why));
+    IGNORE(!str_format(s->next, sizeof s->next, "look at 'evercopy retention %s'%s%.150s", db->name,
+                       hint ? "; " : "", hint ? hint + strlen("; hint: ") : ""));
+    return true;
+}
+
+/* What time and the agent itself make of how it stands. */
+static bool judge_on(struct catalog *catalog, const struct config_served *db, struct standing *s,
+                     struct err *err)
+{
+    return judge_age(catalog, db, s, err) && judge_retention(catalog, db, s, err);
+}
+
 bool databases_judge(void *service, const char *database, struct standing *ret, struct err *err)
 {
     const struct config_served *db = world_database(service_world(service), database, err);
@@ -206,14 +235,14 @@ bool databases_judge(void *service, const char *database, struct standing *ret, 
     if (!sum)
         return false;
     *ret = sum->standing;
-    return judge_age(engine_catalog(service_engine(service)), db, ret, err);
+    return judge_on(engine_catalog(service_engine(service)), db, ret, err);
 }
 
 static bool tell_one(struct ask *ask, const struct config_served *db,
                      const struct shelf_summary *sum, Evercopy__V1__DatabaseStatus *status)
 {
     struct standing standing = sum->standing;
-    if (!judge_age(ask_catalog(ask), db, &standing, &ask->err))
+    if (!judge_on(ask_catalog(ask), db, &standing, &ask->err))
         return false;
     status->dbid = sum->dbid;
     status->verdict = (Evercopy__V1__Verdict)standing.verdict;

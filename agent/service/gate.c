@@ -3,6 +3,7 @@
 
 #include "agent/auth/ca.h"
 #include "agent/auth/deny.h"
+#include "agent/auth/list.h"
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include <inttypes.h>
@@ -85,6 +86,7 @@ struct gate *gate_new(struct loop *loop, const struct gate_options *options, str
         !(gate->deny = deny_open(options->pki, err)) ||
         !(audit = audit_open(options->state, AUDIT_ROTATE_BYTES, err)))
         return NULL;
+    list_sweep(options->pki);
     if (audit_notice(audit)[0])
         log_error("%s; hint: evercopyd audit verify", audit_notice(audit));
     gate->calls_per_minute = options->calls_per_minute;

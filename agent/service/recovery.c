@@ -294,9 +294,10 @@ static void run_prove(struct work *work)
     const Evercopy__V1__ProveCloneRequest *request = (const void *)ask->request;
     struct proving *p = ask->state;
     AUTO(area)
-    struct area *area = driver_area(world_driver(ask_world(ask), p->db), p->db->volume, NULL,
-                                    request->clone, &ask->err);
-    struct survey_options options = {.headers_only = true};
+    struct area *area = driver_area_until(world_driver(ask_world(ask), p->db), p->db->volume, NULL,
+                                          request->clone, ask_is_over, ask, &ask->err);
+    struct survey_options options = {
+        .headers_only = true, .whole = true, .cancelled = ask_is_over, .arg = ask};
     if (area)
         p->manifest = survey_area(area, &options, &ask->err);
 }

@@ -40,8 +40,8 @@ static void run_seek(struct work *work)
         struct scn scn;
         const char *snapshot = r->logs[i].snapshot[0] ? r->logs[i].snapshot : NULL;
         AUTO(area)
-        struct area *area = driver_area(world_driver(ask_world(ask), r->db), r->db->volume,
-                                        snapshot, NULL, &ask->err);
+        struct area *area = driver_area_until(world_driver(ask_world(ask), r->db), r->db->volume,
+                                              snapshot, NULL, ask_is_over, ask, &ask->err);
         if (!area || !survey_scn_from(area, r->logs[i].path, from_us, r->logs[i].offset_min, &scn,
                                       &ask->err))
             return;

@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/events.h"
 #include "agent/engine/keep.h"
 #include "evercopy/v1/retention.pb-c.h"
 #include <inttypes.h>
@@ -237,6 +238,13 @@ static bool is_repeated(struct ask *ask, const char *method, const char *key)
            catalog_job_find_key(ask_catalog(ask), full, &job, &why);
 }
 
+/* The answer to a used key must be that to this request, never that to another. */
+static bool is_same_request(struct ask *ask, const char *asked, const char *was)
+{
+    return str_equal(asked, was) ||
+           err_set(&ask->err, ERR_INVALID, "this key was used before, for '%.100s'", was);
+}
+
 static void applied(void *arg, const struct catalog_job *row, const json_t *document,
                     const struct err *err)
 {
@@ -248,9 +256,7 @@ static void applied(void *arg, const struct catalog_job *row, const json_t *docu
     }
     Evercopy__V1__ApplyRetentionReply *reply = ask_alloc(ask, sizeof *reply);
     const json_t *gone = json_object_get(document, "gone");
-    if (!str_equal(request->plan_id, json_text(document, "plan")))
-        err_set(&ask->err, ERR_INVALID, "this key applied another plan before");
-    if (ask->err.code == ERR_NONE && reply) {
+    if (is_same_request(ask, request->plan_id, json_text(document, "plan")) && reply) {
         evercopy__v1__apply_retention_reply__init(reply);
         reply->job = ask_text(ask, row->id);
         reply->stopped = ask_text(ask, row->cause);
@@ -302,15 +308,18 @@ static void deleted(void *arg, const struct catalog_job *row, const json_t *docu
                     const struct err *err)
 {
     struct ask *ask = arg;
+    const Evercopy__V1__DeleteSnapshotRequest *request = (const void *)ask->request;
     if (err && err->code != ERR_NONE) {
         ask_fail(ask, err);
         return;
     }
     Evercopy__V1__DeleteSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
     const char *stopped = json_text(document, "stopped");
-    if (stopped[0])
+    const json_t *one = json_array_get(json_object_get(document, "going"), 0);
+    bool same = is_same_request(ask, request->snapshot, json_text(one, "name"));
+    if (same && stopped[0])
         err_set(&ask->err, ERR_PRECONDITION, "%s", stopped);
-    if (!stopped[0] && reply) {
+    if (same && !stopped[0] && reply) {
         evercopy__v1__delete_snapshot_reply__init(reply);
         reply->job = ask_text(ask, row->id);
         log_info("snapshot deleted db=%s job=%s by=%s", row->database, row->id, ask->peer.cn);
@@ -357,6 +366,24 @@ static void tell_run(struct ask *ask, const char *run, const char *text)
         log_warning("retention after run %s cannot be told: %s", run, why.text);
 }
 
+/* Nobody waits for this answer: it is told in the run's log, in ours, to hooks, and by status until
+ * it has gone well. A retention at work just now is no trouble. */
+static void note_outcome(struct ask *ask, const struct config_served *db,
+                         const struct catalog_job *job, const struct err *why)
+{
+    struct err err = {0};
+    if (why->code == ERR_BUSY)
+        return;
+    if (!keep_note(ask_catalog(ask), db->name, job->started_us, why->text, &err))
+        log_warning("what came of retention is not kept: %s db=%s", err.text, db->name);
+    if (why->code == ERR_NONE)
+        return;
+    log_warning("automatic retention refused: %s db=%s run=%s", why->text, db->name, job->parent);
+    events_emit(world_events(ask_world(ask)), "retention.refused",
+                (const char *const[][2]){
+                    {"db", db->name}, {"cause", why->text}, {"run", job->parent}, {NULL, NULL}});
+}
+
 void retention_after_run(struct ask *ask, const struct config_served *db, const char *run)
 {
     char text[400];
@@ -377,6 +404,8 @@ void retention_after_run(struct ask *ask, const struct config_served *db, const 
     AUTO(json) json_t *args = going ? keep_apply_args(keep, db->name, &why) : NULL;
     bool started =
         args && engine_job_start(ask_engine(ask), "retention", &job, args, NULL, NULL, &why);
+    if (!started)
+        note_outcome(ask, db, &job, &why);
     if (why.code != ERR_NONE)
         IGNORE(!str_format(text, sizeof text, "retention: not now: %.350s", why.text));
     else if (started)
@@ -409,7 +438,8 @@ static bool may_mark(struct ask *ask, const struct config_served *db, const char
     struct catalog_job *jobs =
         catalog_job_list(ask_catalog(ask), db->name, "mark", JOB_RUNNING, 1, &count, &ask->err);
     if (jobs && count)
-        return err_set(&ask->err, ERR_BUSY, "another hold or lock is being written: try again");
+        return err_set(&ask->err, ERR_BUSY, "another hold or lock is being written (%s): try again",
+                       jobs[0].id);
     return jobs && keep_is_idle(ask_catalog(ask), db->name, &ask->err);
 }
 
@@ -434,9 +464,7 @@ static void held(void *arg, const struct catalog_job *row, const json_t *documen
         return;
     }
     Evercopy__V1__HoldSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
-    if (!str_equal(request->snapshot, json_text(document, "snapshot")))
-        err_set(&ask->err, ERR_INVALID, "this key held another snapshot before");
-    else if (reply) {
+    if (is_same_request(ask, request->snapshot, json_text(document, "snapshot")) && reply) {
         evercopy__v1__hold_snapshot_reply__init(reply);
         reply->hold = ask_text(ask, row->id);
         log_info("snapshot held db=%s name=%s by=%s", row->database, request->snapshot,
@@ -482,13 +510,16 @@ static void released(void *arg, const struct catalog_job *row, const json_t *doc
                      const struct err *err)
 {
     struct ask *ask = arg;
+    const Evercopy__V1__ReleaseSnapshotRequest *request = (const void *)ask->request;
     if (err && err->code != ERR_NONE) {
         ask_fail(ask, err);
         return;
     }
     AUTO(mem) struct catalog_hold *list = NULL;
     Evercopy__V1__ReleaseSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
-    if (reply) {
+    if (is_same_request(ask, request->snapshot, json_text(document, "snapshot")) &&
+        (!request->hold[0] || is_same_request(ask, request->hold, json_text(document, "id"))) &&
+        reply) {
         evercopy__v1__release_snapshot_reply__init(reply);
         reply->hold = ask_text(ask, json_text(document, "id"));
         reply->left =
@@ -538,12 +569,17 @@ static void locked(void *arg, const struct catalog_job *row, const json_t *docum
                    const struct err *err)
 {
     struct ask *ask = arg;
+    const Evercopy__V1__LockSnapshotRequest *request = (const void *)ask->request;
     if (err && err->code != ERR_NONE) {
         ask_fail(ask, err);
         return;
     }
     Evercopy__V1__LockSnapshotReply *reply = ask_alloc(ask, sizeof *reply);
-    if (reply) {
+    if (is_same_request(ask, request->snapshot, json_text(document, "snapshot")) &&
+        json_u64(document, "left_ms") / 1000 < request->for_s)
+        err_set(&ask->err, ERR_INVALID, "this key locked '%.100s' before, for a shorter time",
+                request->snapshot);
+    if (ask->err.code == ERR_NONE && reply) {
         evercopy__v1__lock_snapshot_reply__init(reply);
         reply->left_s = json_u64(document, "left_ms") / 1000;
         reply->by = ask_text(ask, json_flag(document, "by_storage") ? "storage" : "agent");

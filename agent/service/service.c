@@ -5,6 +5,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/engine/durable.h"
 #include "agent/engine/marks.h"
 #include "agent/engine/overdue.h"
 #include "agent/engine/survey.h"
@@ -37,7 +38,8 @@ struct service {
     struct gate *gate;                                      /* loop only */
     void (*reload)(void *arg, struct service_reload *wish); /* loop only */
     void *reload_arg;
-    char notice[300]; /* engine's lane only: certificates that end */
+    char ends[300];   /* engine's lane only: certificates that end */
+    char notice[900]; /* that, and a clock that is not believed */
     uint64_t noticed_ms;
     struct quota *quota; /* engine's lane only */
     struct timer *ticker;
@@ -46,6 +48,7 @@ struct service {
     uint64_t ticked_ms; /* engine's lane only, as all below */
     uint64_t looked_ms; /* for overdue runs */
     struct expiry *expiry;
+    struct durable *durable;
     struct live *lives; /* engine's lane only */
     size_t live_count, live_capacity;
     struct shelf *shelf; /* engine's lane only */
@@ -582,7 +585,7 @@ static bool keep(struct ask *ask, struct survey_state *s, struct live *live)
     return true;
 }
 
-static bool survey_is_cancelled(void *arg)
+bool ask_is_over(void *arg)
 {
     struct ask *ask = arg;
     return ask->is_gone || world_is_stopping(ask->world);
@@ -593,10 +596,12 @@ static void run_survey(struct work *work)
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct survey_state *s = ask->state;
     struct driver_ref *driver = world_driver(ask->world, s->db);
-    AUTO(area) struct area *area = driver_area(driver, s->db->volume, NULL, NULL, &ask->err);
+    AUTO(area)
+    struct area *area =
+        driver_area_until(driver, s->db->volume, NULL, NULL, ask_is_over, ask, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
                                      .earlier = survey_kept_manifest(s->earlier),
-                                     .cancelled = survey_is_cancelled,
+                                     .cancelled = ask_is_over,
                                      .arg = ask};
     if (area)
         s->manifest = survey_area(area, &options, &ask->err);
@@ -835,6 +840,9 @@ static void run_tick(struct work *work)
     if (!expiry_tick(service->expiry, &err))
         log_error("clone leases: %s", err.text);
     err_clear(&err);
+    if (!durable_tick(service->durable, service->world, &err))
+        log_error("durability of snapshots: %s", err.text);
+    err_clear(&err);
     if (service->looked_ms && now - service->looked_ms < LOOK_MS)
         return;
     service->looked_ms = now;
@@ -879,6 +887,9 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
     service->expiry = expiry_new(engine, err);
     if (!service->expiry)
         return NULL;
+    service->durable = durable_new(engine, err);
+    if (!service->durable)
+        return NULL;
     service->ticker = timer_new(loop, on_tick, service, err);
     if (!service->ticker)
         return NULL;
@@ -904,16 +915,27 @@ void service_reload(struct service *service, struct service_reload *wish)
 }
 
 /* Files are looked at again after a while only. */
-const char *ask_notice(struct ask *ask)
+static void look_at_certificates(struct ask *ask)
 {
     struct service *service = ask->service;
     uint64_t now = clock_boot_ms();
     struct err why = {0};
     if (service->noticed_ms && now - service->noticed_ms < NOTICE_MS)
-        return service->notice;
+        return;
     service->noticed_ms = now;
-    if (!ca_warning(world_config(ask->world)->pki, service->notice, &why))
-        IGNORE(!str_copy(service->notice, sizeof service->notice, why.text));
+    if (!ca_warning(world_config(ask->world)->pki, service->ends, &why))
+        IGNORE(!str_copy(service->ends, sizeof service->ends, why.text));
+}
+
+const char *ask_notice(struct ask *ask)
+{
+    struct service *service = ask->service;
+    struct err why = {0};
+    look_at_certificates(ask);
+    bool believed = guard_check(ask_catalog(ask), &why);
+    IGNORE(!str_format(service->notice, sizeof service->notice, "%s%s%s%s", service->ends,
+                       service->ends[0] && !believed ? "; " : "",
+                       believed ? "" : "nothing is deleted and no clone ends: ", why.text));
     return service->notice;
 }
 
@@ -942,6 +964,7 @@ void service_free(struct service *service)
     world_close(service->world);
     quota_free(service->quota);
     expiry_free(service->expiry);
+    durable_free(service->durable);
     shelf_free(service->shelf);
     own_free(service);
 }

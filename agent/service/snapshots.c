@@ -193,8 +193,8 @@ static bool start_snapshot(struct ask *ask, const struct config_served *db,
     char name[DRIVER_NAME_MAX];
     struct catalog_database row;
     struct catalog_job job = {.started_us = clock_wall_us()};
-    snapshot_name(db->name, request->kind, name);
-    if (!catalog_database_get(ask_catalog(ask), db->name, &row, &ask->err))
+    if (!snapshot_name(ask_catalog(ask), db->name, request->kind, name, &ask->err) ||
+        !catalog_database_get(ask_catalog(ask), db->name, &row, &ask->err))
         return false;
     AUTO(json)
     json_t *args = snapshot_args(db->name, name, request->kind, run->id, row.dbid, &ask->err);
@@ -216,10 +216,13 @@ void snapshots_take(struct ask *ask)
 {
     const Evercopy__V1__TakeSnapshotRequest *request = (const void *)ask->request;
     struct catalog_job run;
-    const struct config_served *db = NULL;
-    if (backup_hold(ask_catalog(ask), ask_world(ask), request->job, request->fencing_token, &run,
-                    &ask->err))
-        db = ask_database(ask, run.database);
+    const struct config_served *db =
+        catalog_job_get(ask_catalog(ask), request->job, &run, &ask->err)
+            ? ask_database(ask, run.database)
+            : NULL;
+    if (db && !backup_hold(ask_catalog(ask), ask_world(ask), request->job, request->fencing_token,
+                           &run, &ask->err))
+        db = NULL;
     if (db && !str_equal(request->kind, "pre") && !str_equal(request->kind, "post")) {
         err_set(&ask->err, ERR_INVALID, "a run takes 'pre' and 'post' snapshots, not '%.20s'",
                 request->kind);
@@ -290,11 +293,11 @@ static bool start_manual(struct ask *ask, const struct config_served *db)
     struct catalog_lease lease;
     struct err why = {0};
     struct catalog_job job = {.started_us = clock_wall_us()};
-    snapshot_name(db->name, "manual", name);
     if (catalog_lease_find(ask_catalog(ask), db->name, "backup", &lease, &why))
         return err_set(&ask->err, ERR_BUSY, "a backup run is on (%s): it takes its own snapshots",
                        lease.job);
-    if (!catalog_database_get(ask_catalog(ask), db->name, &row, &ask->err) ||
+    if (!snapshot_name(ask_catalog(ask), db->name, "manual", name, &ask->err) ||
+        !catalog_database_get(ask_catalog(ask), db->name, &row, &ask->err) ||
         !sheet_run(ask, db, run))
         return false;
     AUTO(json) json_t *args = snapshot_args(db->name, name, "manual", run, row.dbid, &ask->err);

@@ -29,11 +29,12 @@ static void run_verify(struct work *work)
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
     struct verifying *v = ask->state;
     AUTO(area)
-    struct area *area =
-        driver_area(world_driver(ask_world(ask), v->db), v->db->volume, v->name, NULL, &ask->err);
+    struct area *area = driver_area_until(world_driver(ask_world(ask), v->db), v->db->volume,
+                                          v->name, NULL, ask_is_over, ask, &ask->err);
     struct survey_options options = {.scan_blocks = v->kept->blocks_scanned,
-                                     .cancelled = world_is_stopping,
-                                     .arg = ask_world(ask)};
+                                     .whole = true,
+                                     .cancelled = ask_is_over,
+                                     .arg = ask};
     if (area)
         v->now = survey_area(area, &options, &ask->err);
 }

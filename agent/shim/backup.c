@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { AWAIT_POLL_MS = 500, AGENT_BACK_MS = 20000, LOG_NEED_MAX = 100000 };
+enum { AWAIT_FIRST_MS = 20, AWAIT_MOST_MS = 500, AGENT_BACK_MS = 20000, LOG_NEED_MAX = 100000 };
 
 #define WIRE_OK EVERCOPY__V1__VERDICT__VERDICT_OK
 #define WIRE_WARNING EVERCOPY__V1__VERDICT__VERDICT_WARNING
@@ -120,7 +120,6 @@ static bool take_grant(struct run *run, const Evercopy__V1__BeginBackupReply *re
 static bool begin(struct run *run, struct err *err)
 {
     AUTO(rows_channels) struct rows_channels channels = {0};
-    char key[33];
     char channel_text[200] = "";
     char dead_job[40];
     char space[80];
@@ -131,9 +130,8 @@ static bool begin(struct run *run, struct err *err)
     if (channels.count)
         IGNORE(!str_format(channel_text, sizeof channel_text, "sid %" PRIu32 ": %s",
                            channels.items[0].sid, channels.items[0].client_info));
-    shim_key(key);
     Evercopy__V1__BeginBackupRequest request = EVERCOPY__V1__BEGIN_BACKUP_REQUEST__INIT;
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)run->shim->db->name;
     request.dbid = facts->dbid;
     request.db_name = (char *)facts->db_name;
@@ -334,7 +332,8 @@ static bool switch_and_await(struct run *run, struct err *err)
     uint64_t through = run->facts->moments[run->facts->moment_count - 1].scn.n;
     uint64_t deadline = clock_mono_ms() + run->shim->db->logwait_s * 1000;
     bool complete = false;
-    for (;;) {
+    for (int pause_ms = AWAIT_FIRST_MS;;
+         pause_ms = pause_ms * 2 < AWAIT_MOST_MS ? pause_ms * 2 : AWAIT_MOST_MS) {
         if (!refill(run, needed_from(run), through, &complete, err))
             return false;
         if (complete)
@@ -348,15 +347,26 @@ static bool switch_and_await(struct run *run, struct err *err)
             run_say(run, "%s: going on without it", run->warning);
             return true;
         }
-        IGNORE(poll(NULL, 0, AWAIT_POLL_MS) < 0); /* an archiver works at its own pace */
+        /* An archiver works at its own pace; what was copied just now is there. */
+        IGNORE(poll(NULL, 0, pause_ms) < 0);
     }
     run_say(run, "log switched at SCN %" PRIu64 ", every thread's log is in the area", through);
     return true;
 }
 
+/* The lease is this run's: a sheet half written beside its own is of one that was killed. */
+static void sweep_facts(const struct run *run)
+{
+    char path[PATH_MAX];
+    struct err none = {0};
+    if (str_format(path, sizeof path, "%s/.evercopy", run->shim->db->area))
+        IGNORE(!sys_sweep_written(path, "facts-", &none)); /* no harm but a few bytes */
+}
+
 static bool write_facts(struct run *run, struct err *err)
 {
     char path[PATH_MAX];
+    sweep_facts(run);
     run->facts->suspect_count = 0;
     for (size_t i = 0; i < run->suspect_count; i++) {
         struct facts *f = run->facts;
@@ -374,11 +384,9 @@ static bool write_facts(struct run *run, struct err *err)
 
 static bool take_snapshot(struct run *run, const char *kind, struct err *err)
 {
-    char key[33];
     char size[32];
-    shim_key(key);
     Evercopy__V1__TakeSnapshotRequest request = EVERCOPY__V1__TAKE_SNAPSHOT_REQUEST__INIT;
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.job = run->job;
     request.fencing_token = run->token;
     request.kind = (char *)kind;

@@ -24,10 +24,8 @@ int verb_cancel(const struct shim_options *options, const char *job)
 {
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    char key[33];
     Evercopy__V1__CancelJobRequest request = EVERCOPY__V1__CANCEL_JOB_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.job = (char *)job;
     AUTO(reply)
     ProtobufCMessage *reply =

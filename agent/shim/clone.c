@@ -53,10 +53,8 @@ int verb_clone_create(const struct shim_options *options, const char *db, const 
 {
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    char key[33];
     Evercopy__V1__CreateCloneRequest request = EVERCOPY__V1__CREATE_CLONE_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.name = (char *)(name ? name : "");
     request.purpose = (char *)(options->purpose ? options->purpose : "");
@@ -74,10 +72,8 @@ int verb_clone_extend(const struct shim_options *options, const char *db, const 
 {
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    char key[33];
     Evercopy__V1__ExtendCloneRequest request = EVERCOPY__V1__EXTEND_CLONE_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.name = (char *)name;
     AUTO(reply) ProtobufCMessage *reply = NULL;
@@ -96,10 +92,8 @@ int verb_clone_drop(const struct shim_options *options, const char *db, const ch
 {
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    char key[33];
     Evercopy__V1__DropCloneRequest request = EVERCOPY__V1__DROP_CLONE_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.name = (char *)name;
     AUTO(reply)

@@ -71,9 +71,7 @@ static bool deliver_verdict(struct shim *shim, struct spool *spool, struct err *
         return false;
     }
     Evercopy__V1__FinishBackupRequest request = EVERCOPY__V1__FINISH_BACKUP_REQUEST__INIT;
-    char key[33];
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.job = (char *)spool_who(spool)->job;
     request.fencing_token = spool_who(spool)->token;
     request.verdict = (Evercopy__V1__Verdict)json_u64(doc, "verdict");
@@ -122,7 +120,7 @@ void shim_deliver(struct shim *shim)
         AUTO(spool) struct spool *spool = spool_adopt(shim->db->spool, names.names[i], &why);
         if (!spool || !str_equal(spool_who(spool)->database, shim->db->name))
             continue;
-        if (!deliver_one(shim, spool, &why) && why.code == ERR_UNAVAILABLE)
-            return;
+        if (!deliver_one(shim, spool, &why) && err_is_transient(why.code))
+            return; /* nor would it take the others now: a run must not wait for each of them */
     }
 }

@@ -143,9 +143,7 @@ static bool applied_json(json_t *doc, const Evercopy__V1__ApplyRetentionReply *r
 static bool confirm_clock(struct shim *shim, struct err *err)
 {
     Evercopy__V1__ConfirmClockRequest request = EVERCOPY__V1__CONFIRM_CLOCK_REQUEST__INIT;
-    char key[33];
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     if (!shim->options->clock_is_right)
         return true;
     AUTO(reply)
@@ -160,9 +158,7 @@ static ProtobufCMessage *apply(struct shim *shim, const Evercopy__V1__PreviewRet
                                struct err *err)
 {
     Evercopy__V1__ApplyRetentionRequest request = EVERCOPY__V1__APPLY_RETENTION_REQUEST__INIT;
-    char key[33];
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)shim->db->name;
     request.plan_id = seen->plan_id;
     if (!confirm_clock(shim, err))
@@ -260,11 +256,9 @@ static int print_done(const struct shim_options *options, const char *db, const 
 int verb_snapshot_create(const struct shim_options *options, const char *db)
 {
     AUTO(shim) struct shim shim = {0};
-    char key[33];
     int code;
     Evercopy__V1__CreateSnapshotRequest request = EVERCOPY__V1__CREATE_SNAPSHOT_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     AUTO(reply)
     ProtobufCMessage *reply = ask(&shim, options, db, "Snapshots", "CreateSnapshot", &request.base,
@@ -286,29 +280,57 @@ int verb_snapshot_create(const struct shim_options *options, const char *db)
     return 0;
 }
 
-int verb_snapshot_delete(const struct shim_options *options, const char *db, const char *name)
+struct answer {
+    const char *name; /* the snapshot's */
+    const void *request, *reply;
+};
+
+/* A verb that changes one snapshot: what it asks, and what it says of the answer. */
+struct change {
+    const char *method, *action;
+    const ProtobufCMessageDescriptor *output;
+    bool (*add)(const struct answer *answer, json_t *to, struct err *err); /* NULL: nothing */
+    void (*say)(const struct answer *answer);
+};
+
+static int change(const struct change *what, const struct shim_options *options, const char *db,
+                  const char *name, const ProtobufCMessage *request)
 {
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    char key[33];
     int code;
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        ask(&shim, options, db, "Retention", what->method, request, what->output, &code);
+    const struct answer answer = {name, request, reply};
+    if (reply && options->json) {
+        json_t *doc = json_object();
+        bool ok = !what->add || what->add(&answer, doc, &err);
+        return print_done(options, db, name, what->action, doc, ok);
+    }
+    if (reply && !options->quiet)
+        what->say(&answer);
+    return code;
+}
+
+static void say_deleted(const struct answer *a) { printf("snapshot '%s' deleted\n", a->name); }
+
+int verb_snapshot_delete(const struct shim_options *options, const char *db, const char *name)
+{
+    static const struct change what = {"DeleteSnapshot", "deleted",
+                                       &evercopy__v1__delete_snapshot_reply__descriptor, NULL,
+                                       say_deleted};
+    AUTO(shim) struct shim shim = {0};
+    struct err err = {0};
     Evercopy__V1__DeleteSnapshotRequest request = EVERCOPY__V1__DELETE_SNAPSHOT_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.snapshot = (char *)name;
     if (options->clock_is_right &&
         (!shim_open(&shim, options, db, &err) || !confirm_clock(&shim, &err)))
         return shim_report(&shim, db, "snapshot", &err);
     shim_close(&shim);
-    AUTO(reply)
-    ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "DeleteSnapshot", &request.base,
-                                  &evercopy__v1__delete_snapshot_reply__descriptor, &code);
-    if (reply && options->json)
-        return print_done(options, db, name, "deleted", json_object(), true);
-    if (reply && !options->quiet)
-        printf("snapshot '%s' deleted\n", name);
-    return code;
+    return change(&what, options, db, name, &request.base);
 }
 
 static bool duration(const char *text, uint64_t *ret_s, struct err *err)
@@ -345,15 +367,32 @@ static bool hold_until(const struct shim_options *options, const char *db, uint6
            (shim_open(&shim, &target, db, err) && shim_target(&shim, &scn, ret_us, err));
 }
 
+static bool add_hold(const struct answer *a, json_t *to, struct err *err)
+{
+    const Evercopy__V1__HoldSnapshotRequest *asked = a->request;
+    const Evercopy__V1__HoldSnapshotReply *held = a->reply;
+    return words_put_time(to, "until", asked->until_us, err) &&
+           json_put_text(to, "hold", held->hold, err);
+}
+
+static void say_held(const struct answer *a)
+{
+    const Evercopy__V1__HoldSnapshotRequest *asked = a->request;
+    const Evercopy__V1__HoldSnapshotReply *held = a->reply;
+    char until[48];
+    words_time(asked->until_us, 0, until);
+    printf("snapshot '%s' is held until %s [hold %s]\n", a->name,
+           asked->until_us ? until : "it is released", held->hold);
+}
+
 int verb_snapshot_hold(const struct shim_options *options, const char *db, const char *name)
 {
+    static const struct change what = {
+        "HoldSnapshot", "held", &evercopy__v1__hold_snapshot_reply__descriptor, add_hold, say_held};
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    char key[33];
-    int code;
     Evercopy__V1__HoldSnapshotRequest request = EVERCOPY__V1__HOLD_SNAPSHOT_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.snapshot = (char *)name;
     request.reason = (char *)(options->reason ? options->reason : "");
@@ -361,81 +400,61 @@ int verb_snapshot_hold(const struct shim_options *options, const char *db, const
         err_set(&err, ERR_INVALID, "a hold needs --reason TEXT");
     if (err.code != ERR_NONE || !hold_until(options, db, &request.until_us, &err))
         return shim_report(&shim, db, "snapshot", &err);
-    AUTO(reply)
-    ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "HoldSnapshot", &request.base,
-                                  &evercopy__v1__hold_snapshot_reply__descriptor, &code);
-    if (reply && options->json) {
-        json_t *doc = json_object();
-        bool ok =
-            words_put_time(doc, "until", request.until_us, &err) &&
-            json_put_text(doc, "hold", ((Evercopy__V1__HoldSnapshotReply *)reply)->hold, &err);
-        return print_done(options, db, name, "held", doc, ok);
-    }
-    if (reply && !options->quiet) {
-        char until[48];
-        words_time(request.until_us, 0, until);
-        printf("snapshot '%s' is held until %s [hold %s]\n", name,
-               request.until_us ? until : "it is released",
-               ((Evercopy__V1__HoldSnapshotReply *)reply)->hold);
-    }
-    return code;
+    return change(&what, options, db, name, &request.base);
+}
+
+static bool add_left(const struct answer *a, json_t *to, struct err *err)
+{
+    const Evercopy__V1__ReleaseSnapshotReply *released = a->reply;
+    return json_put_u64(to, "holds_left", released->left, err);
+}
+
+static void say_released(const struct answer *a)
+{
+    const Evercopy__V1__ReleaseSnapshotReply *released = a->reply;
+    printf("hold on '%s' released, %" PRIu32 " others hold it\n", a->name, released->left);
 }
 
 int verb_snapshot_release(const struct shim_options *options, const char *db, const char *name)
 {
-    AUTO(shim) struct shim shim = {0};
-    char key[33];
-    int code;
+    static const struct change what = {"ReleaseSnapshot", "released",
+                                       &evercopy__v1__release_snapshot_reply__descriptor, add_left,
+                                       say_released};
     Evercopy__V1__ReleaseSnapshotRequest request = EVERCOPY__V1__RELEASE_SNAPSHOT_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.snapshot = (char *)name;
     request.hold = (char *)(options->hold ? options->hold : "");
-    AUTO(reply)
-    ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "ReleaseSnapshot", &request.base,
-                                  &evercopy__v1__release_snapshot_reply__descriptor, &code);
-    if (reply && options->json) {
-        struct err err = {0};
-        json_t *doc = json_object();
-        bool ok = json_put_u64(doc, "holds_left",
-                               ((Evercopy__V1__ReleaseSnapshotReply *)reply)->left, &err);
-        return print_done(options, db, name, "released", doc, ok);
-    }
-    if (reply && !options->quiet)
-        printf("hold on '%s' released, %" PRIu32 " others hold it\n", name,
-               ((Evercopy__V1__ReleaseSnapshotReply *)reply)->left);
-    return code;
+    return change(&what, options, db, name, &request.base);
+}
+
+static bool add_lock(const struct answer *a, json_t *to, struct err *err)
+{
+    const Evercopy__V1__LockSnapshotReply *lock = a->reply;
+    return json_put_text(to, "by", lock->by, err) && json_put_u64(to, "left_s", lock->left_s, err);
+}
+
+static void say_locked(const struct answer *a)
+{
+    const Evercopy__V1__LockSnapshotReply *lock = a->reply;
+    printf("snapshot '%s' is locked by the %s for %" PRIu64 " min of the box's running time\n",
+           a->name, lock->by, (lock->left_s + 59) / 60);
 }
 
 int verb_snapshot_lock(const struct shim_options *options, const char *db, const char *name)
 {
+    static const struct change what = {"LockSnapshot", "locked",
+                                       &evercopy__v1__lock_snapshot_reply__descriptor, add_lock,
+                                       say_locked};
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    char key[33];
-    int code;
     Evercopy__V1__LockSnapshotRequest request = EVERCOPY__V1__LOCK_SNAPSHOT_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.snapshot = (char *)name;
     if (!duration(options->lease, &request.for_s, &err))
         return shim_report(&shim, db, "snapshot", &err);
-    AUTO(reply)
-    ProtobufCMessage *reply = ask(&shim, options, db, "Retention", "LockSnapshot", &request.base,
-                                  &evercopy__v1__lock_snapshot_reply__descriptor, &code);
-    const Evercopy__V1__LockSnapshotReply *lock = (const void *)reply;
-    if (reply && options->json) {
-        json_t *doc = json_object();
-        bool ok = json_put_text(doc, "by", lock->by, &err) &&
-                  json_put_u64(doc, "left_s", lock->left_s, &err);
-        return print_done(options, db, name, "locked", doc, ok);
-    }
-    if (reply && !options->quiet) {
-        printf("snapshot '%s' is locked by the %s for %" PRIu64 " min of the box's running time\n",
-               name, lock->by, (lock->left_s + 59) / 60);
-    }
-    return code;
+    return change(&what, options, db, name, &request.base);
 }
 
 int verb_snapshot_verify(const struct shim_options *options, const char *db, const char *name)

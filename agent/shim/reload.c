@@ -35,12 +35,10 @@ static bool print_json(const Evercopy__V1__ReloadReply *reply, struct err *err)
 
 int verb_reload(const struct shim_options *options)
 {
-    char key[33];
     AUTO(shim) struct shim shim = {0};
     struct err err = {0};
-    shim_key(key);
     Evercopy__V1__ReloadRequest request = EVERCOPY__V1__RELOAD_REQUEST__INIT;
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     AUTO(reply)
     ProtobufCMessage *reply =
         shim_open(&shim, options, NULL, &err)

@@ -52,15 +52,17 @@ static bool try_staged(const struct shim *shim, struct err *err)
 
 bool renew_now(struct shim *shim, char ret_until[32], struct err *err)
 {
-    char idempotency[33];
     AUTO(x509_facts) struct x509_facts facts = {0};
     AUTO(x509_key) char *key = NULL;
     AUTO(mem) char *csr = NULL;
-    if (!read_own(shim, &facts, err) || !x509_ask(facts.peer.cn, &key, &csr, err))
+    if (!config_require(shim->config, shim->db, "cert", err) ||
+        !config_require(shim->config, shim->db, "key", err))
         return false;
-    shim_key(idempotency);
+    AUTO(fd) int lock = bundle_lock(shim->db->cert, shim->db->key, err);
+    if (lock < 0 || !read_own(shim, &facts, err) || !x509_ask(facts.peer.cn, &key, &csr, err))
+        return false;
     Evercopy__V1__RenewCertificateRequest request = EVERCOPY__V1__RENEW_CERTIFICATE_REQUEST__INIT;
-    request.idempotency_key = idempotency;
+    request.idempotency_key = SHIM_KEY;
     request.certificate_request = csr;
     AUTO(reply)
     ProtobufCMessage *message =

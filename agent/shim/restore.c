@@ -48,10 +48,8 @@ OWN_DEFINE_INPLACE(restore, struct restore, restore_done);
 static bool make_clone(struct restore *r, struct err *err)
 {
     struct shim *shim = r->run->shim;
-    char key[33];
     Evercopy__V1__CreateCloneRequest request = EVERCOPY__V1__CREATE_CLONE_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)shim->db->name;
     request.name = (char *)(shim->options->name ? shim->options->name : "");
     request.purpose = (char *)"restore";
@@ -81,10 +79,8 @@ static bool make_clone(struct restore *r, struct err *err)
 static void drop_clone(struct restore *r, const char *name)
 {
     struct err err = {0};
-    char key[33];
     Evercopy__V1__DropCloneRequest request = EVERCOPY__V1__DROP_CLONE_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)r->run->shim->db->name;
     request.name = (char *)name;
     AUTO(reply)
@@ -97,10 +93,8 @@ static void drop_clone(struct restore *r, const char *name)
 
 static bool extend_lease(struct restore *r, uint32_t lease_s, struct err *err)
 {
-    char key[33];
     Evercopy__V1__ExtendCloneRequest request = EVERCOPY__V1__EXTEND_CLONE_REQUEST__INIT;
-    shim_key(key);
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)r->run->shim->db->name;
     request.name = r->clone->name;
     request.lease_s = lease_s;

@@ -36,10 +36,8 @@ static void tell(struct setup *s, const char *text)
 static bool register_database(struct setup *s, struct err *err)
 {
     const struct facts *facts = s->run->before;
-    char key[33];
-    shim_key(key);
     Evercopy__V1__RegisterDatabaseRequest request = EVERCOPY__V1__REGISTER_DATABASE_REQUEST__INIT;
-    request.idempotency_key = key;
+    request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)s->run->shim->db->name;
     request.dbid = facts->dbid;
     request.db_name = (char *)facts->db_name;

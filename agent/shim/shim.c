@@ -136,11 +136,12 @@ bool shim_is_answering(struct shim *shim, struct err *err)
     return reply != NULL;
 }
 
-void shim_key(char ret[33])
+char *shim_key(char ret[33])
 {
     uint8_t noise[16];
     clock_random(noise, sizeof noise);
     str_hex(noise, sizeof noise, ret);
+    return ret;
 }
 
 void shim_time(uint64_t us, int offset_min, char ret[48]) { words_time(us, offset_min, ret); }

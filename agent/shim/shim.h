@@ -54,8 +54,9 @@ void shim_deliver(struct shim *shim);
 
 /* "90m", "12h", "3d", or seconds; NULL is 0. */
 bool shim_duration(const char *text, uint32_t *ret_s, struct err *err) MUST;
-/* A random idempotency key; ret holds 33. */
-void shim_key(char ret[33]);
+/* A random idempotency key; ret holds 33, and is returned. */
+char *shim_key(char ret[33]);
+#define SHIM_KEY shim_key((char[33]){0}) /* for the block it stands in */
 /* "2026-11-21 14:32:07 +01:00"; "-" for 0. */
 void shim_time(uint64_t us, int offset_min, char ret[48]);
 /* "1.5 GiB"; "unknown" for UINT64_MAX. */

@@ -2,6 +2,7 @@
 #include "agent/auth/ca.h"
 #include "agent/auth/deny.h"
 #include "agent/auth/issued.h"
+#include "agent/auth/list.h"
 #include "agent/base/sys.h"
 #include "agent/net/bundle.h"
 #include <criterion/criterion.h>
@@ -153,6 +154,30 @@ Test(deny, reaches_what_was_renewed_from_a_stolen_certificate)
     cr_assert(is_denied(&stolen) && is_denied(&second) && is_denied(&third));
 }
 
+/* Its call was let in before the denial, and came to its turn after it. */
+Test(deny, a_stolen_certificate_is_not_renewed_once_it_is_denied)
+{
+    struct rpc_peer stolen = enroll("host", 7);
+    struct rpc_peer stranger = stolen; /* the register was lost since */
+    str_copy(stranger.serial, sizeof stranger.serial, "0abbccddeeff00112233445566778899");
+    memset(stranger.fingerprint, 'a', 64);
+    cr_assert_eq(deny_it(stolen.serial) + deny_it(stranger.fingerprint), 2);
+    const struct rpc_peer *const peers[] = {&stolen, &stranger};
+    for (size_t i = 0; i < 2; i++) {
+        struct err err = {0};
+        AUTO(x509_key) char *key = NULL;
+        AUTO(mem) char *csr = NULL;
+        AUTO(mem) char *cert = NULL;
+        AUTO(list) struct list issued = {0};
+        cr_assert(x509_ask("someone-else", &key, &csr, &err), "%s", err.text);
+        cr_expect(!ca_renew(in("pki"), peers[i], csr, &cert, &err), "%zu", i);
+        cr_expect_eq(err.code, ERR_UNAUTHENTICATED, "%s", err.text);
+        cr_expect_null(cert);
+        cr_assert(issued_read(in("pki"), &issued, &err));
+        cr_expect_eq(issued.count, 2, "the agent's and the stolen one, and no third");
+    }
+}
+
 Test(deny, a_renewal_keeps_name_role_databases_and_days_whatever_is_asked)
 {
     struct rpc_peer old = enroll("host", 7);
@@ -187,15 +212,19 @@ Test(deny, a_request_that_is_none_is_refused)
         own_free(ret);
     }
     cr_assert_eq(refused, 5);
-    /* Another byte in the base64 is another key, another name, or another signature. */
+    /* Another byte is another key, another name, or another signature: the highest bit of a sign is
+     * turned, as the lowest ones before a '=' say nothing. */
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t len = strlen(csr);
     for (size_t i = 40; i + 36 < len; i += 3) {
         struct err why = {0};
         char *ret = NULL;
         char kept = csr[i];
-        if (kept == '\n' || kept == '=')
+        const char *sign = strchr(alphabet, kept);
+        if (!sign || !kept)
             continue;
-        csr[i] = kept == 'A' ? 'B' : 'A';
+        csr[i] = alphabet[(sign - alphabet) ^ 32];
         cr_expect(!ca_renew(in("pki"), &peer, csr, &ret, &why), "byte %zu", i);
         own_free(ret);
         csr[i] = kept;
@@ -352,4 +381,21 @@ Test(deny, an_end_in_sight_is_told)
     cr_assert(ca_renew_server(in("pki"), &soon, &err), "%s", err.text);
     cr_assert(ca_warning(in("pki"), text, &err), "%s", err.text);
     cr_assert(strstr(text, "the agent's own certificate ends in"), "%s", text);
+}
+
+Test(deny, a_list_half_written_by_a_killed_program_is_swept_unless_somebody_writes)
+{
+    struct err err = {0};
+    const char *left = in("pki/issued.list.0123456789abcdef.tmp");
+    write_text(left, "half");
+    AUTO(fd) int lock = list_lock(in("pki"), &err);
+    cr_assert(lock >= 0, "%s", err.text);
+    cr_expect_neq(access(left, F_OK), 0, "whoever has the lock sweeps");
+    write_text(left, "half");
+    list_sweep(in("pki"));
+    cr_expect_eq(access(left, F_OK), 0, "somebody may be writing it");
+    sys_unlock(lock);
+    list_sweep(in("pki"));
+    cr_expect_neq(access(left, F_OK), 0);
+    cr_expect_eq(access(in("pki/issued.list"), F_OK), 0);
 }

@@ -59,6 +59,20 @@ Test(err, a_cut_never_leaves_half_a_sign)
         }
 }
 
+Test(err, whatever_stands_in_a_name_the_text_fits_json_and_the_wire)
+{
+    struct err err = {0};
+    err_set(&err, ERR_IO, "read '%s'", "a\xff\xc3z");
+    cr_expect_str_eq(err.text, "read 'a??z'");
+    err_wrap(&err, "in '%s'", "b\xed\xa0\x80");
+    cr_expect_str_eq(err.text, "in 'b??"
+                               "?': read 'a??z'");
+    err_errno(&err, ENOENT, "open '%s'", "\xfe");
+    cr_expect(strstr(err.text, "open '?'"), "%s", err.text);
+    err_set(&err, ERR_IO, "read '%s'", "gr\xc3\xbc\xc3\x9f");
+    cr_expect_str_eq(err.text, "read 'gr\xc3\xbc\xc3\x9f'");
+}
+
 Test(err, wrap_puts_the_outermost_context_first)
 {
     struct err err = {0};

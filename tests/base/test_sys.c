@@ -414,3 +414,23 @@ Test(sys, modes_and_times_are_set)
     cr_assert(sys_chmod(at(dir, "f"), 0600, &err) && sys_lstat(at(dir, "f"), &st, &err));
     cr_expect_eq(st.st_mode & 07777, 0600);
 }
+
+Test(sys, what_a_killed_writer_left_is_swept_and_nothing_else)
+{
+    struct err err = {0};
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(sys_names) struct sys_names names = {0};
+    static const char *const files[] = {
+        "a.list", "a.list.0123456789abcdef.tmp",  "a.list.0123456789abcdeX.tmp",
+        "a.tmp",  "a.list-0123456789abcdef.tmp",  "b.list.0123456789abcdef.tmp",
+        "a.",     "a.list.x.fedcba9876543210.tmp"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        put(at(dir, files[i]), "");
+    cr_assert(sys_sweep_written(dir, "a.", &err), "%s", err.text);
+    cr_assert(sys_list(dir, &names, &err), "%s", err.text);
+    cr_expect_eq(names.count, 6);
+    cr_expect_str_eq(names.names[4], "a.tmp");
+    cr_expect_str_eq(names.names[5], "b.list.0123456789abcdef.tmp");
+    cr_expect_not(sys_sweep_written(at(dir, "none"), "a.", &err));
+    cr_expect_eq(err.code, ERR_NOT_FOUND);
+}

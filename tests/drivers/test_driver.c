@@ -1,9 +1,11 @@
 /* driver.c and the registry: names, contexts, faults, and what no driver sees. */
 #include "drivers/driver.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "drivers/registry.h"
 #include "tests/lib/memory_driver.h"
+#include "tests/lib/nfs_liar.h"
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -165,6 +167,35 @@ Test(driver, a_world_outlives_the_driver_and_ends_with_reset)
     d = driver_open("memory", &store, 1, &err);
     cr_expect_not(driver_volume_info(d, "v", &info, &err));
     driver_close(d);
+}
+
+static bool somewhere(struct driver_instance *d, const char *volume, const char *snapshot,
+                      const char *clone, char *ret, size_t size, struct err *err)
+{
+    (void)d, (void)snapshot, (void)clone, (void)err;
+    return str_copy(ret, size, volume);
+}
+
+static bool is_over(void *arg) { return clock_mono_ms() - *(uint64_t *)arg > 200; }
+
+Test(driver, reading_through_a_server_that_hangs_ends_when_it_is_cancelled)
+{
+    static struct driver distant;
+    struct err err = {0};
+    AUTO(nfs_liar) struct nfs_liar *liar = nfs_liar_new(LIE_NEVER, 0, &err);
+    cr_assert(liar, "%s", err.text);
+    distant = driver_memory;
+    distant.name = "distant";
+    distant.area_path = somewhere;
+    registry_add_for_tests(&distant);
+    const struct driver_option options[] = {store, {"reader", nfs_liar_url(liar)}};
+    AUTO(driver) struct driver_ref *d = driver_open("distant", options, 2, &err);
+    cr_assert(d, "%s", err.text);
+    uint64_t begun = clock_mono_ms();
+    AUTO(area) struct area *area = driver_area_until(d, "v", NULL, NULL, is_over, &begun, &err);
+    cr_expect_null(area);
+    cr_expect_eq(err.code, ERR_CANCELLED, "%s", err.text);
+    cr_expect_lt(clock_mono_ms() - begun, 1500);
 }
 
 Test(driver, a_reader_is_looked_at_when_the_storage_is_opened)

@@ -6,6 +6,7 @@
 #include "tests/lib/catalog_dir.h"
 #include "tests/lib/memory_driver.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include <fcntl.h>
 #include <unistd.h>
@@ -532,4 +533,29 @@ Test(backup, a_running_run_stands_beside_the_last_one)
     cr_assert(backup_standing(s.dir.catalog, plan_newest_base(o->plan), "ORCL", &st, &err));
     cr_expect(st.running.id[0] && st.last.id[0]);
     cr_expect_eq(st.verdict, FAILED);
+}
+
+Test(backup, snapshots_of_one_second_have_names_of_their_own)
+{
+    STAGE(s);
+    struct err err = {0};
+    struct catalog *c = s.dir.catalog;
+    struct catalog_snapshot row = {.database = "ORCL", .kind = "manual"};
+    struct catalog_job job = {.kind = "snapshot", .database = "ORCL", .owner = "dba"};
+    char names[3][DRIVER_NAME_MAX];
+    clock_test_wall(UINT64_C(1795278727000000));
+    cr_assert(snapshot_name(c, "ORCL", "manual", names[0], &err), "%s", err.text);
+    IGNORE(!str_copy(row.name, sizeof row.name, names[0]));
+    cr_assert(catalog_snapshot_put(c, &row, "{}", NULL, &err), "%s", err.text);
+    cr_assert(snapshot_name(c, "ORCL", "manual", names[1], &err), "%s", err.text);
+    AUTO(json) json_t *args = snapshot_args("ORCL", names[1], "manual", "", PW_DBID, &err);
+    AUTO(mem) char *text = json_format(args, &err);
+    catalog_job_id("snapshot", job.id);
+    cr_assert(text && catalog_job_add(c, &job, text, &err), "%s", err.text);
+    cr_assert(snapshot_name(c, "ORCL", "manual", names[2], &err), "%s", err.text);
+    cr_expect(str_ends(names[0], "Z-manual"), "%s", names[0]);
+    cr_expect(str_ends(names[1], "Z-manual-2"), "one that lies there: %s", names[1]);
+    cr_expect(str_ends(names[2], "Z-manual-3"), "one in the making: %s", names[2]);
+    cr_assert(snapshot_name(c, "ORCL", "post", names[2], &err), "%s", err.text);
+    cr_expect(str_ends(names[2], "Z-post"), "%s", names[2]);
 }

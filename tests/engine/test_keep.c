@@ -1,6 +1,7 @@
 /* Holds, locks and the retention job over the memory driver: what stops it, and what it leaves. */
 #include "tests/lib/keep_world.h"
 #include "tests/lib/memory_driver.h"
+#include "tests/lib/nfs_liar.h"
 #include <criterion/criterion.h>
 
 struct place {
@@ -300,5 +301,263 @@ Test(keep, a_hold_that_is_over_holds_no_more)
     clock_test_wall(clock_wall_us() + 3601 * UINT64_C(1000000));
     apply(&p, kw_args(p.engine, &p.k, 3, NULL, &err));
     cr_expect(!kw_listed(&p.k, 3));
+    end(&p);
+}
+
+/* ---- snapshots by hand beside runs ---- */
+
+static void lease_on_lane(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    struct catalog_job job = {.kind = "backup", .database = "ORCL"};
+    struct catalog_lease lease = {.database = "ORCL", .kind = "backup", .left_ms = 60000};
+    bool *ends = arg;
+    catalog_job_id("backup", job.id);
+    IGNORE(!str_copy(lease.job, sizeof lease.job, job.id));
+    cr_assert(catalog_job_add(engine_catalog(engine), &job, "{}", &err), "%s", err.text);
+    if (*ends)
+        cr_assert(catalog_job_finish(engine_catalog(engine), job.id, JOB_DONE, 1, "", "", &err));
+    else
+        cr_assert(catalog_lease_take(engine_catalog(engine), &lease, NULL, &err), "%s", err.text);
+}
+
+static bool by_hand(struct place *p, const char *name, const char *run_before, struct err *err)
+{
+    struct catalog_job row;
+    json_t *args = snapshot_args("ORCL", name, "manual", "r5", PW_DBID, err);
+    cr_assert(args && (!run_before || json_put_text(args, "run_before", run_before, err)));
+    return kw_job(p->engine, "snapshot", args, &row, err);
+}
+
+static bool is_there(const struct place *p, const char *name)
+{
+    struct err err = {0};
+    AUTO(area) struct area *area = driver_area(kw_driver(&p->k), "v1", name, NULL, &err);
+    return area != NULL;
+}
+
+Test(keep, a_snapshot_by_hand_that_a_run_overtook_is_not_taken)
+{
+    struct place p = {0};
+    struct err err = {0};
+    bool ends = false;
+    begin(&p);
+    drive_call(p.engine, lease_on_lane, &ends);
+    cr_expect_not(by_hand(&p, "byhand", NULL, &err));
+    cr_expect(strstr(err.text, "a backup run came meanwhile"), "%s", err.text);
+    cr_expect_not(is_there(&p, "byhand"));
+    end(&p);
+}
+
+/* Hooks may hold a snapshot up for minutes, and so may a storage that takes it. */
+Test(keep, a_snapshot_by_hand_that_a_whole_run_passed_by_is_not_kept)
+{
+    struct place p = {0};
+    struct err err = {0};
+    bool ends = true;
+    begin(&p);
+    cr_assert(by_hand(&p, "before", NULL, &err), "without a run it is taken: %s", err.text);
+    drive_call(p.engine, lease_on_lane, &ends);
+    cr_expect_not(by_hand(&p, "byhand", "none", &err));
+    cr_expect_not(is_there(&p, "byhand"));
+    cr_expect(strstr(err.text, "a backup run came meanwhile"), "%s", err.text);
+    end(&p);
+}
+
+/* ---- others that never end ---- */
+
+static void stuck_on_lane(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    struct catalog_job job = {.id = "clone-stuck", .kind = "clone", .database = "ORCL"};
+    (void)arg;
+    cr_assert(catalog_job_add(engine_catalog(engine), &job, "{}", &err), "%s", err.text);
+}
+
+/* A job whose undoing failed stays as running until the next start. */
+Test(keep, a_job_that_never_ends_stops_retention_and_does_not_hold_it_for_good)
+{
+    struct place p = {0};
+    struct err err = {0};
+    struct catalog_job row = {.database = "ORCL"};
+    begin(&p);
+    json_t *args = plan(&p);
+    drive_call(p.engine, stuck_on_lane, NULL);
+    struct drive_job *job = drive_start(p.engine, "retention", &row, args, &err);
+    json_decref(args);
+    clock_test_shift(11 * 60 * 1000);
+    cr_assert(drive_wait(job, &row, &err), "%s", err.text);
+    cr_expect(strstr(row.cause, "clone-stuck has been at work"), "%s", row.cause);
+    cr_expect_eq(listed(&p), KW_SNAPSHOTS);
+    end(&p);
+}
+
+/* ---- what status says of it ---- */
+
+struct trouble {
+    char why[400];
+    const char *note; /* NULL: only asked */
+};
+
+static void trouble_on_lane(struct engine *engine, void *arg)
+{
+    struct trouble *t = arg;
+    struct err err = {0};
+    struct catalog *c = engine_catalog(engine);
+    cr_assert(!t->note || keep_note(c, "ORCL", clock_wall_us(), t->note, &err), "%s", err.text);
+    cr_assert(keep_trouble(c, "ORCL", t->why, &err), "%s", err.text);
+}
+
+static const char *trouble(struct place *p, const char *note)
+{
+    static struct trouble t;
+    t.note = note;
+    drive_call(p->engine, trouble_on_lane, &t);
+    return t.why;
+}
+
+static struct catalog_job apply_after_run(struct place *p, json_t *args)
+{
+    struct err err = {0};
+    struct catalog_job row = {.database = "ORCL", .parent = "backup-1"};
+    struct catalog_job end;
+    IGNORE(!drive_wait(drive_start(p->engine, "retention", &row, args, &err), &end, &err));
+    json_decref(args);
+    return end;
+}
+
+Test(keep, what_came_of_automatic_retention_is_known_until_it_went_well)
+{
+    struct place p = {0};
+    begin(&p);
+    cr_expect_str_eq(trouble(&p, NULL), "");
+    cr_expect_str_eq(trouble(&p, "the clock went backward"), "the clock went backward");
+    json_t *good = plan(&p);
+    json_t *old = json_deep_copy(good);
+    IGNORE(json_object_set_new(old, "plan", json_string("0123456789abcdef")) != 0);
+    IGNORE(apply(&p, old).verdict); /* by hand, and told to who asked */
+    cr_expect_str_eq(trouble(&p, NULL), "the clock went backward");
+    cr_expect_str_eq(trouble(&p, ""), "");
+    old = json_deep_copy(good);
+    IGNORE(json_object_set_new(old, "plan", json_string("0123456789abcdef")) != 0);
+    cr_expect_eq(apply_after_run(&p, old).verdict, 2);
+    cr_expect(strstr(trouble(&p, NULL), "the plan changed"));
+    cr_expect_eq(apply(&p, good).verdict, 1);
+    cr_expect_str_eq(trouble(&p, NULL), "");
+    end(&p);
+}
+
+/* ---- a server that hangs while a snapshot is read ---- */
+
+static bool somewhere(struct driver_instance *d, const char *volume, const char *snapshot,
+                      const char *clone, char *ret, size_t size, struct err *err)
+{
+    (void)d, (void)snapshot, (void)clone, (void)err;
+    return str_copy(ret, size, volume);
+}
+
+static void begin_distant(struct place *p, const struct nfs_liar *liar)
+{
+    static struct driver distant;
+    struct err err = {0};
+    char keys[300];
+    distant = driver_memory;
+    distant.name = "distant";
+    distant.area_path = somewhere;
+    registry_add_for_tests(&distant);
+    memory_store_reset("keep");
+    p->dir = drive_dir();
+    IGNORE(!str_format(keys, sizeof keys, "driver = distant\nstore = keep\nreader = %s",
+                       nfs_liar_url(liar)));
+    cr_assert(kw_begin(&p->k, keys, &err), "%s", err.text);
+    cr_assert(kw_fill(&p->k, p->dir, &err), "%s", err.text);
+    cr_assert(p->engine = drive_open(p->dir, &p->k.options, &err), "%s", err.text);
+}
+
+struct reading {
+    const char *id;
+    struct catalog_job row;
+};
+
+static void look_on_lane(struct engine *engine, void *arg)
+{
+    struct reading *r = arg;
+    struct err err = {0};
+    cr_assert(catalog_job_get(engine_catalog(engine), r->id, &r->row, &err), "%s", err.text);
+}
+
+static void cancel_on_lane(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    cr_assert(engine_cancel(engine, ((struct reading *)arg)->id, "sam", &err), "%s", err.text);
+}
+
+/* Started, and waited for until it reads. */
+static struct drive_job *begin_reading(struct place *p, struct reading *r)
+{
+    struct err err = {0};
+    struct catalog_job row = {.database = "ORCL", .id = "snapshot-1"};
+    uint64_t end_ms = clock_mono_ms() + 20000;
+    r->id = "snapshot-1";
+    json_t *args = snapshot_args("ORCL", "far", "manual", "r5", PW_DBID, &err);
+    struct drive_job *job = drive_start(p->engine, "snapshot", &row, args, &err);
+    json_decref(args);
+    do
+        drive_call(p->engine, look_on_lane, r);
+    while (!str_equal(r->row.step, "read") && clock_mono_ms() < end_ms);
+    cr_assert_str_eq(r->row.step, "read");
+    return job;
+}
+
+static bool lists(const struct place *p, const char *name)
+{
+    struct err err = {0};
+    size_t count;
+    bool found = false;
+    AUTO(mem)
+    struct driver_snapshot_info *list = driver_snapshot_list(kw_driver(&p->k), "v1", &count, &err);
+    for (size_t i = 0; list && i < count; i++)
+        found |= str_equal(list[i].name, name);
+    return found;
+}
+
+Test(keep, a_cancelled_job_does_not_wait_for_a_server_that_hangs)
+{
+    struct place p = {0};
+    struct err err = {0};
+    struct reading r = {0};
+    struct catalog_job end_row;
+    AUTO(nfs_liar) struct nfs_liar *liar = nfs_liar_new(LIE_NEVER, 0, &err);
+    cr_assert(liar, "%s", err.text);
+    begin_distant(&p, liar);
+    struct drive_job *job = begin_reading(&p, &r);
+    uint64_t begun_ms = clock_mono_ms();
+    drive_call(p.engine, cancel_on_lane, &r);
+    cr_expect_not(drive_wait(job, &end_row, &err));
+    cr_expect_lt(clock_mono_ms() - begun_ms, 5000);
+    cr_expect_eq(err.code, ERR_CANCELLED);
+    cr_expect(strstr(err.text, "cancelled by sam"), "%s", err.text);
+    cr_expect_not(lists(&p, "far"));
+    end(&p);
+}
+
+Test(keep, an_agent_that_stops_waits_for_no_server_and_gives_no_snapshot_up)
+{
+    struct place p = {0};
+    struct err err = {0};
+    struct reading r = {0};
+    AUTO(nfs_liar) struct nfs_liar *liar = nfs_liar_new(LIE_NEVER, 0, &err);
+    cr_assert(liar, "%s", err.text);
+    begin_distant(&p, liar);
+    struct drive_job *job = begin_reading(&p, &r);
+    uint64_t begun_ms = clock_mono_ms();
+    world_stop(p.k.world);
+    engine_free(p.engine);
+    cr_expect_lt(clock_mono_ms() - begun_ms, 5000);
+    cr_expect_not(drive_wait(job, NULL, &err));
+    cr_assert(p.engine = drive_open(p.dir, &p.k.options, &err), "%s", err.text);
+    drive_call(p.engine, look_on_lane, &r);
+    cr_expect_eq(r.row.state, JOB_RUNNING, "the next start goes on: %s", r.row.cause);
+    cr_expect(lists(&p, "far"));
     end(&p);
 }

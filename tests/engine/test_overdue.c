@@ -131,6 +131,18 @@ Test(overdue, never_triggered_and_triggered_and_failed_are_told_apart)
     is(&s, "ORCL", START + 53 * HOUR, OVERDUE_NOT, "");
 }
 
+Test(overdue, however_many_runs_failed_since_the_last_good_one_is_remembered)
+{
+    STAGE(s);
+    clock_test_wall(START + 900 * HOUR);
+    run_ends(&s, run_begins(&s, START + 900 * HOUR), START + 901 * HOUR, true);
+    for (uint64_t i = 0; i < 60; i++) /* each quarter of an hour */
+        run_ends(&s, run_begins(&s, START + 901 * HOUR + i * HOUR / 4),
+                 START + 901 * HOUR + i * HOUR / 4 + 1, false);
+    is(&s, "ORCL", START + 920 * HOUR, OVERDUE_NOT, "");
+    is(&s, "ORCL", START + 932 * HOUR, OVERDUE_WARNING, "ended well for 31 hours");
+}
+
 Test(overdue, a_run_far_longer_than_those_before_is_told)
 {
     STAGE(s);

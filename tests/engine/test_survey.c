@@ -195,7 +195,8 @@ struct fake {
     int stats, reads; /* made so far */
     size_t grows;     /* bytes more from the second stat on */
     bool retouched, cannot_open, cannot_stat;
-    uint64_t fails_at; /* reads at or above this offset fail; 0: none */
+    uint64_t fails_at;  /* reads at or above this offset fail; 0: none */
+    enum err_code code; /* and so; NONE: IO */
 };
 
 static bool fake_list(void *state, size_t max_files, struct area_list *ret_list, struct err *err)
@@ -229,7 +230,8 @@ static ssize_t fake_read(void *file, void *to, size_t size, uint64_t offset, str
     struct fake *fake = file;
     fake->reads++;
     if (fake->fails_at && offset + size > fake->fails_at) {
-        err_set(err, ERR_IO, "read at %llu failed", (unsigned long long)offset);
+        err_set(err, fake->code ? fake->code : ERR_IO, "read at %llu failed",
+                (unsigned long long)offset);
         return -1;
     }
     size_t n = offset < fake->size ? fake->size - offset : 0;
@@ -293,6 +295,24 @@ Test(survey, what_cannot_be_read_is_an_entry_that_says_why)
     }
 }
 
+Test(survey, a_server_that_is_away_is_no_file_that_cannot_be_read)
+{
+    struct fake fake = a_log_file();
+    AUTO(mem) uint8_t *bytes = fake.bytes;
+    for (uint64_t at = 1; at < 2000000; at += 1499999) { /* its head, its middle */
+        struct err err = {0};
+        fake.fails_at = at;
+        fake.code = ERR_UNAVAILABLE;
+        cr_expect_null(survey_fake(&fake, &(struct survey_options){.whole = true}, &err));
+        cr_expect_eq(err.code, ERR_UNAVAILABLE);
+        AUTO(manifest) struct manifest *m = survey_fake(&fake, &(struct survey_options){0}, &err);
+        cr_expect(m && m->entries[0].state == STATE_UNREADABLE, "the rest of a live area is told");
+        fake.code = ERR_CANCELLED;
+        cr_expect_null(survey_fake(&fake, &(struct survey_options){0}, &err));
+        cr_expect_eq(err.code, ERR_CANCELLED);
+    }
+}
+
 Test(survey, a_log_that_did_not_change_is_taken_from_the_earlier_survey_unread)
 {
     struct err err = {0};
@@ -335,6 +355,20 @@ Test(survey, it_stops_when_it_is_cancelled)
     cr_expect_null(survey_fake(&fake, &(struct survey_options){.cancelled = at_once}, &err));
     cr_expect_eq(err.code, ERR_CANCELLED);
     cr_expect_eq(fake.reads, 0);
+}
+
+static bool at_third(void *arg) { return ++*(int *)arg >= 3; }
+
+Test(survey, it_stops_in_the_middle_of_a_file)
+{
+    struct err err = {0};
+    int asked = 0;
+    struct fake fake = a_log_file();
+    AUTO(mem) uint8_t *bytes = fake.bytes;
+    struct survey_options options = {.cancelled = at_third, .arg = &asked};
+    cr_expect_null(survey_fake(&fake, &options, &err));
+    cr_expect_eq(err.code, ERR_CANCELLED);
+    cr_expect_eq(fake.reads, 2, "%d reads: its head, and one of two pieces", fake.reads);
 }
 
 Test(survey, a_quick_look_reads_no_log_to_its_end)

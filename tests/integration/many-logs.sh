@@ -1,11 +1,12 @@
 #!/bin/bash
-# An area with many archived logs: no list, text or recipe of them fits into one message, and all the same the
-# run, the window and the restore go through. 20,000 logs, in make test-long only.
+# An area with many archived logs: neither their list nor their text fits into one message, their recipe into
+# one page, and all the same the run, the window and the restore go through. 5,200 logs (EVERCOPY_LOGS: more),
+# in make test-long only.
 # shellcheck source=tests/lib/world.sh disable=SC2154
 . "$(dirname "$0")/../lib/world.sh"
 world_enter 3G "$@"
 [ -n "${EVERCOPY_LONG:-}" ] || world_skip_all 'takes minutes; make test-long'
-count=${EVERCOPY_LOGS:-20000}
+count=${EVERCOPY_LOGS:-5200}
 
 the_run_copies_and_counts_them_all() {
     shim_timeout=900 backup ORCL
@@ -30,13 +31,13 @@ lists_come_in_pages() {
     shim operator jobs --limit 3 --json && same "$(ask "$out" 'len(d["jobs"])')" 3 jobs
 }
 world_verify=headers world_agent ORCL
-sim ORCL create --dbdir "$work/prod/ORCL" --db-name ORCL --unique-name ORCL --files 2 --blocks 200 --log-blocks 64 \
+sim ORCL create --dbdir "$work/prod/ORCL" --db-name ORCL --unique-name ORCL --files 2 --blocks 200 --log-blocks 16 \
     --churn 0 >"$work/ORCL.create" 2>&1 || world_fail "create: $(cat "$work/ORCL.create")"
 world_who host-ORCL dbhost ORCL
 shim host-ORCL setup ORCL --apply || world_fail "setup: $(cat "$err")"
 backup ORCL || world_fail "first backup: $(cat "$err")"
-# A log of 64 blocks holds some 300 changes.
-for _ in $(seq $((count / 20 + 1))); do work ORCL 6200 || world_fail 'no work'; done
+# A log of 16 blocks holds some 63 changes.
+for _ in $(seq $((count / 1000 + 1))); do work ORCL 64000 || world_fail 'no work'; done
 target=$(scn_of ORCL)
 work ORCL 400
 echo "# $count logs made after $SECONDS s"

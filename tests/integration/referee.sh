@@ -114,7 +114,7 @@ the_fence_of_a_restore() { # R52
     mv "$object" "$work/restore.o"
     cp "$bin/libevercopy.a" "$work/mutant.a"
     [ "$(ar t "$work/mutant.a" | grep -c '^restore\.o$')" = 1 ] && ar r "$work/mutant.a" "$work/restore.o" || { saw "restore.o is not in the library once"; return 1; }
-    "${CC:-gcc}" $san -o "$work/evercopy-mutant" "$bin/agent/main/evercopy.o" "$bin/agent/main/args.o" "$work/mutant.a" \
+    "${CC:-gcc}" $san -o "$work/evercopy-mutant" "$bin/agent/main/evercopy.o" "$work/mutant.a" \
         "${libs[@]}" 2>"$err" || { saw "no evercopy was linked: $(tail -n 1 "$err")"; return 1; }
     shim operator restore FEN --scn "$target" --sid RFEN --name drill
     exits 160 && says "$err" 'production can be reached from this host' || return 1

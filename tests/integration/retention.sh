@@ -89,10 +89,12 @@ hooks_hear_what_went() {
     same "$(grep -E '^(event|db|deleted|kept)=' "$work/applied" | head -n 4 | tr '\n' ' ')" \
         "event=retention.applied db=RET deleted=$(wc -w <<<"$going") kept=$(wc -w <<<"$staying") " 'what the hook heard'
 }
+# In make test the oldest of them, in test-long each.
 what_stays_is_still_restored() {
-    local scn
+    local scn most=1
+    [ -z "${EVERCOPY_LONG:-}" ] || most=99
     shim operator snapshots RET --json || return 1
-    for scn in $(ask "$out" "' '.join(str(s['latest_scn']) for s in d['snapshots'] if s['verdict']=='ok')"); do
+    for scn in $(ask "$out" "' '.join([str(s['latest_scn']) for s in d['snapshots'] if s['verdict']=='ok'][:$most])"); do
         restores_to RET "$scn" --scn "$scn" || return 1
     done
 }
@@ -118,6 +120,46 @@ a_snapshot_by_hand_is_a_base_and_is_verified() {
     shim operator snapshot verify RET "$name"
     exits 161 && says "$out" "^differs .*data_"
 }
+# A script that forgets to make a new key must not be told that what it named is deleted or locked.
+a_used_key_never_answers_for_another_snapshot() {
+    /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null ||
+        { echo "SKIPPED a_used_key_never_answers_for_another_snapshot: no python3-grpcio"; return 0; }
+    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$here/tests/clients timeout 60 /usr/bin/python3 - "127.0.0.1:$agent_port" \
+        "$work/etc" "$bin/gen/descriptors.binpb" >"$out" 2>&1 <<'PY'
+import select, sys, time, grpc
+from wire import Channel, Wire, fails
+operator = Channel(Wire(sys.argv[3]), *sys.argv[1:3], 'operator')
+def call(method, **fields):
+    return operator.call(method, db_unique_name='RET', **fields)
+def names():
+    return [s.name for s in call('Snapshots/ListSnapshots').snapshots]
+def make():
+    """Names have whole seconds: two in one second are one too many."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            return call('Snapshots/CreateSnapshot', idempotency_key=f'{time.monotonic()}').snapshot.name
+        except grpc.RpcError as e:
+            assert e.code() == grpc.StatusCode.ALREADY_EXISTS, e.details()
+        select.select([], [], [], 0.1)
+    raise AssertionError('no second snapshot within 10 s')
+made = [make(), make()]
+call('Retention/LockSnapshot', idempotency_key='lock', snapshot=made[1], for_s=600)
+call('Retention/LockSnapshot', idempotency_key='lock', snapshot=made[1], for_s=600)
+wrong = grpc.StatusCode.INVALID_ARGUMENT
+fails(wrong, call, 'Retention/LockSnapshot', idempotency_key='lock', snapshot=made[0], for_s=600)
+fails(wrong, call, 'Retention/LockSnapshot', idempotency_key='lock', snapshot=made[1], for_s=6000)
+held = [call('Retention/HoldSnapshot', idempotency_key=f'hold-{i}', snapshot=made[1], reason='x').hold for i in range(2)]
+call('Retention/ReleaseSnapshot', idempotency_key='release', snapshot=made[1], hold=held[0])
+fails(wrong, call, 'Retention/ReleaseSnapshot', idempotency_key='release', snapshot=made[1], hold=held[1])
+call('Retention/ReleaseSnapshot', idempotency_key='again', snapshot=made[1], hold=held[1])
+call('Retention/DeleteSnapshot', idempotency_key='delete', snapshot=made[0])
+call('Retention/DeleteSnapshot', idempotency_key='delete', snapshot=made[0])
+fails(wrong, call, 'Retention/DeleteSnapshot', idempotency_key='delete', snapshot=made[1])
+assert made[0] not in names() and made[1] in names(), names()
+PY
+    [ "$?" = 0 ] || saw "$(tail -n 1 "$out")"
+}
 the_last_good_one_is_never_deleted() {
     local last
     preview RET
@@ -125,7 +167,7 @@ the_last_good_one_is_never_deleted() {
     shim operator snapshot delete RET "${last%% *}"
     exits 160 && says "$err" 'the last good one'
 }
-a_clock_that_jumped_stops_it_until_an_operator_speaks() {
+the_clock_jumps() {
     agent_stop
     python3 - "$work/state/catalog.sqlite" <<'PY'
 import json, sqlite3, sys
@@ -136,6 +178,9 @@ c.execute("update note set text=? where key='clock'", (json.dumps(note),))
 c.commit()
 PY
     agent_start
+}
+a_clock_that_jumped_stops_it_until_an_operator_speaks() {
+    the_clock_jumps
     shim operator retention RET && says "$out" 'applying would be refused now: the clock jumped forward by 1[12][0-9] min' || return 1
     shim operator retention RET --apply --quiet
     exits 160 && says "$err" 'the clock jumped forward' || return 1
@@ -160,6 +205,7 @@ keeping() {
     try what_stays_is_still_restored
     try a_released_hold_lets_go_and_a_restart_forgets_nothing
     try a_snapshot_by_hand_is_a_base_and_is_verified
+    try a_used_key_never_answers_for_another_snapshot
     try the_last_good_one_is_never_deleted
     try a_clock_that_jumped_stops_it_until_an_operator_speaks
     agent_stop
@@ -190,17 +236,37 @@ automatic_retention_is_told_in_the_runs_log() {
     shim operator log "$run" && says "$out" 'retention: [0-9]+ snapshots go, plan' || return 1
     within 20 retention_is_over
 }
+a_refused_retention_is_told_until_it_has_gone_well() {
+    shim operator check PRU && the_clock_jumps || { saw "before: $(head -n 1 "$out")"; return 1; }
+    shim operator status PRU && says "$out" 'the agent: nothing is deleted and no clone ends: the clock jumped forward' || return 1
+    work PRU
+    backup PRU || { saw "backup: $(head -n 1 "$err")"; return 1; }
+    shim operator check PRU
+    exits 1 && says "$out" 'no snapshot goes, retention was refused: the clock jumped forward' || return 1
+    shim operator status PRU && says "$out" 'next: look at .evercopy retention PRU.; when the clock is right' || return 1
+    within 20 grep -q '^cause=the clock jumped' "$work/refused" || { saw "no hook heard of it"; return 1; }
+    says "$work/agent.log" 'automatic retention refused: the clock jumped .*db=PRU' || return 1
+    shim operator retention PRU --apply --quiet --clock-is-right || { saw "apply: $(head -n 1 "$err")"; return 1; }
+    shim operator check PRU
+    exits 0 && shim operator status PRU && never_says "$out" '^the agent:'
+}
 retention_is_over() {
     shim operator jobs PRU --json && [ "$(ask "$out" "sum(1 for j in d['jobs'] if j['kind']=='retention' and j['state']=='running')")" = 0 ] &&
         [ "$(ask "$out" "sum(1 for j in d['jobs'] if j['kind']=='retention' and j['state']=='done')")" -ge 1 ]
 }
 pruning() {
+    # shellcheck disable=SC2034 # read by world_agent
+    world_agent_keys="hooks = $work/apart-$lane/hook.d"
+    mkdir -p "$work/apart-$lane/hook.d/retention.refused"
+    printf '#!/bin/sh\ncat >>%s\n' "$work/apart-$lane/refused" >"$work/apart-$lane/hook.d/retention.refused/10-keep"
+    chmod 0755 "$work/apart-$lane/hook.d/retention.refused/10-keep"
     world_apart "$(printf 'PRU]\nstorage = box\nlogretention = 0\nkeepdaily = 2\nkeepproven = 1\nretention = auto\n[database NONE')"
     shim_config operator PRU NONE >"$work/etc/operator.shim.conf"
     database PRU --files 2 --blocks 80
     try logs_leave_the_area_once_two_proven_snapshots_hold_them
     try a_moment_whose_logs_are_gone_from_the_area_is_restored
     try automatic_retention_is_told_in_the_runs_log
+    try a_refused_retention_is_told_until_it_has_gone_well
     agent_stop
 }
 

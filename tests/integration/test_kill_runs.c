@@ -300,5 +300,5 @@ Test(kill_runs, what_a_shim_was_told_of_its_run_holds_wherever_the_agent_is_kill
                                   .random_rounds = getenv("EVERCOPY_LONG") ? 400 : 4};
     bool ok = kill_harness_run(&kill_case, &report, &err);
     cr_assert(ok, "%s", err.text);
-    cr_expect(report.points >= 40, "only %u kill points", report.points);
+    cr_expect(report.points >= 20, "only %u kill points", report.points);
 }

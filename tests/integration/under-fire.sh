@@ -29,6 +29,14 @@ step_is() { [ "$(jobs_are "j[0]['state']+' '+j[0]['step']" 2>/dev/null)" = "runn
 hold_at() { sim "$db" inject hang --at "$1" || saw "no hang injected"; }
 go_on() { sim "$db" inject clear; }
 in_output() { grep -qsE -- "$1" "$work/$lane.$db.bg.out"; }
+# hangs AT STEP: a run of $db in the background that hangs there; its id is in $job.
+hangs() {
+    hold_at "$1"
+    backup_in_background "$db"
+    within 60 in_output "snapshot '.*-pre'" # before the agent is asked, which is dear
+    within 60 step_is "$2" || { saw "it did not come to $2"; return 1; }
+    job=$(jobs_are "j[0]['id']")
+}
 # The kept log is the run's own, each line once: what the shim printed stands in it, in order.
 log_is_whole() {
     local job=$1 out=$work/$lane.log err=$work/$lane.log.err
@@ -64,10 +72,7 @@ begin_world() { # DB[:ANOTHER] KEY VALUE...
 
 the_run_goes_on_while_the_agent_is_away() {
     local job
-    hold_at merge
-    backup_in_background "$db"
-    within 60 step_is merge || { saw "it did not come to its merge"; return 1; }
-    job=$(jobs_are "j[0]['id']")
+    hangs merge merge || return 1
     agent_crash
     go_on
     within 60 in_output 'waiting for the agent' || { saw "it did not wait"; return 1; }
@@ -97,25 +102,9 @@ an_agent_killed_at_any_instant_costs_nothing() {
     done
     spool_is_empty
 }
-away() {
-    local job
-    hold_at merge
-    backup_in_background "$db"
-    within 60 step_is merge || { saw "it did not come to its merge"; return 1; }
-    job=$(jobs_are "j[0]['id']")
-    agent_crash
-    go_on
-    within 60 in_output 'waiting for the agent' || { saw "it did not wait"; return 1; }
-    [ -s "$work/spool/$job.log" ] || { saw "nothing was spooled"; return 1; }
-    [ "$(stat -c %a "$work/spool/$job.log")" = 600 ] || { saw "the spool is readable by others"; return 1; }
-    agent_start
-    ends_with 0 "^OK $db: " || return 1
-    same "$(jobs_are "j[0]['id']")" "$job" "the job" && in_output 'the agent is back' && log_is_whole "$job" && spool_is_empty
-}
 an_agent_that_restarts_at_every_phase_costs_nothing() {
-    local phase rounds='level1 merge post'
-    [ -z "${EVERCOPY_LONG:-}" ] || rounds='logs pre level1 merge controlfile preview post'
-    for phase in $rounds; do
+    local phase
+    for phase in logs pre level1 merge controlfile preview post; do
         work "$db"
         backup_in_background "$db"
         within 60 step_is "$phase" || gone "$bg"
@@ -129,15 +118,15 @@ away() {
     begin_world AWAY agentwait 60
     try the_run_goes_on_while_the_agent_is_away
     try an_agent_killed_at_any_instant_costs_nothing
+    [ -z "${EVERCOPY_LONG:-}" ] || try an_agent_that_restarts_at_every_phase_costs_nothing
 }
 
 # ---- away for longer than the shim waits ----
 
 a_verdict_nobody_heard_waits_in_the_spool() {
-    hold_at merge
-    backup_in_background "$db"
-    within 60 step_is merge || { saw "it did not come to its merge"; return 1; }
-    lost=$(jobs_are "j[0]['id']")
+    local job
+    hangs merge merge || return 1
+    lost=$job
     agent_crash
     go_on
     within 90 gone "$bg"
@@ -181,10 +170,7 @@ too_long() {
 
 a_killed_shims_lines_are_told_by_the_next() {
     local job
-    hold_at merge
-    backup_in_background "$db"
-    within 60 step_is merge || { saw "it did not come to its merge"; return 1; }
-    job=$(jobs_are "j[0]['id']")
+    hangs merge merge || return 1
     agent_crash
     kill -KILL "$bg"
     within 10 gone "$bg"
@@ -198,10 +184,7 @@ a_killed_shims_lines_are_told_by_the_next() {
 }
 an_operator_cancels_a_run() {
     local job
-    hold_at backup
-    backup_in_background "$db"
-    within 60 step_is level1 || { saw "it did not come to level 1"; return 1; }
-    job=$(jobs_are "j[0]['id']")
+    hangs backup level1 || return 1
     world_who looker monitor "$db"
     shim looker cancel "$job"
     exits 160 && says "$err" "has the role 'monitor'" || return 1
@@ -215,21 +198,18 @@ an_operator_cancels_a_run() {
 }
 a_host_cancels_its_own_run() {
     local job
-    hold_at backup
-    backup_in_background "$db"
-    within 60 step_is level1 || { saw "it did not come to level 1"; return 1; }
-    job=$(jobs_are "j[0]['id']")
+    hangs backup level1 || return 1
     shim "host-$db" cancel "$job"
     exits 0 && ends_with 164 "^STOPPED $db level1: cancelled by host-$db" || return 1
     go_on
     backup "$db"
     exits 0
 }
-# In make test two phases by chance, in test-long each.
+# In make test one phase by chance, in test-long each.
 a_shim_killed_in_any_phase_is_followed_by_a_whole_run() {
     local -a points=('begins' 'copying [0-9]+ archived' 'log switched' "-pre'" 'level 1:' 'merge:' 'control file and'
         "RMAN's own word" 'pieces go' "-post'")
-    local point round rounds=2
+    local point round rounds=1
     [ -z "${EVERCOPY_LONG:-}" ] || rounds=${#points[@]}
     for ((round = 0; round < rounds; round++)); do
         point=${points[RANDOM % ${#points[@]}]}
@@ -254,18 +234,19 @@ stopped() {
     echo "# seed ${EVERCOPY_SEED:-$$}"
     begin_world STOP agentwait 60
     try a_killed_shims_lines_are_told_by_the_next
+    try a_shim_killed_in_any_phase_is_followed_by_a_whole_run
+}
+cancelled() {
+    begin_world CAN
     try an_operator_cancels_a_run
     try a_host_cancels_its_own_run
-    try a_shim_killed_in_any_phase_is_followed_by_a_whole_run
 }
 
 # ---- RMAN that says nothing ----
 
 a_silent_rman_is_stopped_and_its_sessions_are_named() {
-    local client
-    hold_at backup
-    backup_in_background "$db"
-    within 60 step_is level1 || { saw "it did not come to level 1"; return 1; }
+    local client job
+    hangs backup level1 || return 1
     # A client that dies without a word leaves its server process behind.
     sim "$db" inject zombie-session
     hold_at copy
@@ -412,5 +393,5 @@ restores() {
 more=
 [ -z "${EVERCOPY_LONG:-}" ] || more=silent # it takes a minute of silence
 # shellcheck disable=SC2086 # none or one
-world_lanes away too_long stopped clones restores $more
+world_lanes away too_long stopped cancelled clones restores $more
 world_end

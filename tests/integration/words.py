@@ -290,13 +290,21 @@ def check():
 
 # ---- a terminal ----
 
-def at_terminal(args, columns):
+BAR = re.compile(rb'\r\[[#.]{20}\] ')
+
+
+def sim(*args):
+    subprocess.run([f'{BIN}/oracle-sim', *args, '--home', f'{WORK}/ora', '--sid', 'ORCL'], check=True, timeout=60,
+                   stdout=subprocess.DEVNULL)
+
+
+def at_terminal(args, columns, when_drawn=None):
     pid, fd = pty.fork()
     if pid == 0:
         os.execve(f'{BIN}/evercopy', ['evercopy', *args, '--config', config('host-ORCL')], {**ENV, 'TERM': 'dumb'})
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 24, columns, 0, 0))
     data = b''
-    while select.select([fd], [], [], 90)[0]:
+    while select.select([fd], [], [], 30)[0]:
         try:
             part = os.read(fd, 65536)
         except OSError:
@@ -304,6 +312,11 @@ def at_terminal(args, columns):
         if not part:
             break
         data += part
+        if when_drawn and BAR.search(data):
+            when_drawn()
+            when_drawn = None
+    if when_drawn:
+        when_drawn()
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), data.decode(errors='replace')
 
 
@@ -323,7 +336,8 @@ def screen(data, columns):
 
 
 def terminal():
-    code, data = at_terminal(['backup', 'ORCL'], 70)
+    sim('inject', 'hang', '--at', 'merge')  # until a bar stands there
+    code, data = at_terminal(['backup', 'ORCL'], 70, lambda: sim('inject', 'clear'))
     if code:
         saw(f'backup at a terminal: exit code {code}: {data[-300:]}')
     bars = re.findall(r'\r(\[[#.]{20}\] \d\d:\d\d:\d\d [^\r\n]*)', data)

@@ -28,14 +28,16 @@ world_who watcher monitor ORCL
 database ORCL --zone +01:00
 backup ORCL || world_fail "backup: $(cat "$err")"
 
-speaking() {
+failing() {
     try every_failing_call_ends_with_its_code_and_one_line
     try a_certificate_of_another_authority_is_refused_and_says_so
+}
+speaking() {
     try json_is_by_its_schema
     try the_plug_in_speaks_the_grammar_and_is_never_green_by_default
     try every_printed_time_names_its_zone
     try pages_put_together_are_the_whole
     try progress_is_drawn_on_terminals_alone_and_taken_away
 }
-world_lanes speaking
+world_lanes failing speaking
 world_end

@@ -1,5 +1,6 @@
 /* Kills a process at every write transaction of the catalog, and at random instants; then asks
- * whether everything that was promised is there. */
+ * whether everything that was promised is there. In make test each write is met from one side,
+ * before or after, in turn; in test-long from both. */
 #pragma once
 #include "agent/base/own.h"
 #include "agent/engine/job.h"

@@ -52,6 +52,7 @@ struct store {
     char *name;
     uint64_t limit, next_id;
     uint32_t mark;
+    enum driver_durability durability;
     struct volume **volumes;
     size_t count, capacity;
     struct store *next;
@@ -257,6 +258,15 @@ bool memory_store_limit(const char *name, uint64_t bytes, struct err *err)
     struct store *store = store_get(name, err);
     if (store)
         store->limit = bytes;
+    return store;
+}
+
+bool memory_store_durability(const char *name, enum driver_durability durability, struct err *err)
+{
+    AUTO(held) struct held held = hold();
+    struct store *store = store_get(name, err);
+    if (store)
+        store->durability = durability;
     return store;
 }
 
@@ -679,7 +689,7 @@ static struct driver_snapshot_info *memory_snapshot_list(struct driver_instance 
         str_copy(rows[i].name, sizeof rows[i].name, object->name);
         str_copy(rows[i].id, sizeof rows[i].id, object->id);
         rows[i].created_us = object->created_us;
-        rows[i].durability = DURABILITY_LOCAL;
+        rows[i].durability = d->store->durability;
         rows[i].locked_until_boot_ms = object->locked_until_boot_ms;
         rows[i].clone_count = count_clones(volume, object->id);
         rows[i].space = object_space(d->store, object);
@@ -878,7 +888,7 @@ static char *memory_note_get(struct driver_instance *d, const char *volume_name,
 const struct driver driver_memory = {
     .name = "memory",
     .can = DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CLONE | DRIVER_CAN_COMPOSE | DRIVER_CAN_LOCK |
-           DRIVER_CAN_SET_ATOMIC | DRIVER_CAN_VOLUME_CREATE,
+           DRIVER_CAN_SET_ATOMIC | DRIVER_CAN_VOLUME_CREATE | DRIVER_SEALS_LATER,
     .open = memory_open,
     .close = memory_close,
     .volume_info = memory_volume_info,

@@ -12,6 +12,10 @@ void memory_store_reset(const char *store);
 /* Bytes the world holds at most (1 GiB at first); NO_SPACE beyond. */
 bool memory_store_limit(const char *store, uint64_t bytes, struct err *err) MUST;
 
+/* What its snapshots are from now on, all of them (DURABILITY_LOCAL at first). */
+bool memory_store_durability(const char *store, enum driver_durability durability, struct err *err)
+    MUST;
+
 /* As a database host would: writes at an offset into a file of the live area (clone NULL) or of a
  * clone, making it where missing; mtime_us 0 takes the clock's time. */
 bool memory_file_write(const char *store, const char *volume, const char *clone, const char *path,

@@ -60,14 +60,22 @@ world_fail() {
 
 # ---- processes ----
 
-# Remembers a process so that world_close ends it; by id alone.
-world_own() { echo "$1" >>"$world_pids"; }
+# When a process began (proc(5), starttime): what ended long ago may have left its id to somebody else.
+started() {
+    local stat
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+    # shellcheck disable=SC2086 # a word is a field
+    set -- ${stat##*) }
+    echo "${20}"
+}
+# Remembers a process so that world_close ends it, and it alone.
+world_own() { echo "$1 $(started "$1")" >>"$world_pids"; }
 
 world_close() {
-    local pid
+    local pid since
     agent_stop
-    while read -r pid; do
-        kill -KILL "$pid" 2>/dev/null
+    while read -r pid since; do
+        [ -z "$since" ] || [ "$(started "$pid")" != "$since" ] || kill -KILL "$pid" 2>/dev/null
     done <"$world_pids"
 }
 

@@ -88,7 +88,9 @@ bool is_open(const struct sim *s);
 /* Notes in H/dbs/sim.hazards what a sandbox would have done to a file that is not its own. */
 void hazard(const struct sim *s, const char *what, const char *path);
 sqlite3_stmt *q(struct sim *s, const char *sql, const char *types, ...);
-bool row(sqlite3_stmt *st); /* steps; finalizes when there are no more rows */
+bool row(sqlite3_stmt *st);     /* steps; releases it when there are no more rows */
+void release(sqlite3_stmt *st); /* of q, before its last row */
+void db_close(struct sim *s);
 int64_t col(sqlite3_stmt *st, int c);
 const char *text(sqlite3_stmt *st, int c); /* never NULL, valid until the next step */
 int64_t q_int(struct sim *s, const char *sql, const char *types, ...);

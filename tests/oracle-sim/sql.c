@@ -232,7 +232,7 @@ static void fn_kv(sqlite3_context *c, int n, sqlite3_value **v, const char *sql)
     (void)n;
     if (row(st)) {
         sqlite3_result_value(c, sqlite3_column_value(st, 0));
-        sqlite3_finalize(st);
+        release(st);
     }
 }
 
@@ -723,7 +723,7 @@ sqlite3_stmt *sql_query(struct sim *s, const char *sql, struct ora *e)
     if (sqlite3_prepare_v2(s->db, lite, -1, &st, NULL) != SQLITE_OK || !st)
         sqlite_to_ora(s, e);
     else if (!sqlite3_stmt_readonly(st)) {
-        sqlite3_finalize(st);
+        release(st);
         st = NULL;
         ora_add(e, "ORA-00900: invalid SQL statement");
     }

@@ -186,7 +186,7 @@ static void run_select(struct client *c, const char *sql)
     for (int i = 0; i < g.rows * g.cols; i++)
         free(g.cell[i]);
     free(g.cell);
-    sqlite3_finalize(st);
+    release(st);
 }
 
 static void done(struct client *c, const char *what)

@@ -43,6 +43,9 @@ static const char *const ctl_schema =
     "int,"
     " seq int, rlc int, rls int, first int, ftime int, next int, ntime int, blocks int, bs int,"
     " deleted text, status text, backed int default 0);"
+    "create index ctl.archlog_seq on archlog(seq, thread);"
+    "create index ctl.archlog_name on archlog(name);"
+    "create index ctl.loghist_seq on loghist(seq, thread);"
     "create table ctl.copies(recid integer primary key, stamp int, file int, con int, name text, "
     "tag text,"
     " tsname text, rfn int, crscn int, crtime int, ckpscn int, ckptime int, afs int, rfs int, sta "
@@ -73,13 +76,72 @@ static void exec_all(struct sim *s, const char *sql)
         sql_fail(s, sql);
 }
 
-static sqlite3_stmt *bound(struct sim *s, const char *sql, const char *types, va_list ap)
-{
-    sqlite3_stmt *st = NULL;
-    int i = 1;
+/* Statements once prepared are kept: a long workload says the same few a million times. */
+static struct kept {
+    sqlite3_stmt *st;
+    bool busy;
+} kept[256];
+enum { KEPT = sizeof kept / sizeof *kept };
 
+static struct kept *kept_place(const struct sim *s, const char *sql)
+{
+    uint32_t h = 2166136261u;
+
+    for (const char *c = sql; *c; c++)
+        h = (h ^ (uint8_t)*c) * 16777619u;
+    for (uint32_t i = 0; i < 8; i++) {
+        struct kept *k = &kept[(h + i) % KEPT];
+
+        if (!k->st || (sqlite3_db_handle(k->st) == s->db && strcmp(sqlite3_sql(k->st), sql) == 0))
+            return k;
+    }
+    return NULL;
+}
+
+static sqlite3_stmt *prepared(struct sim *s, const char *sql)
+{
+    struct kept *k = kept_place(s, sql);
+    sqlite3_stmt *st = NULL;
+
+    if (k && k->st && !k->busy) {
+        k->busy = true;
+        return k->st;
+    }
     if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK || !st)
         sql_fail(s, sql);
+    if (k && !k->st)
+        *k = (struct kept){st, true};
+    return st;
+}
+
+void release(sqlite3_stmt *st)
+{
+    for (int i = 0; i < KEPT; i++)
+        if (kept[i].st == st) {
+            sqlite3_reset(st);
+            sqlite3_clear_bindings(st);
+            kept[i].busy = false;
+            return;
+        }
+    sqlite3_finalize(st);
+}
+
+void db_close(struct sim *s)
+{
+    for (int i = 0; i < KEPT; i++)
+        if (kept[i].st && sqlite3_db_handle(kept[i].st) == s->db) {
+            sqlite3_finalize(kept[i].st);
+            kept[i] = (struct kept){0};
+        }
+    sqlite3_close(s->db);
+    s->db = NULL;
+}
+
+static sqlite3_stmt *bound(struct sim *s, const char *sql, const char *types, va_list ap)
+{
+    sqlite3_stmt *st = prepared(s, sql);
+    int i = 1;
+
     for (const char *t = types; t && *t; t++, i++) {
         if (*t == 'i')
             sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
@@ -108,7 +170,7 @@ bool row(sqlite3_stmt *st)
         return true;
     if (rc != SQLITE_DONE)
         die("state: %s in: %.200s", sqlite3_errmsg(sqlite3_db_handle(st)), sqlite3_sql(st));
-    sqlite3_finalize(st);
+    release(st);
     return false;
 }
 
@@ -132,7 +194,7 @@ int64_t q_int(struct sim *s, const char *sql, const char *types, ...)
     va_end(ap);
     if (row(st)) {
         v = col(st, 0);
-        sqlite3_finalize(st);
+        release(st);
     }
     return v;
 }
@@ -148,7 +210,7 @@ void q_text(struct sim *s, char *out, size_t n, const char *sql, const char *typ
     out[0] = 0;
     if (row(st)) {
         copy_text(out, n, text(st, 0));
-        sqlite3_finalize(st);
+        release(st);
     }
 }
 
@@ -161,7 +223,7 @@ void x(struct sim *s, const char *sql, const char *types, ...)
     st = bound(s, sql, types, ap);
     va_end(ap);
     if (row(st))
-        sqlite3_finalize(st);
+        release(st);
 }
 
 static int depth;
@@ -198,7 +260,7 @@ int64_t kv_int(struct sim *s, const char *table, const char *key, int64_t dflt)
     st = q(s, sql, "s", key);
     if (row(st)) {
         v = col(st, 0);
-        sqlite3_finalize(st);
+        release(st);
     }
     return v;
 }
@@ -296,8 +358,7 @@ static bool open_main(struct sim *s, int flags)
 
     db_file(s, "sim", path, sizeof path);
     if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK) {
-        sqlite3_close(s->db);
-        s->db = NULL;
+        db_close(s);
         return false;
     }
     sqlite3_busy_timeout(s->db, 60000);
@@ -336,7 +397,8 @@ bool sim_mount(struct sim *s, bool fresh)
     if (!fresh && access(path, R_OK) < 0)
         return false;
     x(s, "attach database ? as ctl", "s", path);
-    exec_all(s, "pragma ctl.journal_mode=wal; pragma ctl.synchronous=off");
+    exec_all(s, "pragma ctl.journal_mode=wal; pragma ctl.synchronous=off; "
+                "pragma ctl.cache_size=-65536");
     if (fresh)
         exec_all(s, ctl_schema);
     s->mounted = true;
@@ -409,8 +471,7 @@ void sim_forget(struct sim *s)
                                         "control.sqlite-wal", "control.sqlite-shm"};
     char path[PATH_LEN];
 
-    sqlite3_close(s->db);
-    s->db = NULL;
+    db_close(s);
     s->have = s->mounted = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         format_text(path, sizeof path, "%.900s/%s", s->dir, names[i]);
@@ -427,8 +488,7 @@ void sim_close(struct sim *s)
         return;
     if (s->mounted && sqlite3_total_changes(s->db) != s->ctl_changes)
         control_flush(s, NULL);
-    sqlite3_close(s->db);
-    s->db = NULL;
+    db_close(s);
 }
 
 void set_state(struct sim *s, const char *state)
@@ -512,7 +572,7 @@ int64_t fault_peek(struct sim *s, const char *name)
 
     if (row(st)) {
         v = col(st, 0);
-        sqlite3_finalize(st);
+        release(st);
     }
     return v;
 }

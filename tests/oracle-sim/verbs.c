@@ -215,7 +215,7 @@ static int v_archive_late(struct verb_args *a)
 {
     struct sim was = a->s;
 
-    sqlite3_close(a->s.db); /* no lock is held while it waits */
+    db_close(&a->s); /* no lock is held while it waits */
     sleep((unsigned)num(a, "--after", 0));
     if (!sim_find(&a->s, was.home, was.sid) || !sim_open(&a->s))
         return 1;

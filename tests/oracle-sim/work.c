@@ -632,8 +632,9 @@ static bool plan_read(struct sim *s, struct plan *p, int argc, char **argv)
         return false;
     }
     if (!p->dbdir[0] || p->blocks < 16 || p->blocks > 4000000 || p->threads < 1 || p->threads > 8 ||
-        p->log_blocks < 64) {
-        fprintf(stderr, "oracle-sim: create needs --dbdir, 16 blocks a file, 1..8 threads\n");
+        p->log_blocks < 16) {
+        fprintf(stderr,
+                "oracle-sim: create needs --dbdir, 16 blocks a file and log, 1..8 threads\n");
         return false;
     }
     upper(p->name);

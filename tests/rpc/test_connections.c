@@ -13,6 +13,8 @@ static bool admit_peer(void *arg, const struct rpc_peer *peer, struct err *err)
     (void)arg;
     asked++;
     resumed += peer->resumed;
+    if (peer->not_after_us <= clock_wall_us())
+        return err_set(err, ERR_UNAUTHENTICATED, "the certificate expired");
     if (!denied || strcmp(peer->cn, "host") != 0)
         return true;
     return err_set(err, ERR_UNAUTHENTICATED, "certificate %.8s of '%s' was withdrawn: laptop lost",
@@ -108,6 +110,31 @@ Test(connections, a_certificate_denied_later_loses_its_open_connections_and_only
     cr_ok(say(other, "Say", "", 5000, &err), err);
     cr_assert_eq(asked, then, "the other one had to connect again");
     cr_assert_gt(then, before);
+}
+
+static bool expire_in_mid_stream(void *arg, const ProtobufCMessage *message)
+{
+    (void)message;
+    int *count = arg;
+    if (++*count == 1)
+        clock_test_wall(clock_wall_us() + UINT64_C(800) * 86400 * 1000000);
+    return true;
+}
+
+/* Each call asks for it, but a stream may go on for days after its only asking. */
+Test(connections, a_stream_ends_with_its_certificate)
+{
+    struct err err = {0};
+    int count = 0;
+    AUTO(rpc_client) struct rpc_client *client = connect_host();
+    Follow request = EVERCOPY__V1__FOLLOW_LOG_REQUEST__INIT;
+    request.first_line = 1000000;
+    request.job = (char *)"2000";
+    cr_assert(!rpc_client_stream(client, SERVICE, "Flow", &request.base, LINE, 8000,
+                                 expire_in_mid_stream, &count, &err));
+    clock_test_wall(0);
+    cr_assert_eq(err.code, ERR_UNAVAILABLE, "%s", err.text);
+    cr_assert(eventually(world.cancelled == 1));
 }
 
 Test(connections, an_idle_connection_that_is_denied_ends_with_the_reason)

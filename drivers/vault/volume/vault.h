@@ -13,9 +13,9 @@ struct vault_options {
     uint64_t reserve_bytes; /* 0: 16 MiB */
     unsigned seal_threads;  /* volumes sealed at once; 0: 1 */
     bool seal_by_hand;      /* tests: nothing is sealed before vault_seal */
-    /* The block check: whether a record that a seal takes may be right. path of its file, the
-     * file's size; called from our threads. NULL: none. */
-    bool (*check)(void *arg, const char *path, uint64_t size, uint64_t record,
+    /* The block check: whether a record that a seal takes may be right. first: record 0 of its
+     * file, NULL when that is a hole; size: the file's. Called from our threads. NULL: none. */
+    bool (*check)(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
                   const uint8_t *bytes);
     void *check_arg;
 };

@@ -1,5 +1,5 @@
 /* Command lines of both programs. */
-#include "agent/main/args.h"
+#include "agent/base/args.h"
 
 #include "agent/base/str.h"
 #include <string.h>

@@ -1,0 +1,37 @@
+/* The block check: records of datafiles, one or more blocks each. */
+#include "drivers/vault/check.h"
+
+#include "agent/oracle/block.h"
+#include <stddef.h>
+
+enum { CHECK_RECORD_BYTES = 8192, LOG_BLOCK_MAX = 1024 };
+
+bool check_record(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
+                  const uint8_t *bytes)
+{
+    struct block_zero zero;
+    (void)arg;
+    (void)path;
+    if (!first || block_zero_read(first, CHECK_RECORD_BYTES, &zero) != BLOCK_ZERO_GOOD)
+        return true;
+    /* Logs have blocks of 512 or 1024 bytes and checks of their own; larger blocks span records. A
+     * file that block 0 says is longer than it is, is still being written. */
+    if (zero.block_size <= LOG_BLOCK_MAX || zero.block_size > CHECK_RECORD_BYTES ||
+        first[1] != block_size_code(zero.block_size) || block_zero_file_size(&zero) > size)
+        return true;
+    uint64_t count = CHECK_RECORD_BYTES / zero.block_size;
+    struct block_place place = {
+        .order = zero.order, .block_size = zero.block_size, .first_block_no = record * count};
+    for (uint64_t i = 0; i < count; i++) {
+        struct block_header header;
+        uint64_t block_no = place.first_block_no + i;
+        if (block_no > zero.blocks)
+            break;
+        if (block_no == 0)
+            continue;
+        if (block_verdict_is_bad(
+                block_verify(bytes + i * zero.block_size, &place, block_no, &header)))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,19 @@
+/* One request of the control socket: what it asks, and the answer under construction. */
+#pragma once
+#include "drivers/vault/control/wire.h"
+#include "drivers/vault/volume/vault.h"
+
+enum { CALL_VIEWS_MAX = 64, CALL_PAGE = 1000 };
+
+struct call {
+    struct vault *vault;
+    struct view **views; /* of the connection, CALL_VIEWS_MAX places */
+    const json_t *ask;
+    const uint8_t *data;
+    size_t data_len;
+    json_t *answer;
+    uint8_t *reply; /* WIRE_DATA_MAX bytes */
+    size_t reply_len;
+};
+/* Fills the answer; what fails is said in err and told to the asker. */
+bool call_run(struct call *call, struct err *err) MUST;

@@ -1,0 +1,151 @@
+/* Connections to the vault, kept between calls. */
+#include "drivers/vault/link.h"
+
+#include "agent/base/sys.h"
+#include <poll.h>
+#include <pthread.h>
+
+/* Sealing a large layer, or freeing a large clone, may take its time within one call. */
+enum { ANSWER_MS = 600000, HELLO_MS = 20000, KEPT_MAX = 8 };
+
+struct link {
+    struct wire *wire;
+    uint64_t view;
+};
+
+struct links {
+    char *socket, *volume, *snapshot, *clone;
+    pthread_mutex_t lock;
+    struct link kept[KEPT_MAX];
+    size_t kept_count;
+};
+
+json_t *links_ask(const char *op, struct err *err)
+{
+    AUTO(json) json_t *head = json_object();
+    if (!head)
+        return err_null(err, "request");
+    return json_put_text(head, "op", op, err) ? TAKE(head) : NULL;
+}
+
+static bool keep_name(char **to, const char *name, struct err *err)
+{
+    *to = name ? own_strdup(name, err) : NULL;
+    return !name || *to;
+}
+
+struct links *links_new(const char *socket, const char *volume, const char *snapshot,
+                        const char *clone, struct err *err)
+{
+    AUTO(links) struct links *links = own_alloc(sizeof *links, err);
+    if (!links)
+        return NULL;
+    IGNORE(pthread_mutex_init(&links->lock, NULL));
+    bool ok = keep_name(&links->socket, socket, err) && keep_name(&links->volume, volume, err) &&
+              keep_name(&links->snapshot, snapshot, err) && keep_name(&links->clone, clone, err);
+    return ok ? TAKE(links) : NULL;
+}
+
+void links_free(struct links *links)
+{
+    if (!links)
+        return;
+    for (size_t i = 0; i < links->kept_count; i++)
+        wire_close(links->kept[i].wire);
+    own_free(links->socket);
+    own_free(links->volume);
+    own_free(links->snapshot);
+    own_free(links->clone);
+    IGNORE(pthread_mutex_destroy(&links->lock));
+    own_free(links);
+}
+
+static bool greet(struct wire *wire, struct err *err)
+{
+    AUTO(json) json_t *head = links_ask("hello", err);
+    AUTO(message) struct message answer = {0};
+    return head && json_put_u64(head, "version", WIRE_VERSION, err) &&
+           wire_call(wire, head, NULL, 0, HELLO_MS, &answer, err);
+}
+
+static bool open_view(const struct links *links, struct link *link, struct err *err)
+{
+    AUTO(json) json_t *head = links_ask("view.open", err);
+    AUTO(message) struct message answer = {0};
+    if (!head || !wire_put_name(head, "volume", links->volume, err) ||
+        !wire_put_name(head, "snapshot", links->snapshot, err) ||
+        !wire_put_name(head, "clone", links->clone, err) ||
+        !wire_call(link->wire, head, NULL, 0, HELLO_MS, &answer, err))
+        return false;
+    link->view = wire_get_u64(answer.head, "view");
+    return true;
+}
+
+/* True while the other side has neither ended nor said anything: what a vault that went away in the
+ * meantime has. */
+static bool is_quiet(const struct link *link)
+{
+    struct err err = {0};
+    bool ready = false;
+    return sys_poll(wire_fd(link->wire), POLLIN, 0, &ready, "control socket", &err) && !ready;
+}
+
+static bool take_kept(struct links *links, struct link *ret)
+{
+    IGNORE(pthread_mutex_lock(&links->lock));
+    bool any = links->kept_count > 0;
+    if (any)
+        *ret = links->kept[--links->kept_count];
+    IGNORE(pthread_mutex_unlock(&links->lock));
+    return any;
+}
+
+static bool get(struct links *links, struct link *ret, struct err *err)
+{
+    while (take_kept(links, ret)) {
+        if (is_quiet(ret))
+            return true;
+        wire_close(ret->wire);
+    }
+    AUTO(wire) struct wire *wire = wire_connect(links->socket, err);
+    struct link link = {.wire = wire};
+    if (!wire || !greet(wire, err) || (links->volume && !open_view(links, &link, err)))
+        return false;
+    *ret = link;
+    IGNORE(TAKE(wire));
+    return true;
+}
+
+static void put(struct links *links, struct link link)
+{
+    IGNORE(pthread_mutex_lock(&links->lock));
+    bool kept = links->kept_count < KEPT_MAX;
+    if (kept)
+        links->kept[links->kept_count++] = link;
+    IGNORE(pthread_mutex_unlock(&links->lock));
+    if (!kept)
+        wire_close(link.wire);
+}
+
+bool links_call(struct links *links, json_t *head_taken, const void *data, size_t len,
+                struct message *ret, struct err *err)
+{
+    AUTO(json) json_t *head = head_taken;
+    struct link link;
+    if (!head || !get(links, &link, err))
+        return false;
+    struct err why = {0};
+    bool ok = (!links->volume || wire_put_u64(head, "view", link.view, &why)) &&
+              wire_call(link.wire, head, data, len, ANSWER_MS, ret, &why);
+    if (ok) {
+        put(links, link);
+        return true;
+    }
+    *err = why;
+    /* An error that was answered leaves the connection in step, others may not. */
+    if (err_is_transient(why.code) || why.code == ERR_IO || why.code == ERR_INVALID)
+        wire_close(link.wire);
+    else
+        put(links, link);
+    return false;
+}

@@ -1,0 +1,468 @@
+/* The vault's driver: a client of evercopy-vaultd's control socket.
+ * Atomic: a set of volumes is one instant. Safe with: any number of agents' threads and hosts that
+ * write meanwhile. A crash of the agent leaves nothing half made: every call is one request, and
+ * the vault does it whole or not. Snapshots are durable on the box at once, `sealed` a little
+ * later. */
+#include "agent/base/str.h"
+#include "drivers/driver.h"
+#include "drivers/vault/link.h"
+#include <string.h>
+
+enum { KIND_FILE = 1, KIND_FOLDER = 2, READ_MAX = WIRE_DATA_MAX };
+
+struct driver_instance {
+    char socket[108];
+    struct links *links;
+};
+
+static void vault_shut(struct driver_instance *d)
+{
+    if (!d)
+        return;
+    links_free(d->links);
+    own_free(d);
+}
+OWN_DEFINE(instance, struct driver_instance, vault_shut);
+
+static struct driver_instance *vault_connect(const struct driver_option *options, size_t count,
+                                             struct err *err)
+{
+    const char *path = "/run/evercopy/vault.sock";
+    for (size_t i = 0; i < count; i++) {
+        if (!str_equal(options[i].key, "socket")) {
+            err_set(err, ERR_CONFIG, "unknown option '%.60s'; hint: did you mean 'socket'?",
+                    options[i].key);
+            return NULL;
+        }
+        path = options[i].value;
+    }
+    AUTO(instance) struct driver_instance *d = own_alloc(sizeof *d, err);
+    if (!d)
+        return NULL;
+    if (path[0] != '/' || !str_copy(d->socket, sizeof d->socket, path)) {
+        err_set(err, ERR_CONFIG, "'%.120s' is no absolute path of a socket", path);
+        return NULL;
+    }
+    d->links = links_new(path, NULL, NULL, NULL, err);
+    AUTO(message) struct message answer = {0};
+    json_t *ask = d->links ? links_ask("volume.list", err) : NULL;
+    return ask && links_call(d->links, ask, NULL, 0, &answer, err) ? TAKE(d) : NULL;
+}
+
+/* ---- requests of one or two names ---- */
+
+struct asked {
+    const char *volume, *snapshot, *clone, *name;
+};
+
+static json_t *ask_names(const char *op, const struct asked *names, struct err *err)
+{
+    AUTO(json) json_t *head = links_ask(op, err);
+    return head && wire_put_name(head, "volume", names->volume, err) &&
+                   wire_put_name(head, "snapshot", names->snapshot, err) &&
+                   wire_put_name(head, "clone", names->clone, err) &&
+                   wire_put_name(head, "name", names->name, err)
+               ? TAKE(head)
+               : NULL;
+}
+
+static bool tell(struct driver_instance *d, const char *op, const struct asked *names,
+                 struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    json_t *head = ask_names(op, names, err);
+    return head && links_call(d->links, head, NULL, 0, &answer, err);
+}
+
+static bool vault_volume_make(struct driver_instance *d, const char *volume, struct err *err)
+{
+    return tell(d, "volume.create", &(struct asked){.name = volume}, err);
+}
+
+static bool name_into(const json_t *row, const char *key, char *ret, size_t size, struct err *err)
+{
+    AUTO(mem) char *name = NULL;
+    if (!wire_get_name(row, key, &name, err))
+        return false;
+    return str_copy(ret, size, name ? name : "") ||
+           err_set(err, ERR_LIMIT, "a name of the vault is too long: '%.60s'", name);
+}
+
+static struct driver_space space_of(const json_t *row)
+{
+    return (struct driver_space){
+        .logical = wire_get_u64(row, "logical"),
+        .stored = wire_get_u64(row, "stored"),
+        .unique = json_object_get(row, "unique") ? wire_get_u64(row, "unique") : DRIVER_UNKNOWN};
+}
+
+static bool vault_info(struct driver_instance *d, const char *volume,
+                       struct driver_volume_info *ret, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    json_t *head = ask_names("volume.info", &(struct asked){.name = volume}, err);
+    if (!head || !links_call(d->links, head, NULL, 0, &answer, err))
+        return false;
+    const json_t *row = json_object_get(answer.head, "volume");
+    struct driver_volume_info info = {.capacity = wire_get_u64(answer.head, "capacity"),
+                                      .available = wire_get_u64(answer.head, "available"),
+                                      .space = space_of(row)};
+    if (!name_into(row, "name", info.name, sizeof info.name, err))
+        return false;
+    *ret = info;
+    return true;
+}
+
+/* ---- snapshots ---- */
+
+static bool vault_snap(struct driver_instance *d, const char *const *volumes, size_t count,
+                       const char *name, struct driver_handle *ret_handles, bool *ret_atomic,
+                       struct err *err)
+{
+    AUTO(json) json_t *head = ask_names("snapshot.create", &(struct asked){.name = name}, err);
+    AUTO(message) struct message answer = {0};
+    json_t *list = json_array();
+    if (!head || !json_put(head, "volumes", list, err))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        AUTO(mem) char *text = wire_escape(volumes[i], err);
+        if (!text || !json_add(list, json_string(text), err))
+            return false;
+        ret_handles[i].text[0] = '\0';
+    }
+    if (!links_call(d->links, TAKE(head), NULL, 0, &answer, err))
+        return false;
+    *ret_atomic = true;
+    return true;
+}
+
+static bool snapshot_of(const json_t *row, const char *volume, struct driver_snapshot_info *ret,
+                        struct err *err)
+{
+    *ret = (struct driver_snapshot_info){
+        .created_us = wire_get_u64(row, "created_us"),
+        .durability = json_flag(row, "sealed") ? DURABILITY_SEALED : DURABILITY_LOCAL,
+        .locked_until_boot_ms = wire_get_u64(row, "locked_until_boot_ms"),
+        .clone_count = (uint32_t)json_u64(row, "clones"),
+        .space = space_of(row),
+    };
+    str_format(ret->id, sizeof ret->id, "%016llx", (unsigned long long)wire_get_u64(row, "id"));
+    return str_copy(ret->volume, sizeof ret->volume, volume) &&
+           name_into(row, "name", ret->name, sizeof ret->name, err);
+}
+
+static struct driver_snapshot_info *vault_snaps(struct driver_instance *d, const char *volume,
+                                                size_t *ret_count, struct err *err)
+{
+    AUTO(mem) struct driver_snapshot_info *rows = own_alloc(sizeof *rows, err);
+    size_t count = 0, capacity = 1;
+    for (bool more = rows != NULL; more;) {
+        AUTO(message) struct message answer = {0};
+        json_t *head = ask_names("snapshot.list", &(struct asked){.volume = volume}, err);
+        if (!head || !json_put_u64(head, "skip", count, err)) {
+            json_decref(head);
+            return NULL;
+        }
+        if (!links_call(d->links, head, NULL, 0, &answer, err))
+            return NULL;
+        const json_t *page = json_object_get(answer.head, "snapshots");
+        for (size_t i = 0; i < json_array_size(page); i++) {
+            if (!own_grow((void **)&rows, &capacity, count, sizeof *rows, err) ||
+                !snapshot_of(json_array_get(page, i), volume, &rows[count], err))
+                return NULL;
+            count++;
+        }
+        more = json_flag(answer.head, "more") && json_array_size(page) > 0;
+    }
+    *ret_count = count;
+    return TAKE(rows);
+}
+
+static bool vault_snap_drop(struct driver_instance *d, const char *volume, const char *name,
+                            struct driver_handle *ret_handle, struct err *err)
+{
+    ret_handle->text[0] = '\0';
+    return tell(d, "snapshot.drop", &(struct asked){.volume = volume, .name = name}, err);
+}
+
+static bool vault_snap_lock(struct driver_instance *d, const char *volume, const char *name,
+                            uint64_t until_boot_ms, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json)
+    json_t *head = ask_names("snapshot.lock", &(struct asked){.volume = volume, .name = name}, err);
+    return head && wire_put_u64(head, "until_boot_ms", until_boot_ms, err) &&
+           links_call(d->links, TAKE(head), NULL, 0, &answer, err);
+}
+
+/* ---- clones ---- */
+
+static json_t *part_of(const struct driver_part *part, struct err *err)
+{
+    AUTO(json) json_t *row = json_object();
+    if (!row)
+        return err_null(err, "part");
+    return wire_put_name(row, "snapshot", part->snapshot, err) &&
+                   wire_put_name(row, "path", part->path, err) &&
+                   wire_put_name(row, "to", part->to, err)
+               ? TAKE(row)
+               : NULL;
+}
+
+static bool vault_clone(struct driver_instance *d, const char *volume, const char *name,
+                        const char *snapshot, const struct driver_part *parts, size_t part_count,
+                        struct driver_handle *ret_handle, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json)
+    json_t *head = ask_names(
+        "clone.create", &(struct asked){.volume = volume, .snapshot = snapshot, .name = name}, err);
+    json_t *list = part_count ? json_array() : NULL;
+    if (!head || (part_count && !json_put(head, "parts", list, err)))
+        return false;
+    for (size_t i = 0; i < part_count; i++) {
+        json_t *row = part_of(&parts[i], err);
+        if (!row || !json_add(list, row, err))
+            return false;
+    }
+    ret_handle->text[0] = '\0';
+    return links_call(d->links, TAKE(head), NULL, 0, &answer, err);
+}
+
+static struct driver_clone_info *vault_clones(struct driver_instance *d, const char *volume,
+                                              size_t *ret_count, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    json_t *head = ask_names("clone.list", &(struct asked){.volume = volume}, err);
+    if (!head || !links_call(d->links, head, NULL, 0, &answer, err))
+        return NULL;
+    const json_t *list = json_object_get(answer.head, "clones");
+    size_t count = json_array_size(list);
+    AUTO(mem) struct driver_clone_info *rows = own_alloc((count + 1) * sizeof *rows, err);
+    for (size_t i = 0; rows && i < count; i++) {
+        const json_t *row = json_array_get(list, i);
+        rows[i].created_us = wire_get_u64(row, "created_us");
+        rows[i].space = space_of(row);
+        str_format(rows[i].id, sizeof rows[i].id, "%016llx",
+                   (unsigned long long)wire_get_u64(row, "id"));
+        if (!str_copy(rows[i].volume, sizeof rows[i].volume, volume) ||
+            !name_into(row, "name", rows[i].name, sizeof rows[i].name, err) ||
+            !name_into(row, "origin", rows[i].snapshot, sizeof rows[i].snapshot, err))
+            return NULL;
+    }
+    *ret_count = count;
+    return TAKE(rows);
+}
+
+static bool vault_clone_end(struct driver_instance *d, const char *volume, const char *name,
+                            struct driver_handle *ret_handle, struct err *err)
+{
+    ret_handle->text[0] = '\0';
+    return tell(d, "clone.drop", &(struct asked){.volume = volume, .name = name}, err);
+}
+
+static bool vault_note(struct driver_instance *d, const char *volume, const char *snapshot,
+                       const char *clone, const char *text, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    json_t *head = ask_names(
+        "note.put", &(struct asked){.volume = volume, .snapshot = snapshot, .clone = clone}, err);
+    return head && links_call(d->links, head, text, strlen(text), &answer, err);
+}
+
+static char *vault_note_of(struct driver_instance *d, const char *volume, const char *snapshot,
+                           const char *clone, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    json_t *head = ask_names(
+        "note.get", &(struct asked){.volume = volume, .snapshot = snapshot, .clone = clone}, err);
+    if (!head || !links_call(d->links, head, NULL, 0, &answer, err))
+        return NULL;
+    return own_strndup(answer.data ? (const char *)answer.data : "", answer.data_len, err);
+}
+
+/* The vault sweeps at its own start: a call that the agent's crash cut off has no halves there. */
+static bool vault_sweep(struct driver_instance *d, uint32_t *ret_swept, struct err *err)
+{
+    (void)d;
+    (void)err;
+    *ret_swept = 0;
+    return true;
+}
+
+/* ---- areas ---- */
+
+struct vault_file {
+    struct links *links; /* the area's */
+    uint64_t file, generation;
+};
+
+static bool list_folder(struct links *links, uint64_t folder, const char *above, int depth,
+                        size_t max, struct area_list *ret, struct err *err);
+
+static bool list_entry(struct links *links, const json_t *entry, const char *above, int depth,
+                       size_t max, struct area_list *ret, struct err *err)
+{
+    AUTO(mem) char *name = NULL;
+    if (!wire_get_name(entry, "name", &name, err))
+        return false;
+    AUTO(mem)
+    char *path = name ? own_printf(err, "%s%s%s", above, *above ? "/" : "", name) : NULL;
+    if (!path)
+        return name ? false : err_set(err, ERR_CORRUPT, "an entry without a name");
+    uint64_t kind = json_u64(entry, "kind");
+    if (kind == KIND_FOLDER)
+        return list_folder(links, wire_get_u64(entry, "file"), path, depth + 1, max, ret, err);
+    if (kind != KIND_FILE || strlen(path) >= AREA_PATH_MAX)
+        return area_list_add_odd(ret, path, err);
+    if (ret->count >= max)
+        return err_set(err, ERR_LIMIT, "more than %zu files", max);
+    return area_list_add(ret, path, wire_get_u64(entry, "size"), wire_get_u64(entry, "mtime_us"),
+                         err);
+}
+
+static bool list_folder(struct links *links, uint64_t folder, const char *above, int depth,
+                        size_t max, struct area_list *ret, struct err *err)
+{
+    if (depth > AREA_DEPTH_MAX)
+        return err_set(err, ERR_LIMIT, "'%.200s' lies deeper than %d folders", above,
+                       AREA_DEPTH_MAX);
+    uint64_t cookie = 0;
+    for (bool end = false; !end;) {
+        AUTO(message) struct message answer = {0};
+        AUTO(json) json_t *head = links_ask("file.list", err);
+        if (!head || !wire_put_u64(head, "folder", folder, err) ||
+            !wire_put_u64(head, "cookie", cookie, err) ||
+            !links_call(links, TAKE(head), NULL, 0, &answer, err))
+            return false;
+        const json_t *entries = json_object_get(answer.head, "entries");
+        size_t count = json_array_size(entries);
+        for (size_t i = 0; i < count; i++)
+            if (!list_entry(links, json_array_get(entries, i), above, depth, max, ret, err))
+                return false;
+        if (count)
+            cookie = wire_get_u64(json_array_get(entries, count - 1), "cookie");
+        end = json_flag(answer.head, "end") || count == 0;
+    }
+    return true;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct area_file *)a)->path, ((const struct area_file *)b)->path);
+}
+
+static bool files_list(void *state, size_t max_files, struct area_list *ret, struct err *err)
+{
+    if (!list_folder(state, 1, "", 0, max_files, ret, err))
+        return false;
+    if (ret->count)
+        qsort(ret->files, ret->count, sizeof *ret->files, by_path);
+    return true;
+}
+
+static void *files_open(void *state, const char *path, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json) json_t *head = links_ask("file.find", err);
+    if (!head || !wire_put_name(head, "path", path, err) ||
+        !links_call(state, TAKE(head), NULL, 0, &answer, err))
+        return NULL;
+    if (json_u64(answer.head, "kind") != KIND_FILE) {
+        err_set(err, ERR_INVALID, "'%.200s' is no plain file", path);
+        return NULL;
+    }
+    struct vault_file *file = own_alloc(sizeof *file, err);
+    if (file)
+        *file = (struct vault_file){state, wire_get_u64(answer.head, "file"),
+                                    json_u64(answer.head, "generation")};
+    return file;
+}
+
+static bool files_stat(void *handle, uint64_t *ret_size, uint64_t *ret_mtime_us, struct err *err)
+{
+    const struct vault_file *file = handle;
+    AUTO(message) struct message answer = {0};
+    AUTO(json) json_t *head = links_ask("file.stat", err);
+    if (!head || !wire_put_u64(head, "file", file->file, err) ||
+        !json_put_u64(head, "generation", file->generation, err) ||
+        !links_call(file->links, TAKE(head), NULL, 0, &answer, err))
+        return false;
+    *ret_size = wire_get_u64(answer.head, "size");
+    *ret_mtime_us = wire_get_u64(answer.head, "mtime_us");
+    return true;
+}
+
+static ssize_t files_read(void *handle, void *to, size_t size, uint64_t offset, struct err *err)
+{
+    const struct vault_file *file = handle;
+    size_t got = 0;
+    while (got < size) {
+        size_t part = size - got < READ_MAX ? size - got : READ_MAX;
+        AUTO(message) struct message answer = {0};
+        AUTO(json) json_t *head = links_ask("file.read", err);
+        if (!head || !wire_put_u64(head, "file", file->file, err) ||
+            !wire_put_u64(head, "offset", offset + got, err) ||
+            !wire_put_u64(head, "size", part, err) ||
+            !links_call(file->links, TAKE(head), NULL, 0, &answer, err))
+            return -1;
+        if (answer.data_len > part) {
+            err_set(err, ERR_CORRUPT, "the vault answered more than was asked");
+            return -1;
+        }
+        if (answer.data_len)
+            memcpy((uint8_t *)to + got, answer.data, answer.data_len);
+        got += answer.data_len;
+        if (answer.data_len < part)
+            break;
+    }
+    return (ssize_t)got;
+}
+
+static void files_close(void *handle) { own_free(handle); }
+
+static void files_end(void *state) { links_free(state); }
+
+static struct area *vault_area(struct driver_instance *d, const char *volume, const char *snapshot,
+                               const char *clone, struct err *err)
+{
+    static const struct area_backend backend = {.list = files_list,
+                                                .file_open = files_open,
+                                                .file_stat = files_stat,
+                                                .file_read = files_read,
+                                                .file_close = files_close,
+                                                .close = files_end};
+    AUTO(links) struct links *links = links_new(d->socket, volume, snapshot, clone, err);
+    AUTO(message) struct message answer = {0};
+    json_t *head = links ? links_ask("file.find", err) : NULL;
+    if (!head || !json_put_text(head, "path", "", err)) {
+        json_decref(head);
+        return NULL;
+    }
+    /* Opens the view now, so that what is not there is said at once. */
+    if (!links_call(links, head, NULL, 0, &answer, err))
+        return NULL;
+    return area_new(&backend, TAKE(links), err);
+}
+
+extern const struct driver driver_vault;
+const struct driver driver_vault = {
+    .name = "vault",
+    .can = DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CLONE | DRIVER_CAN_COMPOSE | DRIVER_CAN_LOCK |
+           DRIVER_CAN_SET_ATOMIC | DRIVER_CAN_VOLUME_CREATE | DRIVER_SEALS_LATER,
+    .open = vault_connect,
+    .close = vault_shut,
+    .volume_info = vault_info,
+    .area = vault_area,
+    .snapshot_create = vault_snap,
+    .snapshot_list = vault_snaps,
+    .snapshot_delete = vault_snap_drop,
+    .sweep = vault_sweep,
+    .volume_create = vault_volume_make,
+    .clone_create = vault_clone,
+    .clone_list = vault_clones,
+    .clone_delete = vault_clone_end,
+    .snapshot_lock = vault_snap_lock,
+    .note_put = vault_note,
+    .note_get = vault_note_of,
+};

@@ -1,0 +1,219 @@
+/* evercopy-vaultd: reads arguments, opens the vault, answers the agent. */
+#include "agent/base/args.h"
+#include "agent/base/log.h"
+#include "agent/base/loop.h"
+#include "agent/base/notify.h"
+#include "agent/base/sys.h"
+#include "agent/config/config.h"
+#include "drivers/vault/check.h"
+#include "drivers/vault/control/server.h"
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ALLOW_MAX = 16, PASSWD_BYTES = 4096, IO_OPTIONS_MAX = 32 };
+
+static const char usage[] =
+    "evercopy-vaultd: storage that gains snapshots, compression and thin clones\n"
+    "\n"
+    "  evercopy-vaultd serve [--ready-file FILE]  run (in the foreground)\n"
+    "  evercopy-vaultd check-config               read the configuration, say what is wrong\n"
+    "  evercopy-vaultd keys                       list every configuration key\n"
+    "\n"
+    "  --config FILE   configuration, default /etc/evercopy/evercopy-vaultd.conf\n";
+
+struct options {
+    const char *config, *ready_file;
+    bool help;
+};
+
+/* ---- what configuration makes ---- */
+
+static struct io *open_io(const struct config_vault *config, struct err *err)
+{
+    struct io_option options[IO_OPTIONS_MAX];
+    if (config->option_count > IO_OPTIONS_MAX) {
+        err_set(err, ERR_CONFIG, "%s: more than %d keys in [store]", config->file, IO_OPTIONS_MAX);
+        return NULL;
+    }
+    for (size_t i = 0; i < config->option_count; i++)
+        options[i] = (struct io_option){config->options[i].key, config->options[i].value};
+    return io_open(config->store, options, config->option_count, err);
+}
+
+static struct vault_options vault_options_of(const struct config_vault *config)
+{
+    return (struct vault_options){
+        .store = {.cache_bytes = config->cache_bytes,
+                  .dir_bytes = config->dir_bytes,
+                  .zstd_level = (int)config->level,
+                  .threads = (unsigned)config->threads,
+                  .thin_bytes_per_s = config->thin_bytes_per_s},
+        .layer_bytes = config->layer_bytes,
+        .frozen_bytes = config->unsealed_bytes,
+        .debt_bytes = config->debt_bytes,
+        .wait_ms = config->wait_s * 1000,
+        .reserve_bytes = config->reserve_bytes,
+        .check = check_record,
+    };
+}
+
+static bool users_of(const struct config_vault *config, uid_t ret[ALLOW_MAX], size_t *ret_count,
+                     struct err *err)
+{
+    AUTO(mem) char *names = own_strdup(config->allow, err);
+    size_t count = 0;
+    for (char *cursor = names; cursor;) {
+        char *name = str_field(&cursor, ' ');
+        char space[PASSWD_BYTES];
+        struct passwd entry, *found = NULL;
+        if (!*name)
+            continue;
+        if (getpwnam_r(name, &entry, space, sizeof space, &found) != 0 || !found)
+            return err_set(err, ERR_CONFIG, "%s: allow: there is no user '%.60s'", config->file,
+                           name);
+        if (count == ALLOW_MAX)
+            return err_set(err, ERR_CONFIG, "%s: allow: more than %d users", config->file,
+                           ALLOW_MAX);
+        ret[count++] = entry.pw_uid;
+    }
+    *ret_count = count;
+    return names;
+}
+
+static void set_level(const struct config_vault *config)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (str_equal_fold(names[i], config->loglevel))
+            log_set_level((enum log_level)i);
+}
+
+/* ---- serve ---- */
+
+static void on_signal(void *arg, int signal_no)
+{
+    log_info("stopping signal=%d", signal_no);
+    notify_stopping();
+    loop_stop(arg);
+}
+
+static void on_ping(void *arg)
+{
+    (void)arg;
+    notify_alive();
+}
+
+static bool wait_for_end(struct err *err)
+{
+    AUTO(loop) struct loop *loop = loop_new(err);
+    struct signal_watch *term = loop ? signal_watch_new(loop, SIGTERM, on_signal, loop, err) : NULL;
+    struct signal_watch *interrupt =
+        term ? signal_watch_new(loop, SIGINT, on_signal, loop, err) : NULL;
+    struct timer *ping = interrupt ? timer_new(loop, on_ping, NULL, err) : NULL;
+    if (ping) {
+        if (notify_watchdog_ms())
+            timer_set(ping, notify_watchdog_ms(), notify_watchdog_ms());
+        notify_ready();
+        loop_run(loop);
+    }
+    bool ok = ping != NULL;
+    timer_free(ping);
+    signal_watch_free(interrupt);
+    signal_watch_free(term);
+    return ok;
+}
+
+static bool run_serve(const struct options *o, const struct config_vault *config, struct err *err)
+{
+    uid_t allow[ALLOW_MAX];
+    struct control_options control_options = {.path = config->socket, .allow = allow};
+    struct vault_options options = vault_options_of(config);
+    log_init();
+    set_level(config);
+    signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of its write */
+    if (!notify_init(err) || !users_of(config, allow, &control_options.allow_count, err))
+        return false;
+    notify_status("opening the store");
+    AUTO(io) struct io *io = open_io(config, err);
+    AUTO(vault) struct vault *vault = io ? vault_open(config->box, io, &options, err) : NULL;
+    AUTO(control)
+    struct control *control = vault ? control_start(vault, &control_options, err) : NULL;
+    if (!control)
+        return false;
+    if (o->ready_file && !sys_write_file(o->ready_file, "ready\n", 6, 0644, err))
+        return false;
+    log_info("serving socket=%s store=%s", config->socket, io_label(io));
+    notify_status("serving");
+    return wait_for_end(err);
+}
+
+static bool run_check(const struct options *o, const struct config_vault *config, struct err *err)
+{
+    uid_t allow[ALLOW_MAX];
+    size_t count = 0;
+    (void)o;
+    if (!users_of(config, allow, &count, err))
+        return false;
+    printf("%s: box '%s', store '%s', nothing wrong\n", config->file, config->box, config->store);
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(const struct options *o, const struct config_vault *config, struct err *err);
+} verbs[] = {
+    {"serve", run_serve},
+    {"check-config", run_check},
+};
+
+static bool run(const struct options *o, const struct args *args, struct err *err)
+{
+    const char *names[sizeof verbs / sizeof *verbs];
+    size_t count = sizeof verbs / sizeof *verbs;
+    if (str_equal(args->words[0], "keys")) {
+        AUTO(mem) char *text = config_vault_keys(err);
+        return text && fputs(text, stdout) >= 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        names[i] = verbs[i].name;
+        if (!str_equal(args->words[0], verbs[i].name))
+            continue;
+        if (args->word_count != 1)
+            return err_set(err, ERR_INVALID, "'%s' takes no further words", verbs[i].name);
+        AUTO(config_vault)
+        struct config_vault *config =
+            config_vault_load(o->config ? o->config : "/etc/evercopy/evercopy-vaultd.conf", err);
+        return config && verbs[i].run(o, config, err);
+    }
+    const char *near = str_nearest(args->words[0], names, count);
+    return err_set(err, ERR_INVALID, "unknown command '%.40s'%s%s%s", args->words[0],
+                   near ? "; hint: did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    const struct args_option options[] = {
+        {.name = "--config", .text = &o.config},
+        {.name = "--ready-file", .text = &o.ready_file},
+        {.name = "--help", .flag = &o.help},
+    };
+    struct args args;
+    struct err err = {0};
+    if (!args_parse(argc, argv, options, sizeof options / sizeof *options, &args, &err)) {
+        fprintf(stderr, "evercopy-vaultd: %s\n", err.text);
+        return 2;
+    }
+    if (o.help || !args.word_count) {
+        fputs(usage, o.help ? stdout : stderr);
+        return o.help ? 0 : 2;
+    }
+    if (!run(&o, &args, &err)) {
+        fprintf(stderr, "evercopy-vaultd: %s\n", err.text);
+        return 1;
+    }
+    return 0;
+}
