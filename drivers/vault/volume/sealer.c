@@ -23,6 +23,8 @@ struct sealing {
     uint64_t *slots; /* of the file table that change; sorted, each once */
     size_t slot_count, slot_capacity;
     uint8_t *bytes;
+    uint8_t first[RECORD_BYTES]; /* of the file that is sealed, when has_first */
+    bool has_first;
     struct bad_record *bad;
     size_t bad_count, bad_capacity;
 };
@@ -97,7 +99,7 @@ static bool check(struct sealing *s, const char *path, const struct entry *entry
 {
     const struct vault_options *o = &s->v->vault->options;
     if (!o->check || entry->kind != INODE_FILE || s->bad_count >= BAD_MAX ||
-        o->check(o->check_arg, path, entry->size, record, bytes))
+        o->check(o->check_arg, path, entry->size, s->has_first ? s->first : NULL, record, bytes))
         return true;
     if (!own_grow((void **)&s->bad, &s->bad_capacity, s->bad_count, sizeof s->bad[0], err))
         return false;
@@ -165,6 +167,21 @@ static bool seal_records(struct sealing *s, const struct entry *entry, const cha
     return !due || seal_cut(s->seal, cut, err);
 }
 
+/* Record 0 as the file will have it: what tells the check what kind of file it is. */
+static bool find_first(struct sealing *s, const struct entry *entry, struct err *err)
+{
+    enum layer_has has = layer_has(s->slot->layer, entry->file, 0);
+    const struct root *root = base_root(s, entry->file);
+    bool ok = true;
+    s->has_first = has == LAYER_PRESENT || (has == LAYER_BELOW && root);
+    if (has == LAYER_PRESENT)
+        ok = layer_read(s->slot->layer, entry->file, 0, 1, s->first, err);
+    else if (s->has_first)
+        ok = family_read(s->v->family, root, 0, 1, s->first, err);
+    s->has_first = ok && s->has_first && !format_is_zero(s->first, sizeof s->first);
+    return ok;
+}
+
 static bool seal_one(struct sealing *s, const struct layer_file *file, struct err *err)
 {
     const struct entry *entry = tree_find(&s->slot->tree, file->file);
@@ -176,7 +193,8 @@ static bool seal_one(struct sealing *s, const struct layer_file *file, struct er
     if (!entry || entry->kind == INODE_DIRECTORY)
         return true;
     if (s->v->vault->options.check &&
-        !tree_path(&s->slot->tree, entry->file, path, sizeof path, err))
+        (!tree_path(&s->slot->tree, entry->file, path, sizeof path, err) ||
+         !find_first(s, entry, err)))
         return false;
     return seal_file_begin(s->seal, entry->file, base_root(s, entry->file), err) &&
            seal_records(s, entry, path, cut, err) &&
