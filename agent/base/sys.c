@@ -163,6 +163,23 @@ bool sys_rename_new(const char *from, const char *to, struct err *err)
            err_errno(err, errno, "rename '%s' to '%s'", from, to);
 }
 
+bool sys_rename_at(int dir, const char *from, const char *to, bool replace, struct err *err)
+{
+    return SYS_TRY(renameat2(dir, from, dir, to, replace ? 0 : RENAME_NOREPLACE)) == 0 ||
+           err_errno(err, errno, "rename '%s' to '%s'", from, to);
+}
+
+bool sys_link_at(int dir, const char *from, const char *to, struct err *err)
+{
+    return SYS_TRY(linkat(dir, from, dir, to, 0)) == 0 ||
+           err_errno(err, errno, "link '%s' to '%s'", from, to);
+}
+
+bool sys_unlink_at(int dir, const char *name, struct err *err)
+{
+    return SYS_TRY(unlinkat(dir, name, 0)) == 0 || err_errno(err, errno, "remove '%s'", name);
+}
+
 bool sys_unlink(const char *path, struct err *err)
 {
     return SYS_TRY(unlink(path)) == 0 || err_errno(err, errno, "remove '%s'", path);
@@ -241,6 +258,11 @@ bool sys_statvfs(const char *path, struct statvfs *ret_stat, struct err *err)
 {
     return SYS_TRY(statvfs(path, ret_stat)) == 0 ||
            err_errno(err, errno, "ask space of '%s'", path);
+}
+
+bool sys_fstatvfs(int fd, struct statvfs *ret_stat, const char *what, struct err *err)
+{
+    return SYS_TRY(fstatvfs(fd, ret_stat)) == 0 || err_errno(err, errno, "ask space of '%s'", what);
 }
 
 bool sys_clone_file(int to, int from, const char *what, struct err *err)

@@ -25,6 +25,11 @@ bool sys_fsync_dir(const char *path, struct err *err) MUST;
 bool sys_rename(const char *from, const char *to, struct err *err) MUST;
 /* Fails with EXISTS instead of replacing. */
 bool sys_rename_new(const char *from, const char *to, struct err *err) MUST;
+/* Within one open directory; without `replace` EXISTS instead. UNSUPPORTED or INVALID where the
+ * file system has no such rename: sys_link_at then does the same in two steps. */
+bool sys_rename_at(int dir, const char *from, const char *to, bool replace, struct err *err) MUST;
+bool sys_link_at(int dir, const char *from, const char *to, struct err *err) MUST;
+bool sys_unlink_at(int dir, const char *name, struct err *err) MUST;
 bool sys_unlink(const char *path, struct err *err) MUST;
 bool sys_rmdir(const char *path, struct err *err) MUST;
 bool sys_mkdir(const char *path, mode_t mode, struct err *err) MUST;
@@ -37,6 +42,7 @@ bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *
 bool sys_read_link_at(int dir, const char *name, char *ret, size_t size, struct err *err) MUST;
 bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err) MUST;
 bool sys_statvfs(const char *path, struct statvfs *ret_stat, struct err *err) MUST;
+bool sys_fstatvfs(int fd, struct statvfs *ret_stat, const char *what, struct err *err) MUST;
 bool sys_clone_file(int to, int from, const char *what, struct err *err) MUST; /* FICLONE */
 bool sys_chmod(const char *path, mode_t mode, struct err *err) MUST;
 bool sys_fchmod(int fd, mode_t mode, const char *what, struct err *err) MUST;

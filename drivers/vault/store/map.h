@@ -11,13 +11,21 @@ struct place {
     uint32_t pack, frame;
     uint64_t birth;
 };
+enum {
+    PATTERN_SEGMENTS = 4,
+    PATTERN_BYTES = 64,
+    PATTERN_GAP = 4,           /* zeros that part two segments, at least */
+    NODE_BYTES_MAX = 24 << 10, /* encoded; the largest there can be is less */
+    MAP_LEVELS = 5,
+    FRAMES_MAX = 1 << 20, /* of a pack */
+};
 struct pattern {
-    uint8_t segments; /* at most 4 */
+    uint8_t segments;
     struct {
         uint16_t offset;
         uint8_t len;
-    } at[4];
-    uint8_t bytes[64]; /* one behind the other */
+    } at[PATTERN_SEGMENTS];
+    uint8_t bytes[PATTERN_BYTES]; /* one behind the other */
 };
 struct node {
     uint8_t level;
@@ -28,12 +36,15 @@ struct node {
 };
 void node_done(struct node *node);
 OWN_DEFINE_INPLACE(node, struct node, node_done);
+/* Canonical: a node has one encoding, whatever the order of its patterns. INVALID: only holes. */
 bool node_encode(const struct node *node, struct bytes *to, struct err *err) MUST;
-/* Hostile bytes in; CORRUPT says what is wrong. */
+/* Hostile bytes in; CORRUPT says what is wrong, anything not canonical included. ret is overwritten
+ * and empty after an error. */
 bool node_decode(const void *data, size_t len, struct node *ret, struct err *err) MUST;
 /* True when the record can be a pattern; all zeros is none (a hole). */
 bool pattern_of(const uint8_t *record, struct pattern *ret);
 void pattern_show(const struct pattern *pattern, uint8_t *ret_record);
+bool pattern_equal(const struct pattern *a, const struct pattern *b);
 
 /* Where a map's nodes and records are read from: the family (with its caches), or a test's memory.
  */
@@ -45,6 +56,9 @@ struct map_source {
 };
 
 uint8_t map_level(uint64_t size); /* the least level that covers a file of that size */
+/* The node an address promises: decoded, of that level, nothing in it younger than itself. */
+bool map_node(const struct map_source *source, struct addr addr, int level, uint64_t birth,
+              struct node *ret, struct err *err) MUST;
 
 /* Places of records [first, first + count), holes included; patterns shown into a record by the
  * callback's `pattern` (else NULL). Stops when fn returns false (with its error). */
@@ -52,23 +66,30 @@ typedef bool map_visit(void *arg, uint64_t record, const struct place *place,
                        const struct pattern *pattern, struct err *err);
 bool map_walk(const struct map_source *source, const struct root *root, uint64_t first,
               uint64_t count, map_visit *fn, void *arg, struct err *err) MUST;
-/* Everything stored below root that is born after `after`: records (level -1) and nodes. Subtrees
- * born at or before it are not read. */
+/* Everything stored below root that is born after `after`: nodes (before what is below them, the
+ * top too) and records (level -1), ascending. Subtrees born at or before it are not read. */
 typedef bool map_item(void *arg, int level, uint64_t first_record, struct addr addr, uint64_t birth,
                       struct err *err);
 bool map_items(const struct map_source *source, const struct root *root, uint64_t after,
                map_item *fn, void *arg, struct err *err) MUST;
 
-/* An update: changes in ascending record order; writes new nodes and tells what died. */
+/* An update: changes in ascending record order; writes new nodes and tells what died. At most a
+ * node a level is in memory; nodes no change touches are kept by address. After an error only
+ * abandon. */
 struct map_update;
 struct map_sink {
-    /* A finished node; level-by-level from below. Says where it will lie. */
+    /* A finished node, children before parents. Says where it will lie. */
     bool (*node)(void *arg, const struct bytes *encoded, struct addr *ret_addr, struct err *err);
-    /* A record or node that the new map no longer has. */
+    /* A record or node that the new map no longer has, once each; of this very update too, when
+     * what was set lies behind the size. */
     bool (*dead)(void *arg, struct addr addr, uint64_t birth, struct err *err);
     void *arg;
+    /* Items born at or before this are somebody else's (a clone's start): not told, not read for.
+     */
+    uint64_t told_after;
 };
-/* birth: of what is new. base NULL or not stored: an empty file. */
+/* birth: of what is new, not before anything of the base. base NULL or not stored: an empty file.
+ */
 struct map_update *map_update_begin(const struct map_source *source, const struct map_sink *sink,
                                     const struct root *base, uint64_t birth, struct err *err) MUST;
 struct map_change {
@@ -80,6 +101,9 @@ struct map_change {
 };
 bool map_update_set(struct map_update *update, const struct map_change *change, struct err *err)
     MUST;
+/* Everything of the base from this record on dies, before what is set next; nothing at or behind it
+ * may have been set. */
+bool map_update_cut(struct map_update *update, uint64_t record, struct err *err) MUST;
 /* Ends it for a file of `size` bytes: what lies at or behind size dies. Frees the update, also on
  * error. */
 bool map_update_end(struct map_update *update, uint64_t size, struct root *ret_root,

@@ -142,9 +142,12 @@ void seal_stat(const struct seal *seal, struct seal_stat *ret);
 struct bad_record *family_bad_records(struct family *family, uint64_t volume, uint64_t sequence,
                                       size_t *ret_count, struct err *err) MUST;
 
-/* What a sealed map's files hash to: sorted by path by the caller. */
+/* What a sealed map's files hash to: paths in strictly ascending byte order, else INVALID. Of a
+ * directory only the path counts; root NULL or not stored is a file of holes. */
 struct identity;
 struct identity *identity_begin(struct err *err) MUST;
 bool identity_add(struct identity *identity, uint8_t kind, const char *path, uint64_t size,
                   const struct root *root, struct err *err) MUST;
 void identity_end(struct identity *identity, struct hash *ret); /* frees */
+void identity_abandon(struct identity *identity);
+OWN_DEFINE(identity, struct identity, identity_abandon);
