@@ -439,20 +439,35 @@ static bool load_lost(const struct scrub *s, struct survey *survey, struct err *
     return true;
 }
 
+/* Whether the rows are still those of `number`: the newer ones are taken. */
+static bool rows_are(struct scrub *s, uint64_t number, bool *ret_same, struct err *err)
+{
+    AUTO(family) struct family *now = family_open(s->store, s->id, false, err);
+    if (!now)
+        return false;
+    AUTO(table) struct table *table = family_table(now);
+    *ret_same = table->number == number;
+    if (!*ret_same) {
+        family_close(s->family);
+        s->family = TAKE(now);
+    }
+    return true;
+}
+
 static bool scrub_maps(struct scrub *s, struct err *err)
 {
-    for (int i = 0;; i++) {
+    bool same = false;
+    for (int i = 0; i < TRIES; i++) {
         struct states_result states = {0};
         AUTO(survey) struct survey *survey = survey_new(s->family, err);
         if (!survey || !load_lost(s, survey, err) ||
             !states_check(survey, s->family, NULL, &states, err))
             return false;
-        uint64_t number = survey_table(survey)->number;
-        if (states.damaged > 0 && i < TRIES) { /* or was deleted meanwhile */
-            if (!refresh(s, err))
+        /* What is damaged may have been deleted meanwhile. */
+        if (states.damaged > 0 && i < TRIES - 1) {
+            if (!rows_are(s, survey_table(survey)->number, &same, err))
                 return false;
-            AUTO(table) struct table *table = family_table(s->family);
-            if (table->number != number)
+            if (!same)
                 continue;
         }
         s->result.states += states.states;
@@ -460,6 +475,7 @@ static bool scrub_maps(struct scrub *s, struct err *err)
         return (states.damaged == 0 || states_check(survey, s->family, &s->teller, &states, err)) &&
                survey_mark_rows(survey, err) && tell_missing(s, survey);
     }
+    return true;
 }
 
 /* ---- families ---- */
