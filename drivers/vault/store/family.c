@@ -422,6 +422,21 @@ static struct table *replay(struct family *family, const struct found *found, si
     return TAKE(table);
 }
 
+/* A family begins with a commit: packs beside none at all have lost their rows, and no sweep may
+ * take them for a crash's rest. */
+static bool rows_are_lost(struct family *family, const struct found *found, struct err *err)
+{
+    AUTO(io_list) struct io_list packs = {0};
+    char folder[IO_NAME_MAX];
+    family_folder(family->id, "pack", folder);
+    if (found->tables[0] > 0 || found->last > 0)
+        return false;
+    if (!io_list(family->store->io, folder, &packs, err))
+        return true;
+    return packs.count > 0 &&
+           !err_set(err, ERR_CORRUPT, "its commits and tables are gone; hint: fsck --repair");
+}
+
 /* An owner that was not fenced yet may write a table and remove commits while we read: once more.
  */
 static struct table *recover(struct family *family, struct found *ret_found, struct err *err)
@@ -430,7 +445,7 @@ static struct table *recover(struct family *family, struct found *ret_found, str
     for (int i = 0; i < OPEN_TRIES; i++) {
         struct found found = {0};
         struct err first = {0}, second = {0};
-        if (!look_around(family, &found, err))
+        if (!look_around(family, &found, err) || rows_are_lost(family, &found, err))
             return NULL;
         struct table *table = replay(family, &found, 0, &first);
         bool damaged = !table && (first.code == ERR_CORRUPT || first.code == ERR_NOT_FOUND);
