@@ -547,7 +547,7 @@ static void sweep_tables(struct family *family, const struct io_list *tables, co
 /* Counts all objects; deletes those that no row names. */
 static bool sweep(struct family *family, struct err *err)
 {
-    static const char *const kinds[] = {"pack", "table", "commit", "note"};
+    static const char *const kinds[] = {"pack", "table", "commit", "note", "copy"};
     uint64_t bytes = 0;
     uint32_t swept = 0;
     char folder[IO_NAME_MAX];

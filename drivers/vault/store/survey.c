@@ -25,6 +25,7 @@ struct survey {
     size_t bad_count, bad_capacity;
     uint16_t **marks; /* of each pack of the rows */
     uint64_t marked_beyond, records;
+    uint64_t trusted; /* born up to it: not looked at */
 };
 
 /* ---- the survey ---- */
@@ -340,8 +341,8 @@ static bool check_below(struct survey *s, const struct look *look, const struct 
 static bool check(struct survey *s, const struct root *root, uint64_t base, bool of_table,
                   bool *ret_good, struct err *err)
 {
-    *ret_good = false;
-    if (root->level >= MAP_LEVELS)
+    *ret_good = root->birth <= s->trusted;
+    if (*ret_good || root->level >= MAP_LEVELS)
         return true;
     uint64_t key = key_of(root->addr, root->level, of_table);
     const struct seen *seen = seen_slot(s->seen, s->seen_size, key);
@@ -510,7 +511,7 @@ bool survey_mark(struct survey *s, const struct root *table, struct err *err)
 }
 
 /* Chunks above the cut are not kept; of a list nothing of which is, the seal frame neither. */
-static bool mark_deaths(struct survey *s, const struct deaths *deaths, struct err *err)
+bool survey_mark_deaths(struct survey *s, const struct deaths *deaths, struct err *err)
 {
     for (size_t i = 0; i < deaths->count; i++) {
         const struct segment *segment = &deaths->segments[i];
@@ -528,15 +529,29 @@ bool survey_mark_rows(struct survey *s, struct err *err)
 {
     for (size_t i = 0; i < s->table->volume_count; i++) {
         const struct table_volume *volume = &s->table->volumes[i];
-        if (!survey_mark(s, &volume->row.table, err) || !mark_deaths(s, &volume->deaths, err) ||
+        if (!survey_mark(s, &volume->row.table, err) ||
+            !survey_mark_deaths(s, &volume->deaths, err) ||
             (volume->sealed && !survey_mark_item(s, volume->seal, err)))
             return false;
     }
     for (size_t i = 0; i < s->table->snapshot_count; i++) {
         const struct table_snapshot *snapshot = &s->table->snapshots[i];
-        if (!survey_mark(s, &snapshot->row.table, err) || !mark_deaths(s, &snapshot->deaths, err) ||
+        if (!survey_mark(s, &snapshot->row.table, err) ||
+            !survey_mark_deaths(s, &snapshot->deaths, err) ||
             !survey_mark_item(s, snapshot->seal, err))
             return false;
     }
     return true;
+}
+
+void survey_trust(struct survey *s, uint64_t sequence) { s->trusted = sequence; }
+
+void survey_preset(struct survey *s, const struct table *other)
+{
+    for (size_t i = 0; i < s->table->pack_count; i++) {
+        const struct table_pack *pack = &s->table->packs[i],
+                                *there = table_pack(other, pack->number);
+        for (uint32_t f = 0; there && f < masks_frames(pack->live); f++)
+            s->marks[i][f] |= masks_get(there->live, f);
+    }
 }

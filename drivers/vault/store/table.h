@@ -140,3 +140,15 @@ bool table_freed_change(struct freed *freed, struct change *ret, struct err *err
 
 /* The next hidden snapshot that no clone needs any more. */
 struct table_snapshot *table_unpinned(const struct table *table);
+
+/* ---- rows taken from another table of the family: what a copy of it has ---- */
+/* A snapshot, its volume with it where there is none yet; nothing is dead before it as yet. The
+ * newest that was taken is the head. EXISTS. */
+bool table_take_snapshot(struct table *to, const struct table *from, uint64_t volume,
+                         uint64_t sequence, struct err *err) MUST;
+/* What died before a snapshot since the one before it in `to`: as `from` says when it has both,
+ * else nothing is known. */
+bool table_take_deaths(struct table *to, const struct table *from, uint64_t volume,
+                       uint64_t sequence, struct err *err) MUST;
+/* A pack's row put in, or in place of the one of that number; its masks are referenced. */
+bool table_put_pack(struct table *table, const struct table_pack *pack, struct err *err) MUST;
