@@ -1,4 +1,5 @@
 /* Scrub: whatever rots is found and named, nothing else is, and nothing is changed. */
+#include "drivers/vault/store/copies.h"
 #include "drivers/vault/store/pack_int.h"
 #include "drivers/vault/store/scrub.h"
 #include "tests/vault/tools_world.h"
@@ -112,6 +113,9 @@ Test(scrub, finds_any_byte_of_any_object_that_turned)
     unsigned seed = tw_seed(), flips = 0, stride = getenv("EVERCOPY_LONG") ? 1 : 101;
     tw_small(w, seed, 8);
     VW_OK(family_note_put(w->family, 77, "tags=a", &err));
+    struct copied row = {w->volumes[0].id, w->snapshots[0].sequence};
+    VW_OK(copies_put(w->io, store_seed(w->store), 5,
+                     &(struct copies_of){.at_us = 7, .rows = &row, .count = 1}, &err));
     uint64_t at = (unsigned)rand_r(&seed) % stride;
     char name[IO_NAME_MAX];
     for (size_t i = 0; memory_io_name(w->memory, i, name); i++) {

@@ -3,6 +3,7 @@
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/io/paced.h"
+#include "drivers/vault/store/copies.h"
 #include "drivers/vault/store/pack_int.h"
 #include "drivers/vault/store/states.h"
 #include <inttypes.h>
@@ -174,6 +175,15 @@ static bool check_note(const struct scrub *s, uint64_t number, const void *data,
     return family_note_check(s->store, s->id, number, data, len, err);
 }
 
+static bool check_copies(const struct scrub *s, uint64_t number, const void *data, size_t len,
+                         struct err *err)
+{
+    AUTO(copies_of) struct copies_of copies = {0};
+    (void)number;
+    return copies_decode(data, len, s->id, store_seed(s->store), &copies, err);
+}
+
+/* digits 0: any name. */
 static bool check_folder(struct scrub *s, const char *folder, size_t digits, check_object *check,
                          struct err *err)
 {
@@ -186,7 +196,8 @@ static bool check_folder(struct scrub *s, const char *folder, size_t digits, che
         size_t len = 0;
         char name[IO_NAME_MAX];
         IGNORE(str_format(name, sizeof name, "%s/%s", folder, list.entries[i].name));
-        if (!family_hex(list.entries[i].name, digits, &number)) {
+        number = 0;
+        if (digits > 0 && !family_hex(list.entries[i].name, digits, &number)) {
             tell(s, FINDING_STRAY, name, "no object of a store is named so");
             continue;
         }
@@ -201,13 +212,15 @@ static bool check_folder(struct scrub *s, const char *folder, size_t digits, che
 
 static bool check_small(struct scrub *s, struct err *err)
 {
-    char commits[IO_NAME_MAX], tables[IO_NAME_MAX], notes[IO_NAME_MAX];
+    char commits[IO_NAME_MAX], tables[IO_NAME_MAX], notes[IO_NAME_MAX], copies[IO_NAME_MAX];
     family_folder(s->id, "commit", commits);
     family_folder(s->id, "table", tables);
     family_folder(s->id, "note", notes);
+    family_folder(s->id, "copy", copies);
     return check_folder(s, commits, 16, check_commit, err) &&
            check_folder(s, tables, 16, check_table, err) &&
-           check_folder(s, notes, 16, check_note, err);
+           check_folder(s, notes, 16, check_note, err) &&
+           check_folder(s, copies, 0, check_copies, err);
 }
 
 /* ---- packs ---- */
