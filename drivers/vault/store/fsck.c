@@ -227,7 +227,7 @@ static void compare_rows(struct fsck *f, const struct table *rows)
 
 static struct table *rows_of(struct fsck *f, bool rebuild, struct err *err)
 {
-    if (!read_rows(f, err))
+    if (!rows_highest(f->store, f->family, &f->highest, err) || !read_rows(f, err))
         return NULL;
     bool made = rebuild || !f->said;
     if (!fsck_look_at_packs(f, made, err))
@@ -271,8 +271,15 @@ static bool differs(const struct fsck *f, const struct table *rows)
 static bool repair(struct fsck *f, struct table *rows, struct err *err)
 {
     char name[IO_NAME_MAX];
+    uint64_t highest = 0;
     AUTO(store) struct store *store = store_open(f->io, f->options->box_id, NULL, err);
-    if (!store || !rows_write(store, rows, f->said != NULL, err))
+    if (!store || !rows_highest(store, f->family, &highest, err))
+        return false;
+    if (highest != f->highest)
+        return err_set(err, ERR_BUSY,
+                       "family %016" PRIx64 " was written meanwhile; hint: stop evercopy-vaultd",
+                       f->family);
+    if (!rows_write(store, rows, f->said != NULL, err))
         return err_wrap(err, "write the rows of family %016" PRIx64, f->family);
     family_object(f->family, "table", rows->number, name);
     fsck_tell(f, FINDING_REPAIRED, name, "rows as they should be");

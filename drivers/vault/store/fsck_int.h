@@ -20,6 +20,7 @@ struct fsck {
     size_t pack_count, pack_capacity;
     struct seal_told *seals; /* by sequence */
     size_t seal_count, seal_capacity;
+    uint64_t highest; /* number of a commit or table when it was begun */
     bool hurt; /* a pack or seal frame is damaged: nothing is given up */
     struct fsck_result result;
 };
