@@ -39,7 +39,7 @@ PB_H    := $(PB_C:.c=.h)
 TEMPLATES := $(sort $(wildcard agent/shim/templates/*.sql agent/shim/templates/*.rman))
 OBJ     := $(SRC:%.c=$(B)/%.o) $(PB_C:.c=.o) $(GEN)/templates.o $(GEN)/descriptors.o
 LIB     := $(B)/libevercopy.a
-MAINS   := $(B)/evercopyd $(B)/evercopy $(B)/evercopy-hook-host
+MAINS   := $(B)/evercopyd $(B)/evercopy $(B)/evercopy-vaultd $(B)/evercopy-hook-host
 SIM     := $(B)/oracle-sim
 SIM_SRC := $(sort $(wildcard tests/oracle-sim/*.c))
 
@@ -100,6 +100,9 @@ $(B)/evercopyd: $(B)/agent/main/evercopyd.o $(B)/agent/main/serve.o $(B)/agent/m
 $(B)/evercopy: $(B)/agent/main/evercopy.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
+$(B)/evercopy-vaultd: $(B)/drivers/vault/vaultd.o $(LIB)
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+
 $(B)/evercopy-hook-host: $(B)/firmware-hooks/host/host.o $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
@@ -146,10 +149,11 @@ cover: deps
 install: all
 	install -D -m 0755 $(B)/evercopyd $(DESTDIR)$(PREFIX)/sbin/evercopyd
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
+	install -D -m 0755 $(B)/evercopy-vaultd $(DESTDIR)$(PREFIX)/sbin/evercopy-vaultd
 	install -D -m 0755 $(B)/evercopy-hook-host $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-hook-host
 	install -D -m 0644 firmware-hooks/evercopy_hooks.h $(DESTDIR)$(PREFIX)/include/evercopy_hooks.h
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/evercopy/hooks
-	sed 's|/usr/sbin/|$(PREFIX)/sbin/|' firmware-hooks/systemd/evercopyd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/evercopyd.service
+	for unit in evercopyd evercopy-vaultd; do sed 's|/usr/sbin/|$(PREFIX)/sbin/|' firmware-hooks/systemd/$$unit.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done
 	install -D -m 0644 firmware-hooks/systemd/evercopy.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/evercopy.conf
 	install -D -m 0644 firmware-hooks/systemd/evercopy.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/evercopy.conf
 	install -m 0755 firmware-hooks/examples/* $(DESTDIR)$(PREFIX)/share/evercopy/hooks/

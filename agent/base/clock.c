@@ -22,6 +22,7 @@ static uint64_t read_us(clockid_t id)
 }
 
 uint64_t clock_wall_us(void) { return test_wall_us ? test_wall_us : read_us(CLOCK_REALTIME); }
+uint64_t clock_mono_us(void) { return read_us(CLOCK_MONOTONIC) + (uint64_t)test_shift_ms * 1000u; }
 uint64_t clock_mono_ms(void) { return read_us(CLOCK_MONOTONIC) / 1000u + (uint64_t)test_shift_ms; }
 uint64_t clock_boot_ms(void) { return read_us(CLOCK_BOOTTIME) / 1000u + (uint64_t)test_shift_ms; }
 

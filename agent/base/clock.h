@@ -5,6 +5,7 @@
 
 uint64_t clock_wall_us(void); /* UTC, microseconds since 1970 */
 uint64_t clock_mono_ms(void); /* for durations and deadlines */
+uint64_t clock_mono_us(void); /* for what is over sooner */
 /* CLOCK_BOOTTIME: counts while suspended, setting the clock moves nothing. */
 uint64_t clock_boot_ms(void);
 

@@ -3,6 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
+#include "agent/base/sys_record.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +55,21 @@ static bool fault_hits(void)
         sys_rc;                                                                                    \
     })
 
+/* As SYS_TRY; what went well is noted while a test records. */
+#define SYS_NOTED(call, note)                                                                      \
+    ({                                                                                             \
+        bool sys_noting = sys_note_begin();                                                        \
+        __typeof__(call) sys_result = SYS_TRY(call);                                               \
+        if (sys_noting) {                                                                          \
+            int sys_errno = errno;                                                                 \
+            if (sys_result >= 0)                                                                   \
+                note;                                                                              \
+            sys_note_end();                                                                        \
+            errno = sys_errno;                                                                     \
+        }                                                                                          \
+        sys_result;                                                                                \
+    })
+
 int sys_open(const char *path, int flags, mode_t mode, struct err *err)
 {
     return sys_openat(AT_FDCWD, path, flags, mode, err);
@@ -61,7 +77,8 @@ int sys_open(const char *path, int flags, mode_t mode, struct err *err)
 
 int sys_openat(int dir, const char *name, int flags, mode_t mode, struct err *err)
 {
-    int fd = SYS_TRY(openat(dir, name, flags | O_CLOEXEC, mode));
+    int fd =
+        SYS_NOTED(openat(dir, name, flags | O_CLOEXEC, mode), sys_note_open(sys_result, flags));
     if (fd < 0)
         err_errno(err, errno, "open '%s'", name);
     return fd;
@@ -74,7 +91,8 @@ int sys_open_beneath(int dir, const char *path, int flags, mode_t mode, struct e
         .mode = flags & O_CREAT ? mode : 0,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
-    int fd = (int)SYS_TRY(syscall(SYS_openat2, dir, path, &how, sizeof how));
+    int fd = (int)SYS_NOTED(syscall(SYS_openat2, dir, path, &how, sizeof how),
+                            sys_note_open((int)sys_result, flags));
     if (fd < 0)
         err_errno(err, errno, "open '%s'", path);
     return fd;
@@ -110,8 +128,9 @@ bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const ch
 {
     size_t done = 0;
     while (done < size) {
-        ssize_t n =
-            SYS_TRY(pwrite(fd, (const char *)from + done, size - done, (off_t)(offset + done)));
+        ssize_t n = SYS_NOTED(
+            pwrite(fd, (const char *)from + done, size - done, (off_t)(offset + done)),
+            sys_note_write(fd, (const char *)from + done, (size_t)sys_result, offset + done));
         if (n < 0)
             return err_errno(err, errno, "write '%s'", what);
         done += (size_t)n;
@@ -123,7 +142,9 @@ bool sys_write(int fd, const void *from, size_t size, const char *what, struct e
 {
     size_t done = 0;
     while (done < size) {
-        ssize_t n = SYS_TRY(write(fd, (const char *)from + done, size - done));
+        ssize_t n = SYS_NOTED(write(fd, (const char *)from + done, size - done),
+                              sys_note_write(fd, (const char *)from + done, (size_t)sys_result,
+                                             (uint64_t)(lseek(fd, 0, SEEK_CUR) - sys_result)));
         if (n < 0)
             return err_errno(err, errno, "write '%s'", what);
         done += (size_t)n;
@@ -133,17 +154,25 @@ bool sys_write(int fd, const void *from, size_t size, const char *what, struct e
 
 bool sys_fsync(int fd, const char *what, struct err *err)
 {
-    return SYS_TRY(fsync(fd)) == 0 || err_errno(err, errno, "sync '%s'", what);
+    return SYS_NOTED(fsync(fd), sys_note_fd(SYS_OP_SYNC, fd, 0)) == 0 ||
+           err_errno(err, errno, "sync '%s'", what);
 }
 
 bool sys_fdatasync(int fd, const char *what, struct err *err)
 {
-    return SYS_TRY(fdatasync(fd)) == 0 || err_errno(err, errno, "sync '%s'", what);
+    return SYS_NOTED(fdatasync(fd), sys_note_fd(SYS_OP_SYNC, fd, 0)) == 0 ||
+           err_errno(err, errno, "sync '%s'", what);
+}
+
+void sys_write_back(int fd)
+{
+    IGNORE(sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE)); /* only saves time at the sync */
 }
 
 bool sys_truncate(int fd, uint64_t size, const char *what, struct err *err)
 {
-    return SYS_TRY(ftruncate(fd, (off_t)size)) == 0 || err_errno(err, errno, "cut '%s'", what);
+    return SYS_NOTED(ftruncate(fd, (off_t)size), sys_note_fd(SYS_OP_TRUNCATE, fd, size)) == 0 ||
+           err_errno(err, errno, "cut '%s'", what);
 }
 
 bool sys_fsync_dir(const char *path, struct err *err)
@@ -154,50 +183,58 @@ bool sys_fsync_dir(const char *path, struct err *err)
 
 bool sys_rename(const char *from, const char *to, struct err *err)
 {
-    return SYS_TRY(rename(from, to)) == 0 || err_errno(err, errno, "rename '%s' to '%s'", from, to);
+    return SYS_NOTED(rename(from, to), sys_note_paths(SYS_OP_RENAME, AT_FDCWD, from, to)) == 0 ||
+           err_errno(err, errno, "rename '%s' to '%s'", from, to);
 }
 
 bool sys_rename_new(const char *from, const char *to, struct err *err)
 {
-    return SYS_TRY(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE)) == 0 ||
+    return SYS_NOTED(renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE),
+                     sys_note_paths(SYS_OP_RENAME, AT_FDCWD, from, to)) == 0 ||
            err_errno(err, errno, "rename '%s' to '%s'", from, to);
 }
 
 bool sys_rename_at(int dir, const char *from, const char *to, bool replace, struct err *err)
 {
-    return SYS_TRY(renameat2(dir, from, dir, to, replace ? 0 : RENAME_NOREPLACE)) == 0 ||
+    return SYS_NOTED(renameat2(dir, from, dir, to, replace ? 0 : RENAME_NOREPLACE),
+                     sys_note_paths(SYS_OP_RENAME, dir, from, to)) == 0 ||
            err_errno(err, errno, "rename '%s' to '%s'", from, to);
 }
 
 bool sys_link_at(int dir, const char *from, const char *to, struct err *err)
 {
-    return SYS_TRY(linkat(dir, from, dir, to, 0)) == 0 ||
+    return SYS_NOTED(linkat(dir, from, dir, to, 0), sys_note_paths(SYS_OP_LINK, dir, from, to)) ==
+               0 ||
            err_errno(err, errno, "link '%s' to '%s'", from, to);
 }
 
 bool sys_unlink_at(int dir, const char *name, struct err *err)
 {
-    return SYS_TRY(unlinkat(dir, name, 0)) == 0 || err_errno(err, errno, "remove '%s'", name);
+    return SYS_NOTED(unlinkat(dir, name, 0), sys_note_path(SYS_OP_UNLINK, dir, name)) == 0 ||
+           err_errno(err, errno, "remove '%s'", name);
 }
 
 bool sys_unlink(const char *path, struct err *err)
 {
-    return SYS_TRY(unlink(path)) == 0 || err_errno(err, errno, "remove '%s'", path);
+    return SYS_NOTED(unlink(path), sys_note_path(SYS_OP_UNLINK, AT_FDCWD, path)) == 0 ||
+           err_errno(err, errno, "remove '%s'", path);
 }
 
 bool sys_rmdir(const char *path, struct err *err)
 {
-    return SYS_TRY(rmdir(path)) == 0 || err_errno(err, errno, "remove directory '%s'", path);
+    return SYS_NOTED(rmdir(path), sys_note_path(SYS_OP_RMDIR, AT_FDCWD, path)) == 0 ||
+           err_errno(err, errno, "remove directory '%s'", path);
 }
 
 bool sys_mkdir(const char *path, mode_t mode, struct err *err)
 {
-    return SYS_TRY(mkdir(path, mode)) == 0 || err_errno(err, errno, "create directory '%s'", path);
+    return SYS_NOTED(mkdir(path, mode), sys_note_path(SYS_OP_MKDIR, AT_FDCWD, path)) == 0 ||
+           err_errno(err, errno, "create directory '%s'", path);
 }
 
 bool sys_mkdir_at(int dir, const char *name, mode_t mode, struct err *err)
 {
-    return SYS_TRY(mkdirat(dir, name, mode)) == 0 ||
+    return SYS_NOTED(mkdirat(dir, name, mode), sys_note_path(SYS_OP_MKDIR, dir, name)) == 0 ||
            err_errno(err, errno, "create directory '%s'", name);
 }
 
@@ -216,11 +253,12 @@ bool sys_mkdirs(const char *path, mode_t mode, struct err *err)
         if (*p != '/' || p == part)
             continue;
         *p = '\0';
-        if (SYS_TRY(mkdir(part, mode)) != 0 && errno != EEXIST)
+        if (SYS_NOTED(mkdir(part, mode), sys_note_path(SYS_OP_MKDIR, AT_FDCWD, part)) != 0 &&
+            errno != EEXIST)
             return err_errno(err, errno, "create directory '%s'", part);
         *p = '/';
     }
-    if (SYS_TRY(mkdir(part, mode)) == 0)
+    if (SYS_NOTED(mkdir(part, mode), sys_note_path(SYS_OP_MKDIR, AT_FDCWD, part)) == 0)
         return true;
     struct stat st;
     if (errno == EEXIST && stat(part, &st) == 0 && S_ISDIR(st.st_mode))
@@ -367,7 +405,8 @@ static bool lift(struct removal *removal, int dir, const char *name, struct err 
 static bool remove_entry(struct removal *removal, int dir, const char *name, int depth,
                          struct err *err)
 {
-    if (SYS_TRY(unlinkat(dir, name, 0)) == 0 || errno == ENOENT)
+    if (SYS_NOTED(unlinkat(dir, name, 0), sys_note_path(SYS_OP_UNLINK, dir, name)) == 0 ||
+        errno == ENOENT)
         return true;
     if (errno != EISDIR && errno != EPERM)
         return err_errno(err, errno, "remove '%s'", name);
@@ -376,7 +415,8 @@ static bool remove_entry(struct removal *removal, int dir, const char *name, int
     AUTO(fd) int sub = sys_openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
     if (sub < 0 || !remove_below(removal, sub, name, depth + 1, err))
         return false;
-    return SYS_TRY(unlinkat(dir, name, AT_REMOVEDIR)) == 0 ||
+    return SYS_NOTED(unlinkat(dir, name, AT_REMOVEDIR), sys_note_path(SYS_OP_RMDIR, dir, name)) ==
+               0 ||
            err_errno(err, errno, "remove directory '%s'", name);
 }
 

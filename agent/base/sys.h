@@ -20,6 +20,8 @@ bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const ch
 bool sys_write(int fd, const void *from, size_t size, const char *what, struct err *err) MUST;
 bool sys_fsync(int fd, const char *what, struct err *err) MUST;
 bool sys_fdatasync(int fd, const char *what, struct err *err) MUST;
+/* Begins to write back what is dirty, without waiting; where that cannot be, nothing happens. */
+void sys_write_back(int fd);
 bool sys_truncate(int fd, uint64_t size, const char *what, struct err *err) MUST;
 bool sys_fsync_dir(const char *path, struct err *err) MUST;
 bool sys_rename(const char *from, const char *to, struct err *err) MUST;
@@ -98,5 +100,5 @@ bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *w
               struct err *err) MUST;
 
 /* Test hook: the nth call from now fails with errno_value; 0 turns it and the counting off. Returns
- * the calls counted since the last one. */
+ * the calls counted since the last one. agent/base/sys_record.h is another such hook. */
 long sys_fault(long nth, int errno_value);

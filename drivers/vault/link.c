@@ -1,6 +1,8 @@
 /* Connections to the vault, kept between calls. */
 #include "drivers/vault/link.h"
 
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include <poll.h>
 #include <pthread.h>
@@ -65,7 +67,7 @@ static bool greet(struct wire *wire, struct err *err)
     AUTO(json) json_t *head = links_ask("hello", err);
     AUTO(message) struct message answer = {0};
     return head && json_put_u64(head, "version", WIRE_VERSION, err) &&
-           wire_call(wire, head, NULL, 0, HELLO_MS, &answer, err);
+           wire_call(wire, head, NULL, 0, HELLO_MS, &answer, NULL, err);
 }
 
 static bool open_view(const struct links *links, struct link *link, struct err *err)
@@ -75,7 +77,7 @@ static bool open_view(const struct links *links, struct link *link, struct err *
     if (!head || !wire_put_name(head, "volume", links->volume, err) ||
         !wire_put_name(head, "snapshot", links->snapshot, err) ||
         !wire_put_name(head, "clone", links->clone, err) ||
-        !wire_call(link->wire, head, NULL, 0, HELLO_MS, &answer, err))
+        !wire_call(link->wire, head, NULL, 0, HELLO_MS, &answer, NULL, err))
         return false;
     link->view = wire_get_u64(answer.head, "view");
     return true;
@@ -116,10 +118,11 @@ static bool get(struct links *links, struct link *ret, struct err *err)
     return true;
 }
 
+/* Connections of an area are kept; others ask too seldom. */
 static void put(struct links *links, struct link link)
 {
     IGNORE(pthread_mutex_lock(&links->lock));
-    bool kept = links->kept_count < KEPT_MAX;
+    bool kept = links->volume && links->kept_count < KEPT_MAX;
     if (kept)
         links->kept[links->kept_count++] = link;
     IGNORE(pthread_mutex_unlock(&links->lock));
@@ -127,25 +130,46 @@ static void put(struct links *links, struct link link)
         wire_close(link.wire);
 }
 
+static bool try_once(struct links *links, json_t *head, const void *data, size_t len,
+                     struct message *ret, bool *ret_answered, struct err *err)
+{
+    struct link link;
+    *ret_answered = false;
+    if (!get(links, &link, err))
+        return false;
+    bool ok = (!links->volume || wire_put_u64(head, "view", link.view, err)) &&
+              wire_call(link.wire, head, data, len, ANSWER_MS, ret, ret_answered, err);
+    if (*ret_answered)
+        put(links, link);
+    else
+        wire_close(link.wire);
+    return ok;
+}
+
+static bool put_key(json_t *head, struct err *err)
+{
+    uint8_t bytes[16];
+    char text[2 * sizeof bytes + 1];
+    clock_random(bytes, sizeof bytes);
+    str_hex(bytes, sizeof bytes, text);
+    return json_put_text(head, "key", text, err);
+}
+
 bool links_call(struct links *links, json_t *head_taken, const void *data, size_t len,
                 struct message *ret, struct err *err)
 {
     AUTO(json) json_t *head = head_taken;
-    struct link link;
-    if (!head || !get(links, &link, err))
+    struct err first = {0};
+    bool answered = false;
+    if (!head || !put_key(head, err))
         return false;
-    struct err why = {0};
-    bool ok = (!links->volume || wire_put_u64(head, "view", link.view, &why)) &&
-              wire_call(link.wire, head, data, len, ANSWER_MS, ret, &why);
-    if (ok) {
-        put(links, link);
+    if (try_once(links, head, data, len, ret, &answered, &first))
         return true;
+    if (answered) {
+        *err = first;
+        return false;
     }
-    *err = why;
-    /* An error that was answered leaves the connection in step, others may not. */
-    if (err_is_transient(why.code) || why.code == ERR_IO || why.code == ERR_INVALID)
-        wire_close(link.wire);
-    else
-        put(links, link);
-    return false;
+    /* A cut connection tells nothing of the request: asked again under its key, the vault says what
+     * became of it, or does it now. */
+    return try_once(links, head, data, len, ret, &answered, err);
 }

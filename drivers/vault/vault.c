@@ -254,6 +254,24 @@ static struct driver_clone_info *vault_clones(struct driver_instance *d, const c
     return TAKE(rows);
 }
 
+/* A name until the vault exports its clones over the network: who may use the control socket
+ * reaches the clone by it. */
+static bool vault_clone_where(struct driver_instance *d, const char *volume, const char *name,
+                              char *ret, size_t size, struct err *err)
+{
+    size_t count = 0;
+    bool found = false;
+    AUTO(mem) struct driver_clone_info *rows = vault_clones(d, volume, &count, err);
+    if (!rows)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        found = found || str_equal(rows[i].name, name);
+    if (!found)
+        return err_set(err, ERR_NOT_FOUND, "no clone '%s'", name);
+    return str_format(ret, size, "vault:%s/%s", volume, name) ||
+           err_set(err, ERR_LIMIT, "the clone's mount text is longer than %zu bytes", size);
+}
+
 static bool vault_clone_end(struct driver_instance *d, const char *volume, const char *name,
                             struct driver_handle *ret_handle, struct err *err)
 {
@@ -281,13 +299,12 @@ static char *vault_note_of(struct driver_instance *d, const char *volume, const 
     return own_strndup(answer.data ? (const char *)answer.data : "", answer.data_len, err);
 }
 
-/* The vault sweeps at its own start: a call that the agent's crash cut off has no halves there. */
+/* The vault sweeps at its own start: a call that the agent's crash cut off has no halves there.
+ * What the agent before us had asked for may still be under way, and is waited for. */
 static bool vault_sweep(struct driver_instance *d, uint32_t *ret_swept, struct err *err)
 {
-    (void)d;
-    (void)err;
     *ret_swept = 0;
-    return true;
+    return tell(d, "settle", &(struct asked){0}, err);
 }
 
 /* ---- areas ---- */
@@ -462,6 +479,7 @@ const struct driver driver_vault = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
+    .clone_mount = vault_clone_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,

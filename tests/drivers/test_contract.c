@@ -213,6 +213,27 @@ static bool available(struct sandbox *s, uint64_t *ret, struct err *why)
     return info.available <= info.capacity || err_set(why, ERR_INTERNAL, "more than there is");
 }
 
+/* What no storage can compress or share. */
+static void fill_odd(char *bytes, size_t len, uint64_t seed)
+{
+    for (size_t i = 0; i < len; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        bytes[i] = (char)(seed >> 56);
+    }
+}
+
+/* Waits, as long as the storage may lag, until at most or at least so much is available. */
+static bool comes_to(struct sandbox *s, uint64_t least, uint64_t most, uint64_t *ret,
+                     struct err *why)
+{
+    uint64_t deadline_ms = clock_mono_ms() + s->row->delete_lag_ms;
+    do
+        DO(available(s, ret, why));
+    while ((*ret < least || *ret > most) && clock_mono_ms() < deadline_ms && usleep(10000) == 0);
+    WANT(*ret >= least && *ret <= most);
+    return true;
+}
+
 PROMISE(capacity_moves_the_right_way)
 {
     enum { BIG = 8 << 20, SMALL = 1 << 20 };
@@ -220,25 +241,17 @@ PROMISE(capacity_moves_the_right_way)
     uint64_t empty = 0, written = 0, shared = 0, rewritten = 0, freed = 0;
     struct driver_volume_info info;
     DO(make_volume(s, "v", why) && available(s, &empty, why));
-    memset(bytes, 'a', BIG);
+    fill_odd(bytes, BIG, 1);
     DO(sandbox_write(s, "v", NULL, "big.dbf", bytes, BIG, 0, why));
-    DO(available(s, &written, why));
-    WANT(written <= empty - BIG + SMALL);
+    DO(comes_to(s, 0, empty - BIG + SMALL, &written, why));
     DO(driver_volume_info(s->d, "v", &info, why));
     WANT(info.space.logical == BIG + strlen("systemuserslog") && str_equal(info.name, "v"));
-    DO(take(s, "v", "s", why) && available(s, &shared, why));
-    WANT(shared + SMALL >= written && shared <= written + SMALL);
-    memset(bytes, 'b', BIG);
+    DO(take(s, "v", "s", why) && comes_to(s, written - SMALL, written + SMALL, &shared, why));
+    fill_odd(bytes, BIG, 2);
     DO(sandbox_write(s, "v", NULL, "big.dbf", bytes, BIG, 0, why));
-    DO(available(s, &rewritten, why));
-    WANT(rewritten <= shared - BIG + SMALL);
+    DO(comes_to(s, 0, shared - BIG + SMALL, &rewritten, why));
     DO(driver_snapshot_delete(s->d, "v", "s", NULL, why));
-    uint64_t deadline_ms = clock_mono_ms() + s->row->delete_lag_ms;
-    do
-        DO(available(s, &freed, why));
-    while (freed < rewritten + BIG - SMALL && clock_mono_ms() < deadline_ms && usleep(10000) == 0);
-    WANT(freed >= rewritten + BIG - SMALL);
-    return true;
+    return comes_to(s, rewritten + BIG - SMALL, UINT64_MAX, &freed, why);
 }
 
 PROMISE(times_and_empty_files_are_kept)
@@ -389,8 +402,21 @@ PROMISE(a_locked_snapshot_stays)
     WANT_CODE(driver_snapshot_lock(s->d, "v", "none", until_ms, &e), NOT_FOUND);
     WANT_CODE(driver_snapshot_delete(s->d, "v", "s", NULL, &e), PRECONDITION);
     DO(snapshots_are(s, "v", "s ", why));
-    clock_test_shift(60001);
-    return driver_snapshot_delete(s->d, "v", "s", NULL, why);
+    if (!s->row->own_clock) {
+        clock_test_shift(60001);
+        return driver_snapshot_delete(s->d, "v", "s", NULL, why);
+    }
+    DO(take(s, "v", "short", why));
+    until_ms = clock_boot_ms() + 200;
+    DO(driver_snapshot_lock(s->d, "v", "short", until_ms, why));
+    for (;;) { /* bounded by the test's own limit of time */
+        struct err e = {0};
+        if (driver_snapshot_delete(s->d, "v", "short", NULL, &e))
+            break;
+        WANT(e.code == ERR_PRECONDITION);
+    }
+    WANT(clock_boot_ms() >= until_ms);
+    return true;
 }
 
 PROMISE(a_mount_text_says_how_to_reach_a_clone)
@@ -411,7 +437,8 @@ PROMISE(opening_fails_cleanly)
 {
     const struct driver_option odd = {"no-such-option", "x"};
     WANT_CODE(driver_open(s->row->driver, &odd, 1, &e), CONFIG);
-    WANT_CODE(driver_open(s->row->driver, NULL, 0, &e), CONFIG);
+    if (!s->row->needs_no_option)
+        WANT_CODE(driver_open(s->row->driver, NULL, 0, &e), CONFIG);
     driver_close(NULL);
     return true;
 }

@@ -300,6 +300,7 @@ static bool undo_f(struct sandbox *s, const char *volume, struct err *why)
     }
     AUTO(area) struct area *clone = driver_area(s->d, volume, NULL, "f", &e);
     if (clone) {
+        area_close(TAKE(clone)); /* who reads a clone may keep it */
         DO(is_whole(s, volume, NULL, "f", why));
         DO(driver_clone_delete(s->d, volume, "f", NULL, why));
     }

@@ -120,6 +120,31 @@ static uint32_t path_residue(const struct sandbox *s)
     return residue_count;
 }
 
+/* ---- a vault, box and store on an XFS of its own ---- */
+
+static bool vault_begin(struct sandbox *s, struct err *err)
+{
+    if (!xfs_sandbox(&s->scratch, err))
+        return false;
+    str_format(s->root, sizeof s->root, "%s/vault", s->scratch.mount);
+    if (!sys_mkdir(s->root, 0700, err) || !vault_server_begin(&s->vault, s->root, NULL, NULL, err))
+        return false;
+    s->options[s->option_count++] = (struct driver_option){"socket", s->vault.socket};
+    return true;
+}
+
+static void vault_end(struct sandbox *s)
+{
+    vault_server_done(&s->vault);
+    scratch_done(&s->scratch);
+}
+
+static bool vault_write(struct sandbox *s, const char *volume, const char *clone, const char *path,
+                        const void *bytes, size_t len, uint64_t offset, struct err *err)
+{
+    return vault_server_write(&s->vault, volume, clone, path, bytes, len, offset, err);
+}
+
 static const struct sandbox_row rows[] = {
     {.name = "memory",
      .driver = "memory",
@@ -135,6 +160,15 @@ static const struct sandbox_row rows[] = {
      .write = path_write,
      .fill = path_fill,
      .residue = path_residue,
+     .delete_lag_ms = 5000},
+    {.name = "vault",
+     .driver = "vault",
+     .begin = vault_begin,
+     .done = vault_end,
+     .write = vault_write,
+     .fill = path_fill,
+     .own_clock = true,
+     .needs_no_option = true,
      .delete_lag_ms = 5000},
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "drivers/driver.h"
 #include "tests/lib/privileged.h"
+#include "tests/lib/vault_server.h"
 
 struct sandbox;
 
@@ -21,6 +22,8 @@ struct sandbox_row {
     uint32_t (*residue)(const struct sandbox *s);
     /* allowances */
     bool one_process;       /* its state dies with the process: nothing to kill */
+    bool own_clock;         /* a process of its own: the test's clock is not its clock */
+    bool needs_no_option;   /* every option has a default */
     uint32_t delete_lag_ms; /* until deleted space shows as available */
 };
 
@@ -30,7 +33,8 @@ struct sandbox {
     size_t option_count;
     char root[160]; /* of drivers that have one */
     struct scratch scratch;
-    struct driver_ref *d; /* open */
+    struct vault_server vault; /* of the vault's row */
+    struct driver_ref *d;      /* open */
 };
 
 size_t sandbox_count(void);

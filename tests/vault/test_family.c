@@ -19,7 +19,10 @@ static void random_step(struct vw *w)
         VW_OK(
             vw_seal(w, volume, next, w->snapshot_count < VW_SNAPSHOTS && vw_below(w, 3) > 0, &err));
     } else if (what < 60 && w->snapshot_count > 0 && w->volume_count < VW_VOLUMES) {
-        VW_OK(vw_add_clone(w, &w->snapshots[vw_below(w, (unsigned)w->snapshot_count)], &err));
+        const struct vw_snapshot *from[2] = {
+            &w->snapshots[vw_below(w, (unsigned)w->snapshot_count)],
+            &w->snapshots[vw_below(w, (unsigned)w->snapshot_count)]};
+        VW_OK(vw_below(w, 3) > 0 ? vw_add_clone(w, from[0], &err) : vw_compose(w, from, &err));
     } else if (what < 80 && w->snapshot_count > 0) {
         struct vw_snapshot *snapshot = &w->snapshots[vw_below(w, (unsigned)w->snapshot_count)];
         if (!snapshot->hidden)

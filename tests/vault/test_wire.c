@@ -67,12 +67,12 @@ Test(wire, answers_become_errors_by_their_code, .timeout = 20)
     AUTO(json) json_t *no = json_object();
     AUTO(message) struct message answer = {0};
     cr_assert(json_put_text(no, "error", "NOT_FOUND", &err));
-    cr_assert(wire_put_name(no, "text", "no volume '\xff%'", &err));
+    cr_assert(wire_put_name(no, "text", "no volume '\xc3\xa4%'", &err));
     cr_assert(wire_send(theirs, no, NULL, 0, &err), "%s", err.text);
     AUTO(json) json_t *ask = json_object();
-    cr_assert_not(wire_call(ours, ask, NULL, 0, 5000, &answer, &err));
+    cr_assert_not(wire_call(ours, ask, NULL, 0, 5000, &answer, NULL, &err));
     cr_assert_eq(err.code, ERR_NOT_FOUND);
-    cr_assert_str_eq(err.text, "no volume '\xff%'");
+    cr_assert_str_eq(err.text, "no volume '\xc3\xa4%'");
 }
 
 static void hears(const void *bytes, size_t len, enum err_code code)

@@ -238,6 +238,14 @@ static bool op_snapshot_wait(struct call *call, struct err *err)
            json_put_flag(call->answer, "sealed", sealed, err);
 }
 
+/* The server has waited already. */
+static bool op_settle(struct call *call, struct err *err)
+{
+    (void)call;
+    (void)err;
+    return true;
+}
+
 static bool op_reclaimable(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
@@ -541,47 +549,74 @@ static bool op_file_rename(struct call *call, struct err *err)
                        wire_get_u64(call->ask, "to_folder"), to, err);
 }
 
+enum {
+    CHANGES = 1, /* asked twice under one key it is done once */
+    ALONE = 2,   /* after views of askers who have gone are closed, which would keep it */
+};
+
 static const struct op {
     const char *name;
     bool (*run)(struct call *call, struct err *err);
+    unsigned how;
 } ops[] = {
-    {"hello", op_hello},
-    {"volume.create", op_volume_create},
-    {"volume.drop", op_volume_drop},
-    {"volume.info", op_volume_info},
-    {"volume.list", op_volume_list},
-    {"snapshot.create", op_snapshot_create},
-    {"snapshot.list", op_snapshot_list},
-    {"snapshot.drop", op_snapshot_drop},
-    {"snapshot.lock", op_snapshot_lock},
-    {"snapshot.wait", op_snapshot_wait},
-    {"reclaimable", op_reclaimable},
-    {"clone.create", op_clone_create},
-    {"clone.list", op_clone_list},
-    {"clone.drop", op_clone_drop},
-    {"note.put", op_note_put},
-    {"note.get", op_note_get},
-    {"seal", op_seal},
-    {"thin", op_thin},
-    {"view.open", op_view_open},
-    {"view.close", op_view_close},
-    {"file.find", op_file_find},
-    {"file.stat", op_file_stat},
-    {"file.list", op_file_list},
-    {"file.read", op_file_read},
-    {"file.write", op_file_write},
-    {"file.create", op_file_create},
-    {"file.set", op_file_set},
-    {"file.commit", op_file_commit},
-    {"file.remove", op_file_remove},
-    {"file.rename", op_file_rename},
+    {"hello", op_hello, 0},
+    {"volume.create", op_volume_create, CHANGES},
+    {"volume.drop", op_volume_drop, CHANGES | ALONE},
+    {"volume.info", op_volume_info, 0},
+    {"volume.list", op_volume_list, 0},
+    {"snapshot.create", op_snapshot_create, CHANGES},
+    {"snapshot.list", op_snapshot_list, 0},
+    {"snapshot.drop", op_snapshot_drop, CHANGES},
+    {"snapshot.lock", op_snapshot_lock, CHANGES},
+    {"snapshot.wait", op_snapshot_wait, 0},
+    {"reclaimable", op_reclaimable, 0},
+    {"clone.create", op_clone_create, CHANGES},
+    {"clone.list", op_clone_list, 0},
+    {"clone.drop", op_clone_drop, CHANGES | ALONE},
+    {"note.put", op_note_put, CHANGES},
+    {"note.get", op_note_get, 0},
+    {"settle", op_settle, ALONE},
+    {"seal", op_seal, 0},
+    {"thin", op_thin, 0},
+    {"view.open", op_view_open, 0},
+    {"view.close", op_view_close, 0},
+    {"file.find", op_file_find, 0},
+    {"file.stat", op_file_stat, 0},
+    {"file.list", op_file_list, 0},
+    {"file.read", op_file_read, 0},
+    {"file.write", op_file_write, 0},
+    {"file.create", op_file_create, 0},
+    {"file.set", op_file_set, 0},
+    {"file.commit", op_file_commit, 0},
+    {"file.remove", op_file_remove, 0},
+    {"file.rename", op_file_rename, 0},
 };
 
-bool call_run(struct call *call, struct err *err)
+static const struct op *op_of(const struct call *call)
 {
     const char *name = json_text(call->ask, "op");
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (str_equal(ops[i].name, name))
-            return ops[i].run(call, err);
-    return err_set(err, ERR_UNSUPPORTED, "this vault knows no '%.60s'", name);
+            return &ops[i];
+    return NULL;
+}
+
+bool call_changes(const struct call *call)
+{
+    const struct op *op = op_of(call);
+    return op && op->how & CHANGES;
+}
+
+bool call_settles(const struct call *call)
+{
+    const struct op *op = op_of(call);
+    return op && op->how & ALONE;
+}
+
+bool call_run(struct call *call, struct err *err)
+{
+    const struct op *op = op_of(call);
+    return op ? op->run(call, err)
+              : err_set(err, ERR_UNSUPPORTED, "this vault knows no '%.60s'",
+                        json_text(call->ask, "op"));
 }

@@ -15,5 +15,9 @@ struct call {
     uint8_t *reply; /* WIRE_DATA_MAX bytes */
     size_t reply_len;
 };
+/* True for what must not be done twice when it is asked twice under one key. */
+bool call_changes(const struct call *call);
+/* True for what comes after all that askers who have gone had begun or kept open. */
+bool call_settles(const struct call *call);
 /* Fills the answer; what fails is said in err and told to the asker. */
 bool call_run(struct call *call, struct err *err) MUST;

@@ -13,7 +13,21 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CONNECTIONS = 64, ALLOW_MAX = 16, BACKLOG = 32, ACCEPT_STEP_MS = 500 };
+enum {
+    CONNECTIONS = 64,
+    KEPT_ANSWERS = 1024,
+    KEY_MAX = 40,
+    ALLOW_MAX = 16,
+    BACKLOG = 32,
+    ACCEPT_STEP_MS = 500
+};
+
+/* What became of a request, for who asks again under its key because the answer was lost. */
+struct kept {
+    char key[KEY_MAX];
+    bool running;
+    json_t *head;
+};
 
 struct connection {
     struct control *control;
@@ -30,18 +44,94 @@ struct control {
     unsigned connection_max, connection_count;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t gone;
+    pthread_cond_t gone; /* a connection, or a request that somebody waits for */
+    struct kept kept[KEPT_ANSWERS];
+    size_t kept_next;
     struct connection *connections;
     bool stopping;
 };
 
 /* ---- one connection ---- */
 
+static struct kept *find_kept(struct control *control, const char *key)
+{
+    for (size_t i = 0; i < KEPT_ANSWERS; i++)
+        if (control->kept[i].key[0] && str_equal(control->kept[i].key, key))
+            return &control->kept[i];
+    return NULL;
+}
+
+/* The place of a request under this key; NULL when it was answered before: ret_head is that answer.
+ */
+static struct kept *begin_kept(struct control *control, const char *key, json_t **ret_head)
+{
+    IGNORE(pthread_mutex_lock(&control->lock));
+    struct kept *kept;
+    while ((kept = find_kept(control, key)) && kept->running)
+        IGNORE(pthread_cond_wait(&control->gone, &control->lock));
+    if (kept) {
+        *ret_head = json_incref(kept->head);
+        kept = NULL;
+    } else {
+        do
+            kept = &control->kept[control->kept_next++ % KEPT_ANSWERS];
+        while (kept->running); /* there are fewer connections than places */
+        json_decref(kept->head);
+        *kept = (struct kept){.running = true};
+        IGNORE(!str_copy(kept->key, sizeof kept->key, key));
+    }
+    IGNORE(pthread_mutex_unlock(&control->lock));
+    return kept;
+}
+
+static void end_kept(struct control *control, struct kept *kept, json_t *head)
+{
+    IGNORE(pthread_mutex_lock(&control->lock));
+    kept->running = false;
+    kept->head = json_incref(head);
+    IGNORE(pthread_cond_broadcast(&control->gone));
+    IGNORE(pthread_mutex_unlock(&control->lock));
+}
+
+/* Connections whose other side has gone end what they were asked for; then nothing that an asker
+ * who died had begun is still under way. */
+static void settle(struct connection *self)
+{
+    struct control *control = self->control;
+    IGNORE(pthread_mutex_lock(&control->lock));
+    for (bool again = true; again && !control->stopping;) {
+        again = false;
+        for (struct connection *c = control->connections; c && !again; c = c->next) {
+            struct pollfd poll_one = {.fd = wire_fd(c->wire), .events = POLLRDHUP};
+            again = c != self && poll(&poll_one, 1, 0) > 0;
+        }
+        if (again)
+            IGNORE(pthread_cond_wait(&control->gone, &control->lock));
+    }
+    IGNORE(pthread_mutex_unlock(&control->lock));
+}
+
+static bool run_call(struct connection *c, struct call *call, struct err *err)
+{
+    struct err why = {0};
+    if (call_settles(call))
+        settle(c);
+    if (call_run(call, &why))
+        return true;
+    call->reply_len = 0;
+    AUTO(mem) char *text = wire_escape(why.text, err); /* may hold a name that is no UTF-8 */
+    return text && json_object_clear(call->answer) == 0 &&
+           json_put_text(call->answer, "error", err_code_name(why.code), err) &&
+           json_put_text(call->answer, "text", text, err);
+}
+
 static bool answer(struct connection *c, struct view **views, uint8_t *reply,
                    const struct message *ask, struct err *err)
 {
     AUTO(json) json_t *head = json_object();
-    struct err why = {0};
+    AUTO(json) json_t *before = NULL;
+    const char *key = json_text(ask->head, "key");
+    struct kept *kept = NULL;
     struct call call = {.vault = c->control->vault,
                         .views = views,
                         .ask = ask->head,
@@ -51,12 +141,14 @@ static bool answer(struct connection *c, struct view **views, uint8_t *reply,
                         .reply = reply};
     if (!head)
         return err_set(err, ERR_NO_MEMORY, "answer");
-    if (call_run(&call, &why))
-        return wire_send(c->wire, head, reply, call.reply_len, err);
-    AUTO(mem) char *text = wire_escape(why.text, err); /* may hold a name that is no UTF-8 */
-    return text && json_object_clear(head) == 0 &&
-           json_put_text(head, "error", err_code_name(why.code), err) &&
-           json_put_text(head, "text", text, err) && wire_send(c->wire, head, NULL, 0, err);
+    /* Views are a connection's own: what is asked of one is asked anew. */
+    if (key[0] && strlen(key) < KEY_MAX && call_changes(&call) &&
+        !(kept = begin_kept(c->control, key, &before)))
+        return wire_send(c->wire, before, NULL, 0, err);
+    bool ok = run_call(c, &call, err);
+    if (kept)
+        end_kept(c->control, kept, head);
+    return ok && wire_send(c->wire, head, reply, call.reply_len, err);
 }
 
 static void converse(struct connection *c)
@@ -87,7 +179,7 @@ static void leave(struct connection *c)
         }
     wire_close(c->wire); /* under the lock: control_stop shuts down what is in the list */
     control->connection_count--;
-    IGNORE(pthread_cond_signal(&control->gone));
+    IGNORE(pthread_cond_broadcast(&control->gone));
     IGNORE(pthread_mutex_unlock(&control->lock));
     own_free(c);
 }
@@ -232,6 +324,8 @@ static void control_free(struct control *control)
         return;
     if (control->listener >= 0)
         IGNORE(close(control->listener));
+    for (size_t i = 0; i < KEPT_ANSWERS; i++)
+        json_decref(control->kept[i].head);
     IGNORE(pthread_mutex_destroy(&control->lock));
     IGNORE(pthread_cond_destroy(&control->gone));
     own_free(control);
@@ -270,6 +364,7 @@ void control_stop(struct control *control)
     struct err err = {0};
     IGNORE(pthread_mutex_lock(&control->lock));
     control->stopping = true;
+    IGNORE(pthread_cond_broadcast(&control->gone));
     IGNORE(pthread_mutex_unlock(&control->lock));
     IGNORE(pthread_join(control->thread, NULL));
     IGNORE(pthread_mutex_lock(&control->lock));

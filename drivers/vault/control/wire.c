@@ -53,6 +53,8 @@ struct wire *wire_connect(const char *path, struct err *err)
     if (!sys_connect(fd, &address, sizeof address, path, err) ||
         !sys_poll(fd, POLLOUT, CONNECT_MS, &writable, path, err) || !sys_connected(fd, path, err)) {
         struct err why = *err;
+        if (why.code == ERR_NO_MEMORY || why.code == ERR_NO_SPACE || why.code == ERR_DENIED)
+            return NULL;
         err_clear(err);
         err_set(err, ERR_UNAVAILABLE,
                 "the vault does not answer: %s; hint: is evercopy-vaultd running?", why.text);
@@ -190,15 +192,18 @@ bool wire_receive(struct wire *wire, uint64_t timeout_ms, struct message *ret, b
 }
 
 bool wire_call(struct wire *wire, const json_t *head, const void *data, size_t len,
-               uint64_t timeout_ms, struct message *ret, struct err *err)
+               uint64_t timeout_ms, struct message *ret, bool *ret_answered, struct err *err)
 {
     AUTO(message) struct message answer = {0};
-    bool end = false;
+    bool end = false, nobody_asks;
+    bool *answered = ret_answered ? ret_answered : &nobody_asks;
+    *answered = false;
     if (!wire_send(wire, head, data, len, err) ||
         !wire_receive(wire, timeout_ms, &answer, &end, err))
         return false;
     if (end)
         return err_set(err, ERR_UNAVAILABLE, "the vault ended the connection");
+    *answered = true;
     const char *code = json_text(answer.head, "error");
     if (*code) {
         AUTO(mem) char *text = NULL;

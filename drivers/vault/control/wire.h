@@ -26,9 +26,11 @@ bool wire_send(struct wire *wire, const json_t *head, const void *data, size_t l
  * other side ended in order, between messages. */
 bool wire_receive(struct wire *wire, uint64_t timeout_ms, struct message *ret, bool *ret_end,
                   struct err *err) MUST;
-/* A request and its answer; an error answered becomes err, by its code. Frees nothing of head. */
+/* A request and its answer; an error answered becomes err, by its code. ret_answered (may be NULL):
+ * the other side's word was heard, else what became of the request is not known and the connection
+ * is of no more use. Frees nothing of head. */
 bool wire_call(struct wire *wire, const json_t *head, const void *data, size_t len,
-               uint64_t timeout_ms, struct message *ret, struct err *err) MUST;
+               uint64_t timeout_ms, struct message *ret, bool *ret_answered, struct err *err) MUST;
 
 /* Bytes of a name as JSON text and back; owned. NULL with INVALID for what no name is. */
 char *wire_escape(const char *bytes, struct err *err) MUST;

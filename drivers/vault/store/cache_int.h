@@ -76,7 +76,7 @@ struct cache {
     uint8_t *spare[16]; /* buffers of FRAME_RAW_MAX */
     size_t spare_count;
     struct lane *lane;
-    unsigned jobs, jobs_max;
+    uint32_t coming, coming_max; /* frames that jobs under way are to bring */
 };
 
 /* ---- slots (cache.c); all with the lock held ---- */
@@ -98,7 +98,6 @@ bool slot_take(struct cache_frame *slot, uint8_t *raw, size_t len, bool loaded);
 /* The pack's directory, held. */
 struct cache_frame *cache_dir(struct cache *cache, const struct cache_pack *pack, struct err *err)
     MUST;
-/* Releases it, counting anew what it takes. */
 void cache_dir_release(struct cache_frame *slot);
 
 /* ---- read-ahead (cache_ahead.c) ---- */

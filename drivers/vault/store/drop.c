@@ -100,7 +100,7 @@ bool family_snapshot_drop(struct family *family, uint64_t volume, uint64_t seque
     const struct table_snapshot *row = table_snapshot(draft.edit.next, volume, sequence);
     uint64_t left_ms = row ? family_lock_left(&row->lock) : 0;
     if (left_ms > 0)
-        return err_set(err, ERR_DENIED, "snapshot '%s' is locked for %" PRIu64 " more seconds",
+        return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for %" PRIu64 " more seconds",
                        row->row.name, left_ms / 1000 + 1);
     return edit_drop_snapshot(&draft.edit, &draft.lists, volume, sequence, err) &&
            commit_draft(&draft, err);

@@ -65,7 +65,7 @@ struct snapshot_row *family_snapshots(struct family *family, uint64_t volume, si
 bool family_volume_add(struct family *family, const struct volume_row *row, struct err *err) MUST;
 /* Frees what only it had. PRECONDITION while it has snapshots. */
 bool family_volume_drop(struct family *family, uint64_t volume, struct err *err) MUST;
-/* Frees what only it had, at that cost; hidden instead while pinned. DENIED while locked. */
+/* Frees what only it had, at that cost; hidden instead while pinned. PRECONDITION while locked. */
 bool family_snapshot_drop(struct family *family, uint64_t volume, uint64_t sequence,
                           struct err *err) MUST;
 /* Exactly what dropping the set would free (shared between its members included). `now`: frames and

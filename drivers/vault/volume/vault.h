@@ -27,11 +27,16 @@ struct vault *vault_open(const char *box, struct io *io, const struct vault_opti
  */
 void vault_close(struct vault *vault);
 OWN_DEFINE(vault, struct vault, vault_close);
+/* For tests: ends as a crash would, nothing is put in order. */
+void vault_abandon(struct vault *vault);
+/* How long writers were held by the latest snapshot. */
+uint64_t vault_pause_us(struct vault *vault);
 /* Changes with each start: the write verifier. */
 uint64_t vault_verifier(const struct vault *vault);
 
 /* ---- volumes, snapshots, clones: names as drivers/driver.h has them; a clone's name is unique
- * within its landing volume ---- */
+ * within its landing volume. Where a volume is asked for, "LANDING/CLONE" names a clone: it has
+ * snapshots and clones like any other. ---- */
 struct vault_volume_info {
     char name[128], landing[128]; /* landing "" for landing volumes */
     uint64_t id, created_us;
@@ -66,9 +71,10 @@ bool vault_snapshot_create(struct vault *vault, const char *const *volumes, size
                            const char *name, struct err *err) MUST;
 struct vault_snapshot_info *vault_snapshot_list(struct vault *vault, const char *volume,
                                                 size_t *ret_count, struct err *err) MUST;
-/* Clones of it live on: its data goes with the last of them. DENIED while locked. */
+/* Clones of it live on: its data goes with the last of them. PRECONDITION while locked. */
 bool vault_snapshot_drop(struct vault *vault, const char *volume, const char *name, struct err *err)
     MUST;
+/* Only extends: PRECONDITION for an earlier time than it has. */
 bool vault_snapshot_lock(struct vault *vault, const char *volume, const char *name,
                          uint64_t until_boot_ms, struct err *err) MUST;
 /* Until it is sealed; TIMEOUT. 0 only asks. */

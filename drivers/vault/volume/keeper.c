@@ -1,0 +1,211 @@
+/* The keeper: one thread that bounds debt, swaps full layers, and finishes what waits. */
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "drivers/vault/volume/vault_int.h"
+
+enum { LOCK_TOLD_MS = 3600 * 1000, COMPLAIN_MS = 60 * 1000 };
+
+uint64_t volume_unsealed(const struct volume *v, bool frozen_only)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < v->slot_count; i++)
+        bytes += v->slots[i]->bytes;
+    if (!frozen_only && v->slot_count > 0)
+        bytes += layer_records(slot_active(v)->layer) << RECORD_SHIFT;
+    return bytes;
+}
+
+/* ---- back-pressure ---- */
+
+static bool is_full(const struct volume *v)
+{
+    const struct vault_options *o = &v->vault->options;
+    return layer_records(slot_active(v)->layer) << RECORD_SHIFT > o->layer_bytes;
+}
+
+/* What is not synced, what is not sealed: writers wait for both. */
+static bool has_room(const struct volume *v, const char **ret_why)
+{
+    const struct vault *vault = v->vault;
+    const struct vault_options *o = &vault->options;
+    uint64_t active = layer_records(slot_active(v)->layer) << RECORD_SHIFT;
+    *ret_why = "its disk";
+    if (layer_debt(slot_active(v)->layer) > o->debt_bytes)
+        return false;
+    *ret_why = "its store";
+    return vault->frozen_bytes <= o->frozen_bytes &&
+           (active <= 2 * o->layer_bytes || active <= o->frozen_bytes - vault->frozen_bytes);
+}
+
+bool volume_room(struct volume *v, struct err *err)
+{
+    struct vault *vault = v->vault;
+    const struct vault_options *o = &vault->options;
+    const char *why;
+    bool late = false, room;
+    uint64_t deadline = 0;
+    pthread_mutex_lock(&vault->lock);
+    if (layer_debt(slot_active(v)->layer) > o->debt_bytes / 2 || is_full(v)) {
+        vault->work = true;
+        pthread_cond_broadcast(&vault->changed);
+    }
+    while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
+        deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
+        late = !vault_wait_until(vault, deadline);
+    }
+    pthread_mutex_unlock(&vault->lock);
+    return room || err_set(err, ERR_BUSY, "'%s' waits for %s", v->name, why);
+}
+
+/* ---- chores ---- */
+
+/* Once a minute a volume: what waits is tried every second. */
+static void complain(struct volume *v, const char *what, const struct err *err)
+{
+    uint64_t now = clock_mono_ms();
+    if (err->code == ERR_NONE || now < v->complain_after_ms)
+        return;
+    v->complain_after_ms = now + COMPLAIN_MS;
+    log_warning("%s waits volume=%s code=%s error=%s", what, v->name, err_code_name(err->code),
+                    err->text);
+}
+
+static void write_back(struct volume *v)
+{
+    const struct vault_options *o = &v->vault->options;
+    struct err err = {0};
+    pthread_mutex_lock(&v->vault->lock);
+    struct layer *layer = layer_ref(slot_active(v)->layer);
+    pthread_mutex_unlock(&v->vault->lock);
+    uint64_t debt = layer_debt(layer);
+    if (debt > o->debt_bytes / 2)
+        layer_write_back(layer);
+    if (debt > o->debt_bytes && !layer_commit(layer, UINT64_MAX, &err))
+        complain(v, "write-back", &err);
+    layer_unref(layer);
+}
+
+/* A frozen layer whose commit failed once is tried again; nothing is sealed before. */
+static void commit_frozen(struct volume *v)
+{
+    struct vault *vault = v->vault;
+    struct err err = {0};
+    struct slot *found = NULL;
+    pthread_mutex_lock(&vault->lock);
+    for (size_t i = 0; i < v->slot_count && !found; i++)
+        if (v->slots[i]->frozen && v->slots[i]->decided && !v->slots[i]->committed)
+            found = v->slots[i]; /* stays: only a seal takes it, and none does before */
+    pthread_mutex_unlock(&vault->lock);
+    if (!found)
+        return;
+    bool ok = layer_commit(found->layer, UINT64_MAX, &err) && volume_sync(v, &err);
+    pthread_mutex_lock(&vault->lock);
+    found->committed = ok;
+    pthread_cond_broadcast(&vault->changed);
+    pthread_mutex_unlock(&vault->lock);
+    complain(v, "a layer's commit", &err);
+}
+
+static void reap(struct volume *v)
+{
+    struct vault *vault = v->vault;
+    struct err err = {0};
+    for (size_t at = 0;; at++) {
+        pthread_mutex_lock(&vault->lock);
+        struct snap *snap = at < v->snap_count ? v->snaps[at] : NULL;
+        if (snap)
+            snap_unload(snap);
+        bool free = snap && snap->hidden && snap->pins == 0 && snap->uses == 0;
+        size_t before = v->snap_count;
+        pthread_mutex_unlock(&vault->lock);
+        if (!snap)
+            break;
+        if (free && !snap_reap(snap, &err))
+            break;
+        if (free && v->snap_count < before)
+            at--;
+    }
+    complain(v, "a snapshot's deletion", &err);
+}
+
+/* What needs volume.admin, when nobody has it: else the next round does it. */
+static void tend_admin(struct volume *v, bool locks_too)
+{
+    struct err err = {0};
+    if (pthread_mutex_trylock(&v->admin) != 0)
+        return;
+    pthread_mutex_lock(&v->vault->lock);
+    bool full = is_full(v) && v->vault->frozen_bytes <= v->vault->options.frozen_bytes;
+    pthread_mutex_unlock(&v->vault->lock);
+    if (full && !swap_quietly(v, &err))
+        complain(v, "a swap", &err);
+    reap(v);
+    for (size_t i = 0; locks_too && i < v->snap_count; i++)
+        if (v->snaps[i]->locked_until_boot_ms > clock_boot_ms() &&
+            (!snap_lock_note(v->snaps[i], &err) || !snap_lock_store(v->snaps[i], &err)))
+            complain(v, "a lock's note", &err);
+    pthread_mutex_unlock(&v->admin);
+}
+
+static void tend(struct volume *v, bool locks_too)
+{
+    struct err err = {0};
+    pthread_mutex_lock(&v->vault->lock);
+    bool gone = v->gone, register_it = v->clone && !v->in_family && v->ready && !v->mapped &&
+                                       clock_mono_ms() >= v->seal_after_ms;
+    pthread_mutex_unlock(&v->vault->lock);
+    if (gone) {
+        if (!volume_end(v, &err))
+            complain(v, "a drop", &err);
+        return;
+    }
+    write_back(v);
+    commit_frozen(v);
+    tend_admin(v, locks_too);
+    if (register_it && !clone_register(v, &err)) {
+        v->seal_after_ms = clock_mono_ms() + 1000;
+        complain(v, "a clone's row", &err);
+    }
+}
+
+/* The volume with the least id above `after`, referenced; NULL at the end. vault.lock is held. */
+static struct volume *next_volume(struct vault *vault, uint64_t after)
+{
+    for (size_t i = 0; i < vault->volume_count; i++) {
+        struct volume *v = vault->volumes[i];
+        if (v->id > after && !v->making) {
+            volume_ref(v);
+            return v;
+        }
+    }
+    return NULL;
+}
+
+void *keeper_run(void *arg)
+{
+    struct vault *vault = arg;
+    pthread_mutex_lock(&vault->lock);
+    bool first = true; /* locks of another boot begin to count when they are told anew */
+    while (!vault->stopping) {
+        uint64_t deadline = clock_mono_ms() + 1000;
+        while (!first && !vault->work && !vault->stopping && vault_wait_until(vault, deadline))
+            ;
+        vault->work = false;
+        bool locks_too = first || clock_boot_ms() - vault->tended_ms > LOCK_TOLD_MS;
+        first = false;
+        if (locks_too)
+            vault->tended_ms = clock_boot_ms();
+        struct volume *v = NULL;
+        uint64_t after = 0;
+        while (!vault->stopping && (v = next_volume(vault, after))) {
+            after = v->id;
+            pthread_mutex_unlock(&vault->lock);
+            tend(v, locks_too);
+            volume_put(v);
+            pthread_mutex_lock(&vault->lock);
+        }
+        pthread_cond_broadcast(&vault->changed);
+    }
+    pthread_mutex_unlock(&vault->lock);
+    return NULL;
+}

@@ -1,0 +1,196 @@
+/* Reading: layers newest first, what was cut, then the sealed map. */
+#include "drivers/vault/volume/vault_int.h"
+#include <string.h>
+
+void plan_done(struct plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++)
+        layer_unref(plan->steps[i].layer);
+    if (plan->steps != plan->few)
+        own_free(plan->steps);
+    plan->steps = NULL;
+    plan->count = 0;
+}
+
+static bool plan_add(struct plan *plan, struct layer *layer, uint64_t file, struct err *err)
+{
+    if (plan->count == plan->capacity) {
+        size_t wanted = plan->capacity * 2;
+        struct plan_step *more = own_alloc(wanted * sizeof *more, err);
+        if (!more)
+            return false;
+        memcpy(more, plan->steps, plan->count * sizeof *more);
+        if (plan->steps != plan->few)
+            own_free(plan->steps);
+        plan->steps = more;
+        plan->capacity = wanted;
+    }
+    plan->steps[plan->count++] = (struct plan_step){layer_ref(layer), file};
+    return true;
+}
+
+static void plan_root(struct plan *plan, const struct index *base, uint64_t file)
+{
+    const struct root_item *item = index_get(base, file, 0);
+    if (item)
+        plan->root = item->root;
+}
+
+/* Down from a volume's layers to its base, or through its origin to theirs. */
+static bool plan_descend(struct plan *plan, const struct volume *v, const struct snap *snap,
+                         uint64_t file, struct err *err)
+{
+    for (;;) {
+        if (snap && snap->sealed) {
+            plan_root(plan, &snap->base, file);
+            return true;
+        }
+        for (size_t i = v->slot_count; i-- > 0;)
+            if ((!snap || v->slots[i]->sequence <= snap->sequence) &&
+                !plan_add(plan, v->slots[i]->layer, file, err))
+                return false;
+        if (v->ready) {
+            plan_root(plan, &v->base, file);
+            return true;
+        }
+        size_t source = 0;
+        if (v->mapped) {
+            const struct part_item *part = index_get(&v->parts, file, 0);
+            if (!part)
+                return true;
+            source = part->source;
+            file = part->below;
+        }
+        snap = v->origins[source];
+        v = snap->volume;
+    }
+}
+
+bool plan_make(struct volume *v, const struct snap *snap, uint64_t file, struct plan *ret,
+               struct err *err)
+{
+    const struct entry *entry = tree_find(snap ? &snap->tree : &v->tree, file);
+    if (!entry)
+        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
+    plan_done(ret);
+    ret->steps = ret->few;
+    ret->capacity = sizeof ret->few / sizeof ret->few[0];
+    ret->root = (struct root){0};
+    ret->family = v->family;
+    ret->changes = v->landing->changes;
+    ret->size = entry->size;
+    ret->volume = v;
+    return plan_descend(ret, v, snap, file, err);
+}
+
+static bool root_read(const struct plan *plan, uint64_t record, uint64_t count, uint8_t *to,
+                      struct err *err)
+{
+    uint64_t covered = (uint64_t)NODE_FAN << (8 * plan->root.level);
+    if (!plan->root.stored || record >= covered) {
+        memset(to, 0, (size_t)count * RECORD_BYTES);
+        return true;
+    }
+    uint64_t there = count < covered - record ? count : covered - record;
+    memset(to + there * RECORD_BYTES, 0, (size_t)(count - there) * RECORD_BYTES);
+    return family_read(plan->family, &plan->root, record, there, to, err);
+}
+
+bool plan_read(const struct plan *plan, uint64_t record, uint64_t count, uint8_t *to,
+               struct err *err)
+{
+    while (count > 0) {
+        uint64_t run = count;
+        enum layer_has has = LAYER_BELOW;
+        const struct plan_step *step = plan->steps;
+        for (size_t i = 0; i < plan->count && has == LAYER_BELOW; i++) {
+            step = &plan->steps[i];
+            run = layer_span(step->layer, step->file, record, run, &has);
+        }
+        bool ok = true;
+        if (has == LAYER_PRESENT)
+            ok = layer_read(step->layer, step->file, record, run, to, err);
+        else if (has == LAYER_HOLE)
+            memset(to, 0, (size_t)run * RECORD_BYTES);
+        else
+            ok = root_read(plan, record, run, to, err);
+        if (!ok)
+            return false;
+        record += run;
+        count -= run;
+        to += run * RECORD_BYTES;
+    }
+    return true;
+}
+
+/* True when what the plan relied on may have gone while it was read. */
+static bool plan_is_stale(struct vault *vault, const struct plan *plan)
+{
+    pthread_mutex_lock(&vault->lock);
+    bool stale = plan->changes != plan->volume->landing->changes;
+    pthread_mutex_unlock(&vault->lock);
+    return stale;
+}
+
+static bool plan_under_lock(struct volume *v, struct snap *snap, uint64_t file, struct plan *plan,
+                            struct err *err)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    bool ok = plan_make(v, snap, file, plan, err);
+    pthread_mutex_unlock(&v->vault->lock);
+    return ok;
+}
+
+bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t record,
+                 uint64_t count, void *to, struct err *err)
+{
+    for (;;) {
+        AUTO(plan) struct plan plan = {0};
+        struct err own = {0};
+        if (!plan_under_lock(v, snap, file, &plan, err))
+            return false;
+        if (plan_read(&plan, record, count, to, &own))
+            return true;
+        /* A seal or a removal moved it under us: where does it lie now? */
+        if (plan_is_stale(v->vault, &plan))
+            continue;
+        *err = own;
+        return false;
+    }
+}
+
+ssize_t view_read(struct view *view, uint64_t file, void *to, size_t size, uint64_t offset,
+                  struct err *err)
+{
+    struct volume *v = view->volume;
+    struct view_file info;
+    if (!view_stat(view, file, 0, &info, err))
+        return -1;
+    if (info.kind == INODE_DIRECTORY)
+        return err_set(err, ERR_PRECONDITION, "file %llu is a folder", (unsigned long long)file),
+               -1;
+    if (offset >= info.size || size == 0)
+        return 0;
+    if (size > info.size - offset)
+        size = (size_t)(info.size - offset);
+    size_t done = 0;
+    while (done < size) {
+        uint64_t at = offset + done, record = at >> RECORD_SHIFT;
+        size_t skip = at & (RECORD_BYTES - 1), left = size - done;
+        if (skip == 0 && left >= RECORD_BYTES) {
+            size_t whole = left & ~(size_t)(RECORD_BYTES - 1);
+            if (!volume_read(v, view->snap, file, record, whole >> RECORD_SHIFT, (char *)to + done,
+                             err))
+                return -1;
+            done += whole;
+            continue;
+        }
+        uint8_t bytes[RECORD_BYTES];
+        size_t part = left < RECORD_BYTES - skip ? left : RECORD_BYTES - skip;
+        if (!volume_read(v, view->snap, file, record, 1, bytes, err))
+            return -1;
+        memcpy((char *)to + done, bytes + skip, part);
+        done += part;
+    }
+    return (ssize_t)done;
+}

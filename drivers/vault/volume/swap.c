@@ -1,0 +1,120 @@
+/* Swaps: the active layer is frozen and its successor, made and registered beforehand, takes over.
+ */
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include "agent/base/sys.h"
+#include "drivers/vault/volume/vault_int.h"
+
+struct slot *slot_active(const struct volume *v) { return v->slots[v->slot_count - 1]; }
+
+static bool slot_path(const struct volume *v, uint64_t sequence, char ret[600], struct err *err)
+{
+    return str_format(ret, 600, "%s/l-%016llx", v->path, (unsigned long long)sequence) ||
+           err_set(err, ERR_LIMIT, "the path of '%s' is too long", v->path);
+}
+
+/* Opened at recovery, made else. */
+struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err)
+{
+    AUTO(slot) struct slot *slot = own_alloc(sizeof *slot, err);
+    char path[600];
+    if (!slot || !slot_path(v, sequence, path, err))
+        return NULL;
+    slot->sequence = sequence;
+    slot->layer = layer_create(path, sequence, store_seed(v->vault->store), err);
+    return slot->layer ? TAKE(slot) : NULL;
+}
+
+void slot_free(struct slot *slot)
+{
+    if (!slot)
+        return;
+    layer_unref(slot->layer);
+    tree_done(&slot->tree);
+    bytes_done(&slot->records);
+    own_free(slot->dirty);
+    own_free(slot);
+}
+
+/* volume.write is held. */
+static bool spare_made(struct volume *v, struct err *err)
+{
+    if (v->spare)
+        return true;
+    pthread_mutex_lock(&v->vault->lock);
+    uint64_t sequence = sequence_next(v);
+    pthread_mutex_unlock(&v->vault->lock);
+    AUTO(slot) struct slot *slot = slot_new(v, sequence, err);
+    if (!slot)
+        return false;
+    struct record record = {.kind = RECORD_LAYER, .sequence = sequence};
+    if (!volume_note(v, &record, err)) {
+        layer_drop(slot->layer);
+        return false;
+    }
+    v->spare = TAKE(slot);
+    return true;
+}
+
+/* Writers wait for a folder at most; for the journal's sync nobody does. */
+bool spare_ready(struct volume *v, struct err *err)
+{
+    pthread_mutex_lock(&v->write);
+    bool ok = spare_made(v, err);
+    bool known = ok && v->spare->registered;
+    uint64_t sequence = ok ? v->spare->sequence : 0;
+    pthread_mutex_unlock(&v->write);
+    if (!ok || known)
+        return ok;
+    if (!volume_sync(v, err))
+        return false;
+    pthread_mutex_lock(&v->write);
+    if (v->spare && v->spare->sequence == sequence)
+        v->spare->registered = true;
+    pthread_mutex_unlock(&v->write);
+    return true;
+}
+
+bool swap_now(struct volume *v, struct err *err)
+{
+    struct slot *old = slot_active(v);
+    if (!v->spare || !v->spare->registered)
+        return err_set(err, ERR_INTERNAL, "a swap without a layer to come");
+    pthread_mutex_lock(&v->vault->lock);
+    bool room =
+        own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err);
+    pthread_mutex_unlock(&v->vault->lock);
+    struct record record = {
+        .kind = RECORD_SWAP, .sequence = old->sequence, .next = v->spare->sequence};
+    if (!room || !volume_note(v, &record, err))
+        return false;
+    layer_freeze(old->layer);
+    pthread_mutex_lock(&v->vault->lock);
+    old->tree = tree_copy(&v->tree);
+    old->frozen = true;
+    old->bytes = layer_records(old->layer) << RECORD_SHIFT;
+    v->vault->frozen_bytes += old->bytes;
+    v->slots[v->slot_count++] = TAKE(v->spare);
+    pthread_mutex_unlock(&v->vault->lock);
+    return true;
+}
+
+/* volume.admin is held: nobody else swaps. */
+bool swap_quietly(struct volume *v, struct err *err)
+{
+    if (!spare_ready(v, err))
+        return false;
+    pthread_mutex_lock(&v->write);
+    struct slot *slot = slot_active(v);
+    bool ok = swap_now(v, err);
+    pthread_mutex_unlock(&v->write);
+    if (!ok)
+        return false;
+    ok = layer_commit(slot->layer, UINT64_MAX, err) && volume_sync(v, err);
+    pthread_mutex_lock(&v->vault->lock);
+    slot->committed = ok;
+    slot->decided = true;
+    pthread_cond_broadcast(&v->vault->changed);
+    pthread_mutex_unlock(&v->vault->lock);
+    return ok;
+}

@@ -1,0 +1,277 @@
+/* What the files of this room share: the vault's state and who may touch it.
+ *
+ * Locks, in this order: vault.names (making and dropping volumes); volume.admin, by id (snapshots,
+ * clones, drops of it); volume.write, by id (its write path and its journal's order); vault.lock
+ * (everything in memory; never held over anything that may block). */
+#pragma once
+#include "drivers/vault/volume/journal.h"
+#include "drivers/vault/volume/layer.h"
+#include "drivers/vault/volume/record.h"
+#include "drivers/vault/volume/tree.h"
+#include "drivers/vault/volume/vault.h"
+#include <pthread.h>
+
+/* A layer of a volume, and the names as they were when it was frozen. */
+struct slot {
+    uint64_t sequence;
+    struct layer *layer;
+    bool frozen;
+    bool committed;       /* frozen and on disk */
+    bool decided;         /* whether it is a snapshot is known for good */
+    bool registered;      /* the journal has it on disk */
+    uint64_t bytes;       /* of data, once frozen */
+    struct tree tree;     /* once frozen */
+    struct bytes records; /* the journal's, made while it was the active layer */
+    uint64_t *dirty;      /* files whose slot in the file table may have changed */
+    size_t dirty_count, dirty_capacity;
+};
+
+struct snap {
+    struct volume *volume;
+    uint64_t sequence, id, created_us;
+    char name[128];
+    bool pending; /* being made: not listed */
+    bool hidden;  /* deleted by name, or never had one: its clones keep it */
+    bool sealed;
+    bool row_hidden; /* the store knows that it is hidden */
+    struct root table;
+    uint64_t slots, logical_bytes;
+    size_t bad_records;
+    struct hash identity;
+    uint64_t locked_until_boot_ms;
+    uint32_t pins; /* clones that stand on it */
+    uint32_t uses; /* views, and clones that read through it: tree and base stay loaded */
+    bool loaded;
+    struct tree tree;
+    struct index base;  /* once sealed and loaded: roots of its files */
+    struct record *set; /* while opening: what the journal says of its set */
+    bool whole;
+};
+
+struct root_item {
+    struct item item;
+    struct root root;
+};
+struct part_item {
+    struct item item;
+    uint8_t source;
+    uint64_t below;
+};
+
+struct answer {
+    uint64_t client, sum, file;
+    uint32_t xid;
+    uint8_t asked;
+};
+enum { ANSWERS = 1024 };
+
+struct volume {
+    struct vault *vault;
+    uint64_t id, family_id, created_us, start;
+    char name[128], origin_name[128];
+    char path[512];         /* its folder on the box */
+    struct volume *landing; /* itself, when it is one */
+    bool clone, mapped;
+    struct family *family; /* the landing volume's */
+    struct snap *origins[RECORD_MEMBERS_MAX];
+    size_t origin_count;
+    struct index parts; /* mapped, until ready */
+    bool ready;         /* base says what lies below the layers; else the origins do */
+    bool in_family;     /* it has a row in the store */
+    bool making;        /* has its name, but is not there yet */
+    bool gone, erased, ending, delisted;
+    uint32_t refs;  /* calls and threads that are at it */
+    uint64_t users; /* views */
+
+    pthread_mutex_t admin, write;
+    struct journal *journal;
+    _Atomic uint64_t last_number; /* of the journal's latest record */
+    struct tree tree;
+    struct index base; /* roots by file, as of `sealed` */
+    struct root table;
+    uint64_t table_slots, sealed;
+    struct slot **slots; /* oldest first; the last is active */
+    size_t slot_count, slot_capacity;
+    struct slot *spare;  /* registered, to be the next */
+    struct snap **snaps; /* by sequence */
+    size_t snap_count, snap_capacity;
+    bool sealing, snapping;
+    uint64_t seal_after_ms; /* after a failure: not before this time */
+    uint32_t failures;
+    uint64_t complain_after_ms;
+    uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
+    struct answer *answers;
+    size_t answer_count, answer_next;
+    uint64_t next_sequence;    /* of the family; the landing volume's counts */
+    struct replayed *replayed; /* while opening (recover.c) */
+};
+
+struct vault {
+    struct vault_options options;
+    char box[400];
+    uint8_t box_id[16];
+    struct store *store;
+    struct io *io;
+    int lock_fd;
+    uint64_t verifier;
+    pthread_mutex_t names, lock;
+    pthread_cond_t changed;  /* whatever somebody may wait for */
+    struct volume **volumes; /* by id */
+    size_t volume_count, volume_capacity;
+    pthread_t threads[9];
+    size_t thread_count;
+    bool stopping, crashed;
+    bool work; /* for the keeper */
+    bool reserve_gone;
+    uint64_t pause_us, frozen_bytes;
+    uint64_t tended_ms;
+};
+
+/* ---- volume.c ---- */
+/* "NAME" or "LANDING/CLONE"; a reference that volume_put gives back. NOT_FOUND. */
+struct volume *volume_get(struct vault *vault, const char *name, struct err *err) MUST;
+struct volume *volume_get_clone(struct vault *vault, const char *volume, const char *clone,
+                                struct err *err) MUST; /* clone NULL: the volume */
+void volume_put(struct volume *v);
+OWN_DEFINE(volume, struct volume, volume_put);
+struct replayed;
+void replayed_free(struct replayed *r);
+void volume_free(struct volume *v);
+OWN_DEFINE(volume_object, struct volume, volume_free);
+struct volume *volume_new(struct vault *vault, uint64_t id, struct err *err) MUST;
+bool vault_enlist(struct vault *vault, struct volume *v, struct err *err) MUST;
+void vault_delist(struct vault *vault, struct volume *v); /* marks it gone; the last put frees it */
+/* vault.lock is held. */
+struct volume *volume_by_id(struct vault *vault, uint64_t id);
+void volume_ref(struct volume *v);
+uint64_t sequence_next(struct volume *v);
+uint64_t new_id(void);
+/* Ends a folder's life at once by its name, then removes it. */
+bool volume_erase(struct volume *v, struct err *err) MUST;
+void vault_wake(struct vault *vault);
+/* ---- vault.c ---- */
+/* Folder and journal; an empty layer; and, at the end, that it is a volume: a crash leaves all or
+ * nothing. */
+bool volume_folder(struct volume *v, struct err *err) MUST;
+bool volume_first_layer(struct volume *v, struct err *err) MUST;
+bool volume_found(struct volume *v, struct err *err) MUST;
+/* Marks it gone, on disk too, when nobody uses it; volume.admin is held. Then volume_end, without
+ * a lock, lets go of what it had in the store, when nobody else does so. */
+bool volume_doom(struct volume *v, struct err *err) MUST;
+bool volume_end(struct volume *v, struct err *err) MUST;
+/* Gives the reserve up when the error says that the disk is full: try once more when true. */
+bool vault_make_room(struct vault *vault, const struct err *err);
+
+/* Its journal; volume.write is held. */
+bool volume_note(struct volume *v, const struct record *record, struct err *err) MUST;
+/* On disk up to the last record; no lock. */
+bool volume_sync(struct volume *v, struct err *err) MUST;
+bool volume_compact(struct volume *v, struct err *err) MUST; /* when it is time */
+struct record volume_facts(const struct volume *v);
+
+/* ---- names: what a record does to a volume, live and at opening ---- */
+bool names_apply(struct tree *tree, struct slot *slot, const struct record *record, struct err *err)
+    MUST;
+bool slot_mark(struct slot *slot, uint64_t file, struct err *err) MUST;
+void answer_keep(struct volume *v, const struct record *record); /* forgets, when memory is short */
+
+/* ---- swap.c ---- */
+struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err) MUST;
+void slot_free(struct slot *slot);
+OWN_DEFINE(slot, struct slot, slot_free);
+/* A spare layer that is registered. */
+bool spare_ready(struct volume *v, struct err *err) MUST;
+/* The active layer becomes frozen; volume.write is held and a spare ready. */
+bool swap_now(struct volume *v, struct err *err) MUST;
+/* Freezes and commits, without a snapshot. */
+bool swap_quietly(struct volume *v, struct err *err) MUST;
+struct slot *slot_active(const struct volume *v);
+
+/* ---- snapshot.c; vault.lock is held unless said ---- */
+struct snap *snap_new(struct volume *v, uint64_t sequence, const char *name, struct err *err) MUST;
+void snap_free(struct snap *snap);
+OWN_DEFINE(snap, struct snap, snap_free);
+bool snap_enlist(struct volume *v, struct snap *snap, struct err *err) MUST;
+void snap_delist(struct snap *snap); /* and frees it */
+struct snap *snap_find(const struct volume *v, const char *name);
+struct snap *snap_at(const struct volume *v, uint64_t sequence);
+/* Loads tree and base for use; no lock held. Each success is given back by snap_unuse. */
+bool snap_use(struct snap *snap, struct err *err) MUST;
+void snap_unuse(struct snap *snap);
+void snap_unload(struct snap *snap); /* when nobody uses it */
+/* Lets a hidden one go that nobody needs any more; volume.admin is held, no other lock. */
+bool snap_reap(struct snap *snap, struct err *err) MUST;
+bool snapshot_name_is_valid(const char *name, struct err *err) MUST;
+bool snap_lock_note(struct snap *snap, struct err *err) MUST; /* to the journal; no lock held */
+bool snap_lock_store(struct snap *snap, struct err *err) MUST;
+bool snap_create(struct volume *const *volumes, size_t count, const char *name, bool hidden,
+                 struct snap **ret_snaps, struct err *err) MUST;
+
+/* ---- load.c: what the store says ---- */
+bool table_load(struct volume *v, const struct root *table, uint64_t slots, struct tree *ret_tree,
+                struct index *ret_base, struct err *err) MUST;
+
+bool root_put(struct index *base, uint64_t file, const struct root *root, struct err *err) MUST;
+
+/* ---- note.c ---- */
+void note_forget(struct volume *v, uint64_t id); /* what is left is swept by nobody and harmless */
+bool note_move(struct volume *v, uint64_t id, struct err *err) MUST; /* box to store */
+
+/* ---- clone.c ---- */
+/* Takes the origins' roots over when all are sealed; vault.lock is held. */
+bool clone_ready(struct volume *v, struct err *err) MUST;
+bool clone_register(struct volume *v, struct err *err) MUST; /* its row in the store; no lock */
+void clone_unpin(struct volume *v);                          /* no lock; reaps what it may */
+
+/* Waits on vault.changed, at most a second; false when the deadline has passed. vault.lock held. */
+bool vault_wait_until(struct vault *vault, uint64_t deadline_ms);
+
+/* ---- sealer.c ---- */
+bool seal_oldest(struct volume *v, struct err *err) MUST;
+bool seal_is_due(const struct volume *v); /* vault.lock is held */
+void *sealer_run(void *vault);
+/* ---- keeper.c: debt, full layers, leftovers ---- */
+void *keeper_run(void *vault);
+uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
+bool volume_room(struct volume *v, struct err *err) MUST;
+
+/* ---- recover.c ---- */
+bool vault_recover(struct vault *vault, struct err *err) MUST;
+
+/* ---- read.c ---- */
+struct plan_step {
+    struct layer *layer;
+    uint64_t file;
+};
+struct plan {
+    struct plan_step few[12], *steps;
+    size_t count, capacity;
+    struct root root; /* stored false: nothing below */
+    struct family *family;
+    uint64_t changes, size;
+    struct volume *volume;
+};
+void plan_done(struct plan *plan);
+OWN_DEFINE_INPLACE(plan, struct plan, plan_done);
+/* Where a file's content lies; vault.lock is held. snap NULL: the live area. */
+bool plan_make(struct volume *v, const struct snap *snap, uint64_t file, struct plan *ret,
+               struct err *err) MUST;
+/* Whole records. */
+bool plan_read(const struct plan *plan, uint64_t record, uint64_t count, uint8_t *to,
+               struct err *err) MUST;
+bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t record,
+                 uint64_t count, void *to, struct err *err) MUST;
+
+/* ---- write.c; volume.write is held ---- */
+bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size, uint64_t offset,
+                 struct err *err) MUST;
+bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us, struct err *err)
+    MUST;
+/* No lock. */
+bool volume_commit(struct volume *v, uint64_t file, struct err *err) MUST;
+
+struct view {
+    struct vault *vault;
+    struct volume *volume;
+    struct snap *snap; /* NULL: live */
+};

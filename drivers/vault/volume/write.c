@@ -1,0 +1,147 @@
+/* Writing: partial records are filled from below, everything goes to the active layer. */
+#include "agent/base/clock.h"
+#include "drivers/vault/volume/vault_int.h"
+#include <string.h>
+
+static const uint64_t file_max = (uint64_t)1 << FILE_MAX_SHIFT;
+
+/* Part of one record: what it does not cover shows through, as far as the file reaches. */
+static bool write_part(struct volume *v, uint64_t file, uint64_t old_size, const uint8_t *from,
+                       size_t size, uint64_t offset, struct err *err)
+{
+    uint8_t bytes[RECORD_BYTES];
+    uint64_t record = offset >> RECORD_SHIFT, start = record << RECORD_SHIFT;
+    size_t skip = (size_t)(offset - start);
+    bool shows = old_size > start && (skip > 0 || old_size > offset + size);
+    if (!shows)
+        memset(bytes, 0, sizeof bytes);
+    else if (!volume_read(v, NULL, file, record, 1, bytes, err))
+        return false;
+    memcpy(bytes + skip, from, size);
+    return layer_write(slot_active(v)->layer, file, record, 1, bytes, err);
+}
+
+/* Size and time as they are now, in memory and with the layer's next commit. */
+static bool tell_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
+                      struct err *err)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    bool ok = tree_resize(&v->tree, file, size, mtime_us, err);
+    pthread_mutex_unlock(&v->vault->lock);
+    if (ok)
+        layer_attributes(slot_active(v)->layer, file, size, mtime_us);
+    return ok;
+}
+
+static bool file_size(struct volume *v, uint64_t file, uint64_t *ret_size, struct err *err)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    const struct entry *entry = tree_find(&v->tree, file);
+    uint8_t kind = entry ? entry->kind : INODE_FREE;
+    *ret_size = entry ? entry->size : 0;
+    pthread_mutex_unlock(&v->vault->lock);
+    if (kind == INODE_FREE)
+        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
+    if (kind == INODE_DIRECTORY)
+        return err_set(err, ERR_PRECONDITION, "file %llu is a folder", (unsigned long long)file);
+    return true;
+}
+
+bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size, uint64_t offset,
+                 struct err *err)
+{
+    uint64_t old_size;
+    if (offset > file_max || size > file_max - offset)
+        return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
+    if (!file_size(v, file, &old_size, err))
+        return false;
+    const uint8_t *at = from;
+    uint64_t end = offset + size;
+    while (offset < end) {
+        size_t skip = offset & (RECORD_BYTES - 1), left = (size_t)(end - offset), part;
+        bool ok;
+        if (skip == 0 && left >= RECORD_BYTES) {
+            part = left & ~(size_t)(RECORD_BYTES - 1);
+            ok = layer_write(slot_active(v)->layer, file, offset >> RECORD_SHIFT,
+                             part >> RECORD_SHIFT, at, err);
+        } else {
+            part = left < RECORD_BYTES - skip ? left : RECORD_BYTES - skip;
+            ok = write_part(v, file, old_size, at, part, offset, err);
+        }
+        if (!ok)
+            return false;
+        at += part;
+        offset += part;
+    }
+    return size == 0 || tell_size(v, file, end > old_size ? end : old_size, clock_wall_us(), err);
+}
+
+bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us, struct err *err)
+{
+    uint64_t old_size;
+    if (size > file_max)
+        return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
+    if (!file_size(v, file, &old_size, err))
+        return false;
+    struct layer *layer = slot_active(v)->layer;
+    if (size < old_size) {
+        uint8_t bytes[RECORD_BYTES];
+        size_t kept = size & (RECORD_BYTES - 1);
+        if (kept && !volume_read(v, NULL, file, size >> RECORD_SHIFT, 1, bytes, err))
+            return false;
+        if (!layer_truncate(layer, file, size, err))
+            return false;
+        if (kept) {
+            memset(bytes + kept, 0, RECORD_BYTES - kept);
+            if (!layer_write(layer, file, size >> RECORD_SHIFT, 1, bytes, err))
+                return false;
+        }
+    }
+    return tell_size(v, file, size, mtime_us, err);
+}
+
+/* Layers that hold something not yet on disk: the active one, and any that was just frozen. */
+static size_t dirty_layers(struct volume *v, struct layer **ret, size_t max)
+{
+    size_t count = 0;
+    for (size_t i = v->slot_count; i-- > 0 && count < max;)
+        if (!v->slots[i]->committed)
+            ret[count++] = layer_ref(v->slots[i]->layer);
+    return count;
+}
+
+bool volume_commit(struct volume *v, uint64_t file, struct err *err)
+{
+    struct layer *layers[8]; /* one snapshot at a time freezes one */
+    pthread_mutex_lock(&v->vault->lock);
+    size_t count = dirty_layers(v, layers, sizeof layers / sizeof layers[0]);
+    pthread_mutex_unlock(&v->vault->lock);
+    bool ok = true;
+    for (size_t i = count; i-- > 0;) {
+        ok = ok && layer_commit(layers[i], file, err);
+        layer_unref(layers[i]);
+    }
+    return ok && volume_sync(v, err);
+}
+
+static bool may_write(const struct view *view, struct err *err)
+{
+    return !view->snap || err_set(err, ERR_DENIED, "snapshot '%s' is read-only", view->snap->name);
+}
+
+bool view_write(struct view *view, uint64_t file, const void *from, size_t size, uint64_t offset,
+                bool stable, struct err *err)
+{
+    struct volume *v = view->volume;
+    if (!may_write(view, err) || !volume_room(v, err))
+        return false;
+    pthread_mutex_lock(&v->write);
+    bool ok = write_bytes(v, file, from, size, offset, err);
+    pthread_mutex_unlock(&v->write);
+    return ok && (!stable || volume_commit(v, file, err));
+}
+
+bool view_commit(struct view *view, uint64_t file, struct err *err)
+{
+    return view->snap || volume_commit(view->volume, file, err);
+}
