@@ -5,7 +5,14 @@
 #include <zstd.h>
 
 static const char commit_magic[8] = "ECCOMMIT", table_magic[8] = "ECTABLE1";
-enum { HEAD_BYTES = 48, SUM_BYTES = 8, LISTS_MAX = 1 << 16, LOCKED_MAX = 1 << 24 };
+enum {
+    HEAD_BYTES = 48,
+    SUM_BYTES = 8,
+    LISTS_MAX = 1 << 16,
+    LOCKED_MAX = 1 << 24,
+    VOLUMES_MAX = 1 << 14, /* of a family, clones included */
+    SNAPSHOTS_MAX = 1 << 18,
+};
 
 /* ---- fields ---- */
 
@@ -709,6 +716,8 @@ bool table_encode(const struct table *table, uint64_t seed, struct bytes *to, st
 static bool decode_volumes(struct table *table, struct cursor *from, struct err *err)
 {
     uint64_t count = cursor_varint(from);
+    if (count > VOLUMES_MAX)
+        return wrong(err, "too many volumes");
     for (uint64_t i = 0; i < count && !from->bad; i++) {
         if (!own_grow((void **)&table->volumes, &table->volume_capacity, table->volume_count,
                       sizeof *table->volumes, err))
@@ -752,6 +761,8 @@ static bool decode_snapshot(struct table_snapshot *row, struct cursor *from, str
 static bool decode_snapshots(struct table *table, struct cursor *from, struct err *err)
 {
     uint64_t count = cursor_varint(from);
+    if (count > SNAPSHOTS_MAX)
+        return wrong(err, "too many snapshots");
     for (uint64_t i = 0; i < count && !from->bad; i++) {
         if (!own_grow((void **)&table->snapshots, &table->snapshot_capacity, table->snapshot_count,
                       sizeof *table->snapshots, err))

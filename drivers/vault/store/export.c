@@ -100,7 +100,7 @@ static bool content(struct export *x, const struct root *top, const struct root 
     struct hash hash;
     struct node *node = own_alloc(sizeof *node, err);
     bool good = node && root->level < MAP_LEVELS &&
-                map_node(&x->source, root->addr, root->level, root->birth, node, err);
+                map_node(&x->source, root->addr, root->level, base, root->birth, node, err);
     if (good)
         good = root->level == 0 ? leaf(x, top, node, base, &hash, err)
                                 : content_below(x, top, node, root, base, &hash, err);

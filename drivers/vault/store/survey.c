@@ -214,11 +214,13 @@ static bool hash_records(struct survey *s, struct look *look, struct err *err)
     return true;
 }
 
-static struct look *look_at(struct survey *s, struct addr addr, int level, uint64_t birth,
+static struct look *look_at(struct survey *s, const struct root *root, uint64_t base,
                             struct err *err)
 {
     struct err failed = {0};
-    uint8_t coded = (uint8_t)level;
+    struct addr addr = root->addr;
+    int level = root->level;
+    uint8_t coded = root->level;
     AUTO(look) struct look *look = own_alloc(sizeof *look, err);
     if (!look)
         return NULL;
@@ -226,7 +228,7 @@ static struct look *look_at(struct survey *s, struct addr addr, int level, uint6
         err_set(&failed, ERR_CORRUPT, "node %u of frame %u of pack %08x is damaged", addr.item,
                 addr.frame, addr.pack);
     else
-        look->readable = map_node(&s->source, addr, level, birth, &look->node, &failed);
+        look->readable = map_node(&s->source, addr, level, base, root->birth, &look->node, &failed);
     if (!look->readable) {
         if (!is_damage(&failed)) {
             *err = failed;
@@ -350,7 +352,7 @@ static bool check(struct survey *s, const struct root *root, uint64_t base, bool
         *ret_good = !seen->bad && seen->hash == short_hash(&root->hash);
         return true;
     }
-    AUTO(look) struct look *look = look_at(s, root->addr, root->level, root->birth, err);
+    AUTO(look) struct look *look = look_at(s, root, base, err);
     if (!look)
         return false;
     bool good = look->readable && look->hashed;
@@ -420,7 +422,7 @@ static bool find(const struct find *f, const struct root *root, uint64_t file, u
         seen_slot(f->s->seen, f->s->seen_size, key_of(root->addr, level, file == INODE_TABLE));
     if (seen->key && !seen->bad && seen->hash == short_hash(&root->hash))
         return true;
-    AUTO(look) struct look *look = look_at(f->s, root->addr, level, root->birth, err);
+    AUTO(look) struct look *look = look_at(f->s, root, base, err);
     if (!look)
         return false;
     if (!look->readable)
@@ -480,7 +482,7 @@ static bool mark(struct survey *s, const struct root *root, uint64_t base, bool 
     struct err failed = {0};
     if (!look)
         return false;
-    if (!map_node(&s->source, root->addr, level, root->birth, &look->node, &failed)) {
+    if (!map_node(&s->source, root->addr, level, base, root->birth, &look->node, &failed)) {
         if (is_damage(&failed))
             return true;
         *err = failed;

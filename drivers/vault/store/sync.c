@@ -123,7 +123,7 @@ static bool prune(struct sync *s, struct family *far, struct err *err)
             continue;
         if (family_snapshot_drop(far, row->volume, row->sequence, &failed)) {
             s->result.pruned++;
-        } else if (failed.code != ERR_DENIED) {
+        } else if (failed.code != ERR_DENIED && failed.code != ERR_PRECONDITION) {
             *err = failed;
             return false;
         }
