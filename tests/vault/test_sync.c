@@ -4,6 +4,8 @@
 #include "drivers/vault/store/scrub.h"
 #include "drivers/vault/store/sync.h"
 #include "tests/vault/tools_world.h"
+#include "tests/vault/volume_world.h"
+#include <sched.h>
 
 struct far {
     struct io *io;
@@ -248,5 +250,57 @@ Test(sync, refuses_itself_and_somebody_elses_store_and_carries_no_damage)
     cr_assert_gt(result.damages, 0);
     vw_end(w);
     vw_end(other);
+    io_close(far.io);
+}
+
+static bool is_copied(struct world *w)
+{
+    size_t count = 0;
+    AUTO(mem)
+    struct vault_snapshot_info *list = vault_snapshot_list(w->vault, "data", &count, &w->err);
+    world_ok(w, list && count == 1);
+    return list[0].copied;
+}
+
+Test(sync, is_known_to_the_vault_that_goes_on)
+{
+    struct world w;
+    struct far far = far_begin();
+    struct view_file file;
+    bool sealed = false;
+    const char *const volumes[] = {"data"};
+    uint8_t bytes[3 * RECORD_BYTES];
+    memset(bytes, 7, sizeof bytes);
+    world_begin_with(&w, &(struct vault_options){0});
+    world_ok(&w, vault_volume_create(w.vault, "data", &w.err));
+    struct view *view = view_open(w.vault, "data", NULL, NULL, &w.err);
+    world_ok(&w, view &&
+                     view_create(view, &(struct view_caller){0}, VIEW_ROOT, "f", INODE_FILE, NULL,
+                                 &(struct view_attributes){0}, &file, &w.err) &&
+                     view_write(view, file.file, bytes, sizeof bytes, 0, true, &w.err));
+    view_close(view);
+    world_ok(&w, vault_snapshot_create(w.vault, volumes, 1, "monday", &w.err) &&
+                     vault_snapshot_wait(w.vault, "data", "monday", 30000, &sealed, &w.err) &&
+                     sealed);
+    cr_assert_not(is_copied(&w));
+    /* Beside the vault: it is not in the way, and not fenced. */
+    struct sync_result result;
+    struct scrub_result scrubbed;
+    world_ok(&w, sync_store(w.io, far.io, &(struct sync_options){.box_id = "far box"}, &result,
+                            &w.err) &&
+                     scrub_store(w.io, &(struct scrub_options){0}, &scrubbed, &w.err) &&
+                     scrub_store(far.io, &(struct scrub_options){0}, &scrubbed, &w.err));
+    cr_assert_eq(result.copied, 1);
+    cr_assert_eq(scrubbed.damages, 0);
+    clock_test_shift(60 * 1000); /* it looks every half minute */
+    uint64_t deadline = clock_mono_ms() + 20 * 1000;
+    while (!is_copied(&w) && clock_mono_ms() < deadline)
+        sched_yield();
+    cr_assert(is_copied(&w));
+    world_ok(&w, vault_snapshot_create(w.vault, volumes, 1, "tuesday", &w.err) &&
+                     vault_snapshot_wait(w.vault, "data", "tuesday", 30000, &sealed, &w.err) &&
+                     sealed);
+    clock_test_shift(0);
+    world_end(&w);
     io_close(far.io);
 }
