@@ -377,10 +377,10 @@ Test(layer_crash, what_was_committed_survives_every_crash, .timeout = 3000)
     uint64_t seed = first_seed();
     bool more = getenv("EVERCOPY_LONG");
     printf("seed %" PRIu64 "\n", seed);
-    for (uint64_t i = 0; i < (more ? 60 : 2); i++) {
+    for (uint64_t i = 0; i < (more ? 8 : 2); i++) {
         struct err err = {0};
         uint64_t states;
-        cr_assert(explore(seed + i, more ? 200 : 50, more ? 1 : 3, more ? 4 : 2, &states, &err),
+        cr_assert(explore(seed + i, more ? 100 : 50, more ? 1 : 3, more ? 4 : 2, &states, &err),
                   "EVERCOPY_SEED=%" PRIu64 ": %s", seed + i, err.text);
     }
 }

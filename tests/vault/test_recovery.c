@@ -533,7 +533,7 @@ Test(recovery, a_locked_snapshot_stays_until_its_time_has_passed)
     VW_OK(family_lock(w->family, s->volume, s->sequence, 10, "", 0, &err)); /* only extends */
     for (int i = 0; i < 2; i++) {
         cr_assert_not(family_snapshot_drop(w->family, s->volume, s->sequence, &err));
-        cr_assert_eq(err.code, ERR_DENIED, "%s", err.text);
+        cr_assert_eq(err.code, ERR_PRECONDITION, "%s", err.text);
         err_clear(&err);
         cr_assert_gt(vw_row(w, s->volume, s->sequence).lock_remaining_ms, 50000);
         vw_close(w);

@@ -42,8 +42,8 @@ static struct vault_snapshot_info snapshot_info(struct world *w, const char *vol
                                                 const char *name)
 {
     size_t count = 0;
-    AUTO(mem) struct vault_snapshot_info *list =
-        vault_snapshot_list(w->vault, volume, &count, &w->err);
+    AUTO(mem)
+    struct vault_snapshot_info *list = vault_snapshot_list(w->vault, volume, &count, &w->err);
     world_ok(w, list != NULL);
     for (size_t i = 0; i < count; i++)
         if (strcmp(list[i].name, name) == 0)
@@ -130,8 +130,8 @@ Test(vault, composes_a_clone_of_several_snapshots_and_the_live_area)
         world_expect(&w, "orcl", NULL, "c", "u/data.dbf", 'a', 20000, 0);
         world_expect(&w, "orcl", NULL, "c", "arch/1.arc", 'l', 5000, 0);
         size_t count = 0;
-        AUTO(mem) struct vault_snapshot_info *list =
-            vault_snapshot_list(w.vault, "orcl", &count, &w.err);
+        AUTO(mem)
+        struct vault_snapshot_info *list = vault_snapshot_list(w.vault, "orcl", &count, &w.err);
         cr_assert_eq(count, 1, "what the clone holds of the live area is nobody's snapshot");
         if (round == 0)
             world_crash(&w);
@@ -190,16 +190,16 @@ Test(vault, gives_a_replayed_request_its_first_answer_also_after_a_crash)
     world_begin(&w);
     create(&w, "orcl");
     struct view *view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w, view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &first,
-                             &w.err));
+    world_ok(&w,
+             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &first, &w.err));
     view_close(view);
     world_crash(&w);
     view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w, view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again,
-                             &w.err));
+    world_ok(&w,
+             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err));
     cr_assert_eq(first.file, again.file);
-    expect_code(&w, view_create(view, &other, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again,
-                                &w.err),
+    expect_code(&w,
+                view_create(view, &other, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err),
                 ERR_EXISTS);
     world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
     world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
@@ -219,10 +219,10 @@ Test(vault, counts_a_lock_in_time_the_box_was_up)
     clock_test_boot_id("first");
     uint64_t until = clock_boot_ms() + 100000;
     world_ok(&w, vault_snapshot_lock(w.vault, "orcl", "s", until, &w.err));
-    world_ok(&w, vault_snapshot_lock(w.vault, "orcl", "s", 5, &w.err)); /* shortens nothing */
-    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_DENIED);
+    expect_code(&w, vault_snapshot_lock(w.vault, "orcl", "s", 5, &w.err), ERR_PRECONDITION);
+    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_PRECONDITION);
     clock_test_wall(clock_wall_us() + 1000000000ull * 86400);
-    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_DENIED);
+    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_PRECONDITION);
     clock_test_wall(0);
     world_crash(&w);
     cr_assert_eq(snapshot_info(&w, "orcl", "s").locked_until_boot_ms, until);
@@ -234,7 +234,7 @@ Test(vault, counts_a_lock_in_time_the_box_was_up)
     uint64_t left = snapshot_info(&w, "orcl", "s").locked_until_boot_ms - clock_boot_ms();
     cr_assert(left > 30000 && left <= 40000, "%llu ms are left", (unsigned long long)left);
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
-    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_DENIED);
+    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_PRECONDITION);
     clock_test_shift(60000 + 41000);
     world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
     clock_test_shift(0);
@@ -319,9 +319,11 @@ Test(vault, seals_by_itself_and_says_when)
     world_end(&w);
 }
 
-static bool no_b(void *arg, const char *path, uint64_t size, uint64_t record, const uint8_t *bytes)
+static bool no_b(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
+                 const uint8_t *bytes)
 {
     struct world *w = arg;
+    cr_assert(first, "the file begins with a record");
     cr_assert_str_eq(path, "d/a.dbf");
     cr_assert_eq(size, 5 * RECORD_BYTES);
     IGNORE(w == NULL);
@@ -336,10 +338,10 @@ Test(vault, keeps_and_names_the_records_that_the_check_refuses)
     world_begin_with(&w, &options);
     create(&w, "orcl");
     struct view *view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w, view_create(view, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &folder,
-                             &w.err));
-    world_ok(&w, view_create(view, NULL, folder.file, "a.dbf", INODE_FILE, NULL, NULL, &file,
-                             &w.err));
+    world_ok(&w,
+             view_create(view, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &folder, &w.err));
+    world_ok(&w,
+             view_create(view, NULL, folder.file, "a.dbf", INODE_FILE, NULL, NULL, &file, &w.err));
     char bytes[5 * RECORD_BYTES];
     memset(bytes, 'b', sizeof bytes);
     world_ok(&w, view_write(view, file.file, bytes, sizeof bytes, 0, true, &w.err));
@@ -389,9 +391,12 @@ Test(vault, keeps_names_as_a_file_system_does)
                 ERR_INVALID);
     world_ok(&w, view_rename(v, NULL, d.file, "e", VIEW_ROOT, "moved", &w.err));
     world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, &w.err));
-    struct view_attributes a = {
-        .set_mode = true, .mode = 0640, .set_uid = true, .uid = 54321, .set_mtime = true,
-        .mtime_us = 77};
+    struct view_attributes a = {.set_mode = true,
+                                .mode = 0640,
+                                .set_uid = true,
+                                .uid = 54321,
+                                .set_mtime = true,
+                                .mtime_us = 77};
     world_ok(&w, view_set(v, NULL, e.file, &a, &again, &w.err));
     for (int i = 0; i < 20; i++) {
         char name[8];
@@ -458,8 +463,8 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
         for (unsigned i = 0; i < 700; i++) {
             char name[250];
             str_format(name, sizeof name, "%0200u.%u", i, round);
-            world_ok(&w, view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file,
-                                     &w.err));
+            world_ok(&w,
+                     view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, &w.err));
         }
         view_close(v);
         world_snapshot(&w, "orcl", round == 0 ? "s0" : round == 1 ? "s1" : "s2");

@@ -67,7 +67,7 @@ static void complain(struct volume *v, const char *what, const struct err *err)
         return;
     v->complain_after_ms = now + COMPLAIN_MS;
     log_warning("%s waits volume=%s code=%s error=%s", what, v->name, err_code_name(err->code),
-                    err->text);
+                err->text);
 }
 
 static void write_back(struct volume *v)

@@ -23,7 +23,8 @@ static bool apply_create(struct tree *tree, const struct slot *slot, const struc
 {
     struct inode inode = {.file = record->file,
                           .parent = record->folder,
-                          .generation = (uint32_t)slot->sequence, /* grows, whoever had the number */
+                          .generation =
+                              (uint32_t)slot->sequence, /* grows, whoever had the number */
                           .kind = record->file_kind,
                           .mode = record->mode,
                           .uid = record->uid,
@@ -362,7 +363,7 @@ static bool create_content(struct volume *v, struct record *record, const char *
         uint8_t bytes[RECORD_BYTES] = {0};
         if (len == 0 || len > TREE_TARGET_MAX)
             return err_set(err, ERR_INVALID, "a link's target has 1 to %d bytes", TREE_TARGET_MAX);
-        memcpy(bytes, target, len);
+        memcpy(bytes, target, len); /* NOLINT(bugprone-not-null-terminated-result) */
         record->size = len;
         if (!layer_write(layer, record->file, 0, 1, bytes, err))
             return false;

@@ -16,7 +16,7 @@ struct replayed {
         uint64_t sequence;
         bool begun; /* a swap led to it, or it was the first */
         struct bytes records;
-    } *layers;
+    } * layers;
     size_t layer_count, layer_capacity;
     uint64_t *deleted;
     size_t deleted_count, deleted_capacity;
@@ -161,8 +161,7 @@ static bool replay(struct volume *v, struct err *err)
         v->replayed = own_alloc(sizeof *v->replayed, err);
     if (!v->replayed)
         return false;
-    v->journal =
-        journal_open(v->path, take_state, take_record, v, &v->replayed->clean, err);
+    v->journal = journal_open(v->path, take_state, take_record, v, &v->replayed->clean, err);
     return v->journal || err_wrap(err, "journal of volume %016llx", (unsigned long long)v->id);
 }
 
@@ -189,7 +188,8 @@ static bool take_snapshot_rows(struct volume *v, struct err *err)
         snap->identity = row->identity;
         if (row->lock_remaining_ms > 0)
             snap->locked_until_boot_ms = clock_boot_ms() + row->lock_remaining_ms;
-        AUTO(mem) struct bad_record *bad =
+        AUTO(mem)
+        struct bad_record *bad =
             family_bad_records(v->family, v->id, row->sequence, &snap->bad_records, err);
         if (!bad || !snap_enlist(v, snap, err))
             return false;
@@ -233,9 +233,9 @@ static bool finish_drop(struct vault *vault, struct family *family, uint64_t id,
     char gone[sizeof vault->box + 40];
     struct stat st;
     struct err none = {0};
-    *ret_gone = str_format(gone, sizeof gone, "%s/v/%016llx.gone", vault->box,
-                           (unsigned long long)id) &&
-                sys_lstat(gone, &st, &none);
+    *ret_gone =
+        str_format(gone, sizeof gone, "%s/v/%016llx.gone", vault->box, (unsigned long long)id) &&
+        sys_lstat(gone, &st, &none);
     return !*ret_gone || family_volume_drop(family, id, err);
 }
 
@@ -354,9 +354,9 @@ static bool settle_facts(struct volume *v, struct err *err)
     struct volume_pair pairs[RECORD_MEMBERS_MAX];
     size_t count = r->has_row ? r->row.origin_count : facts->member_count;
     for (size_t i = 0; i < count; i++)
-        pairs[i] = r->has_row ? (struct volume_pair){r->row.origins[i].volume,
-                                                     r->row.origins[i].sequence}
-                              : facts->members[i];
+        pairs[i] = r->has_row
+                       ? (struct volume_pair){r->row.origins[i].volume, r->row.origins[i].sequence}
+                       : facts->members[i];
     for (size_t i = 0; i < count; i++) {
         struct volume *origin = volume_by_id(v->vault, pairs[i].volume);
         struct snap *snap = origin ? snap_at(origin, pairs[i].sequence) : NULL;
@@ -407,8 +407,7 @@ static bool settle_sets(struct vault *vault, struct err *err)
     for (size_t i = 0; i < vault->volume_count; i++) {
         struct volume *v = vault->volumes[i];
         for (size_t k = 0; k < v->snap_count; k++)
-            if (v->snaps[k]->set && !v->snaps[k]->whole &&
-                !resolve_set(vault, v->snaps[k], err))
+            if (v->snaps[k]->set && !v->snaps[k]->whole && !resolve_set(vault, v->snaps[k], err))
                 return false;
     }
     return true;
@@ -534,11 +533,12 @@ static bool tidy_tails(struct slot *slot, struct err *err)
 
 static bool slot_add(struct volume *v, struct slot *slot, struct err *err)
 {
-    if (!own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err)) {
+    if (!own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof(struct slot *),
+                  err)) {
         slot_free(slot);
         return false;
     }
-    v->slots[v->slot_count++] = slot;
+    v->active = v->slots[v->slot_count++] = slot;
     return true;
 }
 
@@ -607,8 +607,7 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
     slot->records = layer->records;
     layer->records = (struct bytes){0};
     if (!layer->begun)
-        return build_unbegun(v, slot, err) &&
-               (v->spare == slot || clean || tidy_tails(slot, err));
+        return build_unbegun(v, slot, err) && (v->spare == slot || clean || tidy_tails(slot, err));
     if (!slot_add(v, slot, err))
         return false;
     struct build b = {v, slot};
@@ -647,9 +646,11 @@ static bool sweep_layers(struct volume *v, struct err *err)
     for (size_t i = 0; i < names.count; i++) {
         uint64_t sequence;
         char path[600];
-        if (!str_starts(names.names[i], "l-") || !folder_id(names.names[i] + 2, &sequence))
+        bool gone = str_ends(names.names[i], ".gone"); /* dropped, and its removal cut short */
+        if (!str_starts(names.names[i], "l-") ||
+            (!gone && !folder_id(names.names[i] + 2, &sequence)))
             continue;
-        bool known = sequence > v->sealed && layer_at(v->replayed, sequence);
+        bool known = !gone && sequence > v->sealed && layer_at(v->replayed, sequence);
         if (!known && (!str_format(path, sizeof path, "%s/%s", v->path, names.names[i]) ||
                        !sys_remove_tree(path, err)))
             return false;
@@ -706,7 +707,7 @@ static bool settle_all(struct vault *vault, struct volume **order, struct err *e
         if (!settle_facts(order[i], err))
             return false;
     /* By start: origins come before what stands on them, also among clones. */
-    qsort(order, vault->volume_count, sizeof order[0], by_start);
+    qsort(order, vault->volume_count, sizeof(struct volume *), by_start);
     if (!settle_sets(vault, err))
         return false;
     for (size_t i = 0; i < vault->volume_count; i++) {
@@ -733,7 +734,8 @@ static bool recover(struct vault *vault, struct err *err)
         if (!open_family(vault, families[i], err))
             return false;
     bool ok = open_folders(vault, err);
-    AUTO(mem) struct volume **order =
+    AUTO(mem)
+    struct volume **order =
         ok ? own_alloc((vault->volume_count + 1) * sizeof(struct volume *), err) : NULL;
     if (!order)
         return false;

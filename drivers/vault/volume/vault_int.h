@@ -93,6 +93,7 @@ struct volume {
     uint64_t table_slots, sealed;
     struct slot **slots; /* oldest first; the last is active */
     size_t slot_count, slot_capacity;
+    struct slot *active; /* changes under volume.write and vault.lock: either is enough to read */
     struct slot *spare;  /* registered, to be the next */
     struct snap **snaps; /* by sequence */
     size_t snap_count, snap_capacity;
@@ -253,7 +254,6 @@ struct plan {
     struct root root; /* stored false: nothing below */
     struct family *family;
     uint64_t changes, size;
-    struct volume *volume;
 };
 void plan_done(struct plan *plan);
 OWN_DEFINE_INPLACE(plan, struct plan, plan_done);

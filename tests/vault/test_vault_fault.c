@@ -1,0 +1,131 @@
+/* The vault when calls fail, one after the other: each run is done or says why, and what it had
+ * acknowledged before is there when the vault is opened again. */
+#include "tests/lib/fault_loop.h"
+#include "tests/vault/volume_world.h"
+
+struct story {
+    struct vault_options options;
+    enum { NOTHING, WRITTEN, TAKEN, SEALED, CLONED, CLONE_WRITTEN, RENAMED, ALL } got;
+};
+
+static bool open_both(const struct story *s, const char *dir, struct io **ret_io,
+                      struct vault **ret_vault, struct err *err)
+{
+    char box[256], store[256];
+    str_format(box, sizeof box, "%s/box", dir);
+    str_format(store, sizeof store, "%s/store", dir);
+    *ret_io = io_open(store, NULL, 0, err);
+    *ret_vault = *ret_io ? vault_open(box, *ret_io, &s->options, err) : NULL;
+    return *ret_vault != NULL;
+}
+
+static bool write_file(struct vault *vault, const char *clone, char fill, struct err *err)
+{
+    AUTO(view) struct view *view = view_open(vault, "v", NULL, clone, err);
+    char bytes[20000];
+    struct view_file file;
+    struct err missing = {0};
+    memset(bytes, fill, sizeof bytes);
+    return view &&
+           (view_find(view, "a", &file, &missing) ||
+            view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, err)) &&
+           view_write(view, file.file, bytes, sizeof bytes, 0, true, err);
+}
+
+static bool expect(struct vault *vault, const char *snapshot, const char *clone, const char *name,
+                   char fill, struct err *err)
+{
+    AUTO(view) struct view *view = view_open(vault, "v", snapshot, clone, err);
+    char bytes[20000];
+    struct view_file file;
+    if (!view || !view_find(view, name, &file, err) ||
+        view_read(view, file.file, bytes, sizeof bytes, 0, err) != sizeof bytes)
+        return err_wrap(err, "%s of %s", name, snapshot ? snapshot : clone ? clone : "live");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        if (bytes[i] != fill)
+            return err_set(err, ERR_INTERNAL, "byte %zu of %s is '%c'", i, name, bytes[i]);
+    return true;
+}
+
+static bool setup(void *arg, const char *dir, struct err *err)
+{
+    struct story *s = arg;
+    struct io *io = NULL;
+    struct vault *vault = NULL;
+    s->got = NOTHING;
+    bool ok = open_both(s, dir, &io, &vault, err) && vault_volume_create(vault, "v", err) &&
+              write_file(vault, NULL, 'a', err);
+    vault_close(vault);
+    io_close(io);
+    return ok;
+}
+
+static bool tell(struct story *s, bool ok, int got)
+{
+    if (ok)
+        s->got = got;
+    return ok;
+}
+
+static bool rename_it(struct vault *vault, struct err *err)
+{
+    AUTO(view) struct view *view = view_open(vault, "v", NULL, NULL, err);
+    return view && view_rename(view, NULL, VIEW_ROOT, "a", VIEW_ROOT, "b", err);
+}
+
+static bool run(void *arg, const char *dir, struct err *err)
+{
+    struct story *s = arg;
+    struct io *io = NULL;
+    struct vault *vault = NULL;
+    const char *name = "v";
+    bool ok = open_both(s, dir, &io, &vault, err) &&
+              tell(s, write_file(vault, NULL, 'b', err), WRITTEN) &&
+              tell(s, vault_snapshot_create(vault, &name, 1, "s", err), TAKEN) &&
+              tell(s, vault_seal(vault, "v", err), SEALED) &&
+              tell(s, vault_clone_create(vault, "v", "c", "s", NULL, 0, err), CLONED) &&
+              tell(s, write_file(vault, "c", 'c', err), CLONE_WRITTEN) &&
+              tell(s, rename_it(vault, err), RENAMED) &&
+              tell(s, vault_snapshot_drop(vault, "v", "s", err), ALL);
+    if (ok)
+        vault_close(vault);
+    else
+        vault_abandon(vault);
+    io_close(io);
+    return ok;
+}
+
+static bool check(void *arg, const char *dir, bool done, struct err *err)
+{
+    struct story *s = arg;
+    struct io *io = NULL;
+    struct vault *vault = NULL;
+    (void)done;
+    bool ok =
+        open_both(s, dir, &io, &vault, err) &&
+        (s->got < WRITTEN || s->got >= CLONE_WRITTEN || expect(vault, NULL, NULL, "a", 'b', err)) &&
+        (s->got < TAKEN || s->got >= RENAMED || expect(vault, "s", NULL, "a", 'b', err)) &&
+        (s->got < CLONE_WRITTEN || expect(vault, NULL, "c", "a", 'c', err)) &&
+        (s->got < RENAMED || expect(vault, NULL, NULL, "b", 'b', err)) &&
+        vault_seal(vault, "v", err) && (s->got < CLONED || vault_seal(vault, "v/c", err));
+    vault_close(vault);
+    io_close(io);
+    return ok;
+}
+
+static void loop(enum fault_kind kind, long few, long many)
+{
+    static struct story story = {
+        .options = {.seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}}};
+    struct fault_case fault = {
+        .name = "vault", .setup = setup, .run = run, .check = check, .arg = &story, .least = 50};
+    struct fault_report report;
+    struct err err = {0};
+    bool ok = fault_loop_run(&fault, kind, getenv("EVERCOPY_LONG") ? many : few, &report, &err);
+    cr_assert(ok, "%s", err.text);
+    cr_log_info("%ld rounds of %ld calls", report.rounds, report.calls);
+}
+
+Test(vault_fault, survives_input_and_output_errors, .timeout = 3600) { loop(FAULT_IO, 5, 1); }
+Test(vault_fault, survives_a_full_disk, .timeout = 3600) { loop(FAULT_FULL, 7, 1); }
+Test(vault_fault, survives_without_memory, .timeout = 3600) { loop(FAULT_MEMORY, 11, 1); }
