@@ -188,7 +188,7 @@ static void one_history(struct vw *w, struct tells *tells, unsigned seed, unsign
 Test(fsck, makes_the_same_rows_from_packs_alone_after_any_history)
 {
     struct err err = {0};
-    unsigned seed = tw_seed(), histories = getenv("EVERCOPY_LONG") ? 400 : 5;
+    unsigned seed = tw_seed(), histories = getenv("EVERCOPY_LONG") ? 400 : 3;
     AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
     AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
     for (unsigned i = 0; i < histories; i++) {
@@ -287,5 +287,112 @@ Test(fsck, can_be_cut_off_anywhere_and_run_again)
     cr_assert(done);
     VW_OK(vw_try_open(w, false, &err));
     vw_check(w);
+    vw_end(w);
+}
+
+Test(fsck, tells_which_byte_of_the_identity_turned_and_turns_it_back)
+{
+    struct err err = {0};
+    AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
+    AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
+    tw_small(w, 7, 20);
+    vw_close(w);
+    for (uint64_t at = 0; at < 64; at += 5) {
+        cr_assert(memory_io_flip(w->memory, "evercopy-store", at, 0x41));
+        struct fsck_options options = {.found = tw_tell, .arg = tells};
+        struct fsck_result result;
+        cr_assert_not(fsck_store(w->io, &options, &result, &err));
+        err_clear(&err);
+        cr_assert_eq(result.damages, 1);
+        result = fsck(w, tells, true);
+        cr_assert_eq(tw_count(tells, FINDING_REPAIRED), 1);
+        result = fsck(w, tells, false);
+        cr_assert_eq(result.findings, 0);
+    }
+    VW_OK(vw_try_open(w, false, &err));
+    vw_check(w);
+    vw_end(w);
+}
+
+/* Whatever turned, or whatever somebody put there with sums that are right: an end, and no crash.
+ */
+Test(fsck, comes_to_an_end_over_any_store)
+{
+    struct err err = {0};
+    AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
+    AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
+    unsigned seed = tw_seed(), rounds = getenv("EVERCOPY_LONG") ? 5000 : 25;
+    tw_small(w, seed, 12);
+    vw_close(w);
+    for (unsigned i = 0; i < rounds; i++) {
+        struct fsck_options options = {.rebuild = i % 2, .found = tw_tell, .arg = tells};
+        struct fsck_result result;
+        char name[IO_NAME_MAX];
+        size_t count = memory_io_objects(w->memory);
+        uint64_t bytes = 0, at;
+        *tells = (struct tells){0};
+        cr_assert(memory_io_name(w->memory, vw_below(w, (unsigned)count), name));
+        VW_OK(io_size(w->io, name, &bytes, &err));
+        at = vw_below(w, (unsigned)bytes);
+        cr_assert(memory_io_flip(w->memory, name, at, 0x10));
+        if (!fsck_store(w->io, &options, &result, &err))
+            cr_assert(err.code == ERR_CORRUPT || err.code == ERR_UNSUPPORTED, "%s", err.text);
+        err_clear(&err);
+        cr_assert(memory_io_flip(w->memory, name, at, 0x10));
+    }
+    VW_OK(vw_try_open(w, false, &err));
+    vw_check(w);
+    vw_end(w);
+}
+
+/* Seal frames that contradict each other, under sums that are right. */
+Test(fsck, takes_no_seal_frame_at_its_word)
+{
+    static const struct {
+        uint64_t volume, start, sequence, slots;
+    } rows[] = {
+        {11, 0, 12, UINT64_MAX},
+        {11, 0, UINT64_MAX, 32},
+        {11, 500, 20, 32},
+        {99, 0, 15, 1 << 30},
+    };
+    struct err err = {0};
+    AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
+    AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
+    tw_small(w, 7, 20);
+    struct pack_key key = {5, store_seed(w->store), 40, 0};
+    AUTO(pack_writer) struct pack_writer *writer = pack_create(w->io, &key, 1, &err);
+    VW_OK(writer);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        AUTO(bytes) struct bytes bytes = {0};
+        uint32_t number;
+        struct change volume = {.kind = CHANGE_VOLUME_ADDED,
+                                .row = {.id = rows[i].volume, .start = rows[i].start}};
+        struct change sealed = {
+            .kind = CHANGE_SEALED,
+            .volume = rows[i].volume,
+            .sequence = rows[i].sequence,
+            .named = true,
+            .snapshot = {.slots = rows[i].slots,
+                         .table = {.stored = true, .level = 4, .addr = {1, 2, 3}}}};
+        VW_OK(change_encode(&volume, &bytes, &err) && change_encode(&sealed, &bytes, &err));
+        struct frame frame = {.kind = FRAME_SEAL,
+                              .items = 1,
+                              .present = 1,
+                              .birth = 1,
+                              .raw = bytes.data,
+                              .raw_len = bytes.len};
+        VW_OK(frame_press(&frame, 1, &err) && pack_add(writer, &frame, &number, &err));
+        frame_done(&frame);
+    }
+    uint64_t bytes = 0;
+    VW_OK(pack_finish(TAKE(writer), &bytes, &err));
+    vw_close(w);
+    lose_rows(w);
+    fsck(w, tells, true);
+    tw_print(tells);
+    cr_assert_gt(tw_count(tells, FINDING_LOST), 0);
+    VW_OK(vw_try_open(w, false, &err));
+    check_model(w);
     vw_end(w);
 }

@@ -97,6 +97,15 @@ static bool is_superseded(const struct fsck *f, size_t nth)
     return false;
 }
 
+/* Whether the rows take the seal: a frame says what its writer wants. */
+static bool fits(const struct table *rows, const struct seal_told *told)
+{
+    const struct table_volume *volume = table_volume(rows, told->sealed.volume);
+    uint64_t sequence = told->sealed.sequence;
+    return volume && sequence > volume->row.start && sequence > volume->row.sealed &&
+           sequence < UINT64_MAX;
+}
+
 /* False with an error only; a seal that does not fit is told and left out. */
 static bool apply_seal(struct fsck *f, struct table *rows, struct seal_told *told, struct err *err)
 {
@@ -109,6 +118,12 @@ static bool apply_seal(struct fsck *f, struct table *rows, struct seal_told *tol
         }
         tell_volume(f, told, told->sealed.named ? told->sealed.snapshot.name : NULL,
                     "a clone whose origin is gone");
+        return true;
+    }
+    if (!fits(rows, told)) {
+        tell_volume(f, told, told->sealed.named ? told->sealed.snapshot.name : NULL,
+                    "the seal frame does not fit the line it is of");
+        f->hurt = true;
         return true;
     }
     if (told->sealed.named && !told->whole) {

@@ -5,7 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LISTING_PATH_MAX = 4096, SLOTS_OF_A_RECORD = RECORD_BYTES / INODE_BYTES };
+enum {
+    LISTING_PATH_MAX = 4096,
+    LISTING_FILES_MAX = 100000,
+    SLOTS_MAX = 1 << 24, /* numbers of removed files come again: there are not many more of them */
+    SLOTS_OF_A_RECORD = RECORD_BYTES / INODE_BYTES
+};
 
 void listing_done(struct listing *listing)
 {
@@ -19,6 +24,8 @@ void listing_done(struct listing *listing)
 
 static bool add_slot(struct listing *listing, const struct inode *inode, struct err *err)
 {
+    if (listing->count == LISTING_FILES_MAX)
+        return err_set(err, ERR_CORRUPT, "a file table has more than %d files", LISTING_FILES_MAX);
     if (!own_grow((void **)&listing->files, &listing->capacity, listing->count,
                   sizeof *listing->files, err))
         return false;
@@ -30,6 +37,8 @@ static bool read_slots(struct family *family, const struct root *table, uint64_t
                        struct listing *listing, struct err *err)
 {
     struct inode inodes[SLOTS_OF_A_RECORD];
+    if (slots > SLOTS_MAX)
+        return err_set(err, ERR_CORRUPT, "a file table of %" PRIu64 " slots", slots);
     for (uint64_t record = 0; table->stored && record * SLOTS_OF_A_RECORD < slots; record++) {
         if (!family_inodes(family, table, record, inodes, err))
             return false;
