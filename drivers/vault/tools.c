@@ -61,9 +61,11 @@ static void clean(char *to, size_t size, const char *from)
     IGNORE(str_copy(to, size, from)); /* a line may be cut */
     if (!str_is_utf8(to, strlen(to)))
         for (char *c = to; *c; c++)
-            *c = (*c & 0x80) ? '?' : *c;
+            if (*c & 0x80)
+                *c = '?';
     for (char *c = to; *c; c++)
-        *c = (unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c;
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
 }
 
 static void print_json(FILE *out, json_t *object)

@@ -252,9 +252,8 @@ static inline bool vw_seal(struct vw *w, struct vw_volume *volume, const struct 
         return false;
     AUTO(identity) struct identity *identity = identity_begin(err);
     for (size_t i = 0; identity && i < VW_FILES; i++)
-        if (inodes[i].kind != INODE_FREE &&
-            !identity_add(identity, inodes[i].kind, inodes[i].name, inodes[i].size, &inodes[i].root,
-                          err))
+        if (inodes[i].kind != INODE_FREE && !identity_add(identity, inodes[i].kind, inodes[i].name,
+                                                          inodes[i].size, &inodes[i].root, err))
             return false;
     if (!identity)
         return false;

@@ -109,7 +109,8 @@ static bool paced_remove(void *state, const char *name, struct err *err)
 
 static bool paced_sweep(void *state, const char *folder, uint32_t *ret_swept, struct err *err)
 {
-    (void)state, (void)folder, (void)ret_swept;
+    (void)state, (void)folder;
+    *ret_swept = 0;
     return refuse(err);
 }
 

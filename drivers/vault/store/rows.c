@@ -41,9 +41,12 @@ static bool put_table(struct store *store, const struct table *rows, struct err 
 {
     AUTO(bytes) struct bytes bytes = {0};
     char name[IO_NAME_MAX];
+    AUTO(table) struct table *again = NULL;
     family_object(rows->family, "table", rows->number, name);
-    return table_encode(rows, store->seed, &bytes, err) &&
-           io_put(store->io, name, bytes.data, bytes.len, IO_NEW, err);
+    if (!table_encode(rows, store->seed, &bytes, err) ||
+        !(again = table_decode(bytes.data, bytes.len, store->seed, err)))
+        return false; /* rows that nobody could read are not written */
+    return io_put(store->io, name, bytes.data, bytes.len, IO_NEW, err);
 }
 
 static void take_back(struct store *store, const struct table *rows)
@@ -69,12 +72,8 @@ static bool try_number(struct store *store, struct table *rows, bool over_rows, 
     return false;
 }
 
-bool rows_write(struct store *store, struct table *rows, bool over_rows, struct err *err)
+static bool write_once(struct store *store, struct table *rows, bool over_rows, struct err *err)
 {
-    if (store->read_only)
-        return err_set(err, ERR_DENIED, "the store is open for reading only");
-    rows->epoch = store->epoch;
-    memcpy(rows->box_id, store->box_id, sizeof rows->box_id);
     for (int i = 0; i < TRIES; i++) {
         struct err failed = {0};
         uint64_t number = 0;
@@ -89,4 +88,14 @@ bool rows_write(struct store *store, struct table *rows, bool over_rows, struct 
         }
     }
     return err_set(err, ERR_FENCED, "another owner goes on writing the family");
+}
+
+/* Twice, as no commits say the same: recovery falls back upon the table before the newest. */
+bool rows_write(struct store *store, struct table *rows, bool over_rows, struct err *err)
+{
+    if (store->read_only)
+        return err_set(err, ERR_DENIED, "the store is open for reading only");
+    rows->epoch = store->epoch;
+    memcpy(rows->box_id, store->box_id, sizeof rows->box_id);
+    return write_once(store, rows, over_rows, err) && write_once(store, rows, true, err);
 }

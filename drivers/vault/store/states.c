@@ -49,7 +49,7 @@ struct telling {
     struct finding finding;
     const struct listing *listing;
     uint64_t file, first, count; /* a range that may grow yet; count 0: none */
-    char why[200];
+    char why[200], number[40];
     uint64_t told;
 };
 
@@ -65,16 +65,15 @@ static uint64_t records_of(const struct telling *t, uint64_t file)
 
 static void tell_range(struct telling *t)
 {
-    char number[40];
     uint64_t records = t->file == INODE_TABLE ? UINT64_MAX : records_of(t, t->file);
     const char *path =
         t->file == INODE_TABLE ? "(the file table)" : listing_path(t->listing, t->file);
     if (t->count == 0)
         return;
-    IGNORE(str_format(number, sizeof number, "(file %" PRIu64 ")", t->file));
+    IGNORE(str_format(t->number, sizeof t->number, "(file %" PRIu64 ")", t->file));
     if (t->first < records && records - t->first < t->count)
         t->count = records - t->first;
-    t->finding.path = path ? path : number;
+    t->finding.path = path ? path : t->number;
     t->finding.first = t->first;
     t->finding.count = t->count;
     t->finding.text = t->why;

@@ -219,8 +219,8 @@ static struct look *look_at(struct survey *s, const struct root *root, uint64_t 
 {
     struct err failed = {0};
     struct addr addr = root->addr;
-    int level = root->level;
     uint8_t coded = root->level;
+    int level = coded;
     AUTO(look) struct look *look = own_alloc(sizeof *look, err);
     if (!look)
         return NULL;
@@ -475,7 +475,7 @@ static bool mark(struct survey *s, const struct root *root, uint64_t base, bool 
                  struct err *err)
 {
     struct inode slots[SLOTS_OF_A_RECORD];
-    if (root->level >= MAP_LEVELS || !mark_bit(s, root->addr))
+    if (root->birth <= s->trusted || root->level >= MAP_LEVELS || !mark_bit(s, root->addr))
         return true;
     int level = root->level;
     AUTO(look) struct look *look = own_alloc(sizeof *look, err);
@@ -492,7 +492,7 @@ static bool mark(struct survey *s, const struct root *root, uint64_t base, bool 
         const struct place *place = &look->node.places[i];
         bool there = level == 0 && of_table && place->kind != PLACE_HOLE;
         struct root below = level > 0 ? root_below(look, i, level) : (struct root){0};
-        if (level == 0 && place->kind == PLACE_STORED)
+        if (level == 0 && place->kind == PLACE_STORED && place->birth > s->trusted)
             IGNORE(mark_bit(s, addr_of(place))); /* known already: nothing lies below a record */
         if (level > 0 && place->kind == PLACE_STORED &&
             !mark(s, &below, base + i * covers(level), of_table, err))
@@ -547,13 +547,3 @@ bool survey_mark_rows(struct survey *s, struct err *err)
 }
 
 void survey_trust(struct survey *s, uint64_t sequence) { s->trusted = sequence; }
-
-void survey_preset(struct survey *s, const struct table *other)
-{
-    for (size_t i = 0; i < s->table->pack_count; i++) {
-        const struct table_pack *pack = &s->table->packs[i],
-                                *there = table_pack(other, pack->number);
-        for (uint32_t f = 0; there && f < masks_frames(pack->live); f++)
-            s->marks[i][f] |= masks_get(there->live, f);
-    }
-}

@@ -35,8 +35,7 @@ const uint16_t *survey_marked(const struct survey *survey, size_t nth);
 uint64_t survey_marked_beyond(const struct survey *survey);
 uint64_t survey_records(const struct survey *survey); /* whose hashes were compared, once each */
 /* ---- for copies, which go on from an older one ---- */
-/* What is born at or below a sequence is taken for whole: a state of that line before was. */
+/* From now on what is born at or below a sequence is taken for whole and for marked: a state of
+ * that line, of then, has it. */
 void survey_trust(struct survey *survey, uint64_t sequence);
-/* What lives in `other` counts as marked, with all that lies below it. */
-void survey_preset(struct survey *survey, const struct table *other);
 bool survey_mark_deaths(struct survey *survey, const struct deaths *deaths, struct err *err) MUST;

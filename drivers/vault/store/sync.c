@@ -58,13 +58,11 @@ static bool verify(struct sync *s, struct err *err)
     for (size_t i = 0; far && i < s->fresh_count; i++) {
         uint64_t volume = s->fresh[i].volume, sequence = s->fresh[i].sequence;
         const struct table_snapshot *row = table_snapshot(s->rows, volume, sequence);
-        uint64_t before = table_before(s->rows, volume, sequence);
-        bool whole = false, known = i > 0 && s->fresh[i - 1].volume == volume;
-        known = known || (s->far_rows && table_snapshot(s->far_rows, volume, before));
+        bool whole = false;
         AUTO(survey) struct survey *survey = survey_new(far, err);
         if (!survey)
             return false;
-        survey_trust(survey, known ? before : 0);
+        survey_trust(survey, sync_known(s, i));
         if (!state_check(survey, far, &row->row.table, row->row.slots, &row->row.identity, &whole,
                          err))
             return false;

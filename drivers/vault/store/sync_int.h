@@ -22,6 +22,10 @@ struct sync {
 };
 /* Whether a snapshot of the near rows is asked for. */
 bool sync_wants(const struct sync *s, const struct table_snapshot *row);
+/* Up to which birth the nth fresh snapshot's content is that of the one before it there, which is
+ * there or was taken just before. (What lives there says nothing: leaked nodes outlive what is
+ * below them.) */
+uint64_t sync_known(const struct sync *s, size_t nth);
 /* Snapshots and what died between them, as they will be there; packs come later. */
 bool sync_rows(struct sync *s, struct err *err) MUST;
 /* Sends what is needed, reads it back, puts the packs' rows in. NOT_FOUND: a pack here went

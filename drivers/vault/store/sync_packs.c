@@ -114,36 +114,150 @@ static bool send_pack(struct sync *s, const struct table_pack *pack, struct err 
     return tell_damage(s, name, err);
 }
 
-/* A pack that was thinned there and lacks what is needed now: all of it, in a generation above. */
-static bool send_anew(struct sync *s, const struct table_pack *pack, uint16_t above,
-                      struct table_pack *ret, struct err *err)
+/* ---- a pack that was thinned there, and lacks what is needed now ---- */
+
+struct side {
+    struct io *io;
+    struct pack_key key;
+    struct pack_dir *dir;
+    struct pack_row row; /* of the frame at hand; present 0: nothing of it */
+    uint8_t *raw;
+    size_t len;
+};
+struct joint {
+    struct side sides[2]; /* there, here */
+    struct frame frame;
+    struct bytes nodes[FRAME_ITEMS], raw;
+};
+
+static void own_auto_joint(struct joint *j)
 {
-    struct pack_key from = family_pack_key(s->family, pack->number, pack->generation);
-    AUTO(pack_dir) struct pack_dir *dir = pack_dir_read(s->near_io, &from, pack->bytes, err);
-    for (unsigned n = 1; dir && n <= GENERATIONS_TRIED && above + n <= UINT16_MAX; n++) {
-        struct pack_key key = family_pack_key(s->family, pack->number, (uint16_t)(above + n));
+    for (size_t i = 0; i < 2; i++) {
+        pack_dir_free(j->sides[i].dir);
+        own_free(j->sides[i].raw);
+    }
+    for (size_t i = 0; i < FRAME_ITEMS; i++)
+        bytes_done(&j->nodes[i]);
+    bytes_done(&j->raw);
+    frame_done(&j->frame);
+}
+
+/* One item of the frame from the side that has it. */
+static bool take_item(struct joint *j, const struct side *side, uint32_t frame, uint8_t item,
+                      size_t count, struct err *err)
+{
+    uint64_t records[FRAME_ITEMS];
+    uint8_t present = 0;
+    const uint8_t *bytes;
+    size_t len;
+    if (!pack_item(&side->row, side->raw, side->len, item, &bytes, &len, err))
+        return false;
+    if (side->row.kind == FRAME_NODES) {
+        j->nodes[count].len = 0;
+        return bytes_add(&j->nodes[count], bytes, len, err);
+    }
+    if (!pack_dir_subject(side->dir, side->io, frame, &j->frame.file, records, &present, err) ||
+        !pack_dir_hash(side->dir, side->io, frame, item, &j->frame.hashes[count], err))
+        return false;
+    j->frame.records[count] = records[pack_item_place(side->row.present, item)];
+    return bytes_add(&j->raw, bytes, len, err);
+}
+
+/* A frame that neither side has all of. */
+static bool join_frame(struct joint *j, struct pack_writer *writer, uint32_t frame, uint16_t needed,
+                       struct err *err)
+{
+    uint32_t number;
+    size_t count = 0;
+    for (size_t i = 0; i < 2; i++)
+        if (!pack_frame_read(j->sides[i].io, &j->sides[i].key, &j->sides[i].row, frame,
+                             j->sides[i].raw, &j->sides[i].len, err))
+            return false;
+    frame_done(&j->frame);
+    j->frame = (struct frame){.kind = j->sides[0].row.kind,
+                              .birth = j->sides[0].row.birth,
+                              .items = FRAME_ITEMS,
+                              .present = needed};
+    j->raw.len = 0;
+    for (uint8_t item = 0; item < FRAME_ITEMS; item++) {
+        const struct side *side = &j->sides[!(j->sides[0].row.present >> item & 1)];
+        if (needed >> item & 1 && !take_item(j, side, frame, item, count++, err))
+            return false;
+    }
+    if (j->frame.kind == FRAME_NODES && !frame_join(j->nodes, count, &j->raw, err))
+        return false;
+    j->frame.raw = j->raw.data;
+    j->frame.raw_len = j->raw.len;
+    return frame_press(&j->frame, 1, err) && pack_add(writer, &j->frame, &number, err);
+}
+
+static bool join_pack(struct joint *j, struct pack_writer *writer, const struct masks *needed,
+                      struct err *err)
+{
+    for (uint32_t i = 0; i < masks_frames(needed); i++) {
+        uint16_t items = masks_get(needed, i);
+        size_t side = 2;
+        for (size_t k = 2; k-- > 0;) {
+            struct side *s = &j->sides[k];
+            if (!pack_dir_row(s->dir, i, &s->row))
+                s->row = (struct pack_row){0};
+            if (!(items & ~s->row.present))
+                side = k;
+        }
+        if (side < 2 ? !pack_keep(writer, j->sides[side].io, j->sides[side].dir, i, items, err)
+                     : !join_frame(j, writer, i, items, err))
+            return false;
+    }
+    return true;
+}
+
+static bool open_sides(struct sync *s, const struct table_pack *here,
+                       const struct table_pack *there, struct joint *j, struct err *err)
+{
+    const struct table_pack *packs[] = {there, here};
+    for (size_t i = 0; i < 2; i++) {
+        struct side *side = &j->sides[i];
+        side->io = i == 0 ? s->far_io : s->near_io;
+        side->key = family_pack_key(s->family, packs[i]->number, packs[i]->generation);
+        side->raw = own_alloc(FRAME_RAW_MAX, err);
+        if (!side->raw || !(side->dir = pack_dir_read(side->io, &side->key, packs[i]->bytes, err)))
+            return false;
+    }
+    return true;
+}
+
+/* All that is needed of it, from both stores, in a generation above. */
+static bool send_anew(struct sync *s, const struct table_pack *here, const struct table_pack *there,
+                      const struct masks *needed, struct table_pack *ret, struct err *err)
+{
+    AUTO(joint) struct joint j = {0};
+    if (!open_sides(s, here, there, &j, err))
+        return false;
+    for (unsigned n = 1; n <= GENERATIONS_TRIED && there->generation + n <= UINT16_MAX; n++) {
+        uint16_t generation = (uint16_t)(there->generation + n);
+        struct pack_key key = family_pack_key(s->family, here->number, generation);
         struct err failed = {0};
-        bool good = true, whole = false;
+        bool whole = false;
         uint64_t bytes = 0;
         AUTO(pack_writer) struct pack_writer *writer = pack_create(s->far_io, &key, 1, &failed);
-        for (uint32_t i = 0; writer && good && i < pack_dir_frames(dir); i++)
-            good = pack_keep(writer, s->near_io, dir, i, UINT16_MAX, &failed);
-        if (writer && good && pack_finish(TAKE(writer), &bytes, &failed)) {
+        if (writer && join_pack(&j, writer, needed, &failed) &&
+            pack_finish(TAKE(writer), &bytes, &failed)) {
             if (!is_whole(s, &key, bytes, &whole, err))
                 return false;
-            ret->generation = key.generation;
+            ret->generation = generation;
             ret->bytes = bytes;
+            ret->items = masks_items(needed);
             s->result.packs_sent++;
             s->result.bytes_sent += bytes;
             return whole ||
-                   err_set(err, ERR_CORRUPT, "pack %08x did not arrive whole", pack->number);
+                   err_set(err, ERR_CORRUPT, "pack %08x did not arrive whole", here->number);
         }
         if (failed.code != ERR_EXISTS) {
             *err = failed;
             return false;
         }
     }
-    return dir && err_set(err, ERR_LIMIT, "pack %08x has no generation left", pack->number);
+    return err_set(err, ERR_LIMIT, "pack %08x has no generation left", here->number);
 }
 
 /* ---- what is needed ---- */
@@ -195,14 +309,10 @@ static bool sync_pack(struct sync *s, const struct table_pack *pack, const uint1
     if (there ? !has_items(s, there, marked, frames, &has, err) : !send_pack(s, pack, err))
         return false;
     s->result.packs_there += there && has;
-    if (!has) {
-        row.items = pack->items;
-        if (!send_anew(s, pack, there->generation, &row, err))
-            return false;
-    }
     AUTO(masks) struct masks *live = join_masks(marked, pack, there, err);
     row.live = live;
-    return live && table_put_pack(s->rows, &row, err);
+    return live && (has || send_anew(s, pack, there, live, &row, err)) &&
+           table_put_pack(s->rows, &row, err);
 }
 
 bool sync_packs(struct sync *s, struct err *err)

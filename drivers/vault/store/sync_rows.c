@@ -40,6 +40,7 @@ static bool take_snapshots(struct sync *s, struct err *err)
 /* What died before a snapshot is told anew where the one before it is another now. */
 static bool take_deaths(struct sync *s, struct err *err)
 {
+    table_head_to_newest(s->rows);
     for (size_t i = 0; i < s->rows->snapshot_count; i++) {
         const struct snapshot_row *row = &s->rows->snapshots[i].row;
         bool old = s->far_rows && table_snapshot(s->far_rows, row->volume, row->sequence);
@@ -52,6 +53,13 @@ static bool take_deaths(struct sync *s, struct err *err)
     return true;
 }
 
+uint64_t sync_known(const struct sync *s, size_t nth)
+{
+    uint64_t volume = s->fresh[nth].volume, sequence = s->fresh[nth].sequence;
+    uint64_t before = table_before(s->rows, volume, sequence);
+    return table_snapshot(s->rows, volume, before) ? before : 0;
+}
+
 bool sync_rows(struct sync *s, struct err *err)
 {
     s->rows = s->far_rows ? table_copy(s->far_rows, err) : table_new(s->id, err);
@@ -60,11 +68,10 @@ bool sync_rows(struct sync *s, struct err *err)
     s->needed = survey_new(s->family, err);
     if (!s->needed)
         return false;
-    if (s->far_rows)
-        survey_preset(s->needed, s->far_rows);
     for (size_t i = 0; i < s->fresh_count; i++) {
         const struct table_snapshot *row =
             table_snapshot(s->rows, s->fresh[i].volume, s->fresh[i].sequence);
+        survey_trust(s->needed, sync_known(s, i));
         if (!survey_mark(s->needed, &row->row.table, err) ||
             !survey_mark_item(s->needed, row->seal, err))
             return false;

@@ -630,15 +630,24 @@ bool table_take_snapshot(struct table *to, const struct table *from, uint64_t vo
     row->row.hidden = false;
     if (row->bad)
         __atomic_add_fetch(&row->bad->refs, 1, __ATOMIC_RELAXED);
-    if (sequence > head->row.sealed) {
+    return true;
+}
+
+void table_head_to_newest(struct table *table)
+{
+    for (size_t i = 0; i < table->volume_count; i++) {
+        struct table_volume *head = &table->volumes[i];
+        const struct table_snapshot *newest =
+            table_snapshot(table, head->row.id, table_before(table, head->row.id, UINT64_MAX));
+        if (!newest || (head->sealed && same_frame(head->seal, newest->seal)))
+            continue;
         deaths_done(&head->deaths);
         head->sealed = true;
-        head->seal = source->seal;
-        head->row.sealed = sequence;
-        head->row.table = source->row.table;
-        head->row.slots = source->row.slots;
+        head->seal = newest->seal;
+        head->row.sealed = newest->row.sequence;
+        head->row.table = newest->row.table;
+        head->row.slots = newest->row.slots;
     }
-    return true;
 }
 
 bool table_take_deaths(struct table *to, const struct table *from, uint64_t volume,
