@@ -141,7 +141,9 @@ static bool snapshot_of(const json_t *row, const char *volume, struct driver_sna
 {
     *ret = (struct driver_snapshot_info){
         .created_us = wire_get_u64(row, "created_us"),
-        .durability = json_flag(row, "sealed") ? DURABILITY_SEALED : DURABILITY_LOCAL,
+        .durability = json_flag(row, "copied")   ? DURABILITY_COPIED
+                      : json_flag(row, "sealed") ? DURABILITY_SEALED
+                                                 : DURABILITY_LOCAL,
         .locked_until_boot_ms = wire_get_u64(row, "locked_until_boot_ms"),
         .clone_count = (uint32_t)json_u64(row, "clones"),
         .space = space_of(row),

@@ -372,6 +372,7 @@ struct vault_snapshot_info *vault_snapshot_list(struct vault *vault, const char 
             .sequence = s->sequence,
             .created_us = s->created_us,
             .sealed = s->sealed,
+            .copied = s->sealed && s->copied,
             .identity = s->identity,
             .bad_records = s->bad_records,
             .locked_until_boot_ms = s->locked_until_boot_ms,
