@@ -494,6 +494,37 @@ static bool sizes_of(struct volume *v, struct slot *slot, struct err *err)
     return true;
 }
 
+/* An extending write that was not committed may have left bytes behind the size that is known:
+ * they must not show when the file grows. */
+static bool tidy_tail(struct slot *slot, const struct layer_file *file, struct err *err)
+{
+    uint8_t bytes[RECORD_BYTES];
+    uint64_t record = file->size >> RECORD_SHIFT;
+    size_t kept = file->size & (RECORD_BYTES - 1);
+    bool there = kept && layer_has(slot->layer, file->file, record) == LAYER_PRESENT;
+    if (there && !layer_read(slot->layer, file->file, record, 1, bytes, err))
+        return false;
+    if (!layer_truncate(slot->layer, file->file, file->size, err))
+        return false;
+    if (!there)
+        return true;
+    memset(bytes + kept, 0, RECORD_BYTES - kept);
+    return layer_write(slot->layer, file->file, record, 1, bytes, err);
+}
+
+static bool tidy_tails(struct slot *slot, struct err *err)
+{
+    size_t count = 0;
+    struct err own = {0};
+    AUTO(mem) struct layer_file *files = layer_files(slot->layer, &count, &own);
+    if (own.code != ERR_NONE)
+        *err = own;
+    for (size_t i = 0; files && i < count; i++)
+        if (files[i].sized && files[i].records > 0 && !tidy_tail(slot, &files[i], err))
+            return false;
+    return own.code == ERR_NONE;
+}
+
 static bool slot_add(struct volume *v, struct slot *slot, struct err *err)
 {
     if (!own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err)) {
@@ -569,12 +600,13 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
     slot->records = layer->records;
     layer->records = (struct bytes){0};
     if (!layer->begun)
-        return build_unbegun(v, slot, err);
+        return build_unbegun(v, slot, err) &&
+               (v->spare == slot || clean || tidy_tails(slot, err));
     if (!slot_add(v, slot, err))
         return false;
     struct build b = {v, slot};
     if (!record_walk(slot->records.data, slot->records.len, replay_name, &b, err) ||
-        !sizes_of(v, slot, err))
+        !sizes_of(v, slot, err) || (!clean && !tidy_tails(slot, err)))
         return false;
     return layer->sequence == r->current || freeze_recovered(v, slot, err);
 }
