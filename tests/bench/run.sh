@@ -102,6 +102,29 @@ else
 fi
 rm -rf "$tree"
 
+# ---- the vault's packs, beside zstd on the same 256 MiB ----
+cpu_and_wall_of() { # the medians of five, after one to warm up
+    local i TIMEFORMAT='%U %S %R'
+    "$@" >/dev/null || return 1
+    for i in 1 2 3 4 5; do { time "$@" >/dev/null; } 2>&1; done >"$work/times"
+    echo "$(awk '{print $1 + $2}' "$work/times" | median) $(awk '{print $3}' "$work/times" | median)"
+}
+if figures=$("$build/tests/bench/bench_vault_pack" "$work/blocks" 256 "$work/store") && command -v zstd >/dev/null; then
+    vault_figure() { sed -nE "s/^$1 //p" <<<"$figures"; }
+    vault_row() { row "$1" "$2 $4" "$3" "$5 $4" "$(calc %.2f "$5 / $2")" "$6"; }
+    read -r peer_cpu _ < <(cpu_and_wall_of zstd -1 -q -c "$work/blocks")
+    zstd -1 -q "$work/blocks" -o "$work/blocks.zst"
+    read -r _ peer_wall < <(cpu_and_wall_of zstd -d -q -c "$work/blocks.zst")
+    vault_row vault_press "$(vault_figure press_cpu)" 'zstd -1' 's CPU' "$peer_cpu" '0.8 x'
+    vault_row vault_press_and_hash "$(vault_figure press_hash_cpu)" 'zstd -1' 's CPU' "$peer_cpu" '0.67 x'
+    vault_row vault_pack_bytes "$(vault_figure stored)" 'zstd -1' bytes "$(stat -c %s "$work/blocks.zst")" '0.95 x'
+    vault_row vault_read_in_order "$(vault_figure read_ahead_wall)" 'zstd -d' s "$peer_wall" '0.8 x'
+    vault_row vault_read_one_thread "$(vault_figure read_alone_wall)" 'zstd -d' s "$peer_wall" '-'
+else
+    skip vault_press 'bench_vault_pack failed, or no program zstd' '0.8 x'
+fi
+rm -rf "$work/blocks" "$work/blocks.zst" "$work/store"
+
 # ---- RPC beside libgrpc++ ----
 tests/bench/rpc.sh "$build" || status=1
 
@@ -138,6 +161,19 @@ if figures=$("$build/tests/bench/bench_audit" "$work/audit"); then
     done
 else
     tell 'bench_audit failed'
+    status=1
+fi
+
+# ---- the vault: a map of a 1 TiB file that aged 50 generations, 2 % of its records changed in each ----
+if figures=$("$build/tests/bench/bench_vault_map"); then
+    map_figure() { sed -nE "s/^map_$1 //p" <<<"$figures"; }
+    row vault_map_nodes "$(map_figure nodes_s) nodes/s of CPU" - - - -
+    row vault_map_update "$(map_figure update_us_per_record) us CPU/changed record" - - - -
+    row vault_map_bytes_first "$(map_figure first_bytes_per_record) bytes/record" - - - -
+    row vault_map_bytes_aged "$(map_figure bytes_per_record) bytes/changed record" - - - -
+    row vault_map_items "$(map_figure items_young_s) items/s of CPU" - - - -
+else
+    tell 'bench_vault_map failed'
     status=1
 fi
 

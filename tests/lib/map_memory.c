@@ -41,7 +41,8 @@ static struct addr addr_of(size_t pack, size_t n)
 static struct map_memory_pack *pack_of(struct map_memory *memory, struct addr addr, size_t *ret_n)
 {
     *ret_n = (size_t)addr.frame * FRAME_ITEMS + addr.item;
-    if (addr.pack >= memory->pack_count || *ret_n >= memory->packs[addr.pack].count)
+    if ((memory->sealing > 0 && addr.pack >= memory->sealing) || addr.pack >= memory->pack_count ||
+        *ret_n >= memory->packs[addr.pack].count)
         return NULL;
     return &memory->packs[addr.pack];
 }

@@ -19,7 +19,8 @@ struct map_memory {
     size_t death_count, death_capacity;
     /* Counted until the test sets them to 0. */
     uint64_t nodes_read, hashes_read, nodes_written, node_bytes;
-    long fail; /* the call of source or sink that fails, from 1; 0: none */
+    size_t sealing; /* packs from this on are being written and cannot be read; 0: none */
+    long fail;      /* the call of source or sink that fails, from 1; 0: none */
 };
 void map_memory_done(struct map_memory *memory);
 OWN_DEFINE_INPLACE(map_memory, struct map_memory, map_memory_done);

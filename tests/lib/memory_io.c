@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { CALLS_KEPT = 1 << 16 };
+
 /* Bytes that never change once shared. */
 struct blob {
     uint32_t refs;
@@ -42,7 +44,7 @@ struct memory_io {
     struct table now, begin; /* begin: when keeping of changes began */
     struct writer *writers;
     struct memory_call *calls;
-    size_t call_count, call_capacity;
+    size_t call_count, call_capacity, op_counts[MEMORY_OPS];
     struct change *changes;
     size_t change_count, change_capacity;
     bool keeps;
@@ -192,14 +194,24 @@ static size_t call_begin(struct memory_io *m, struct memory_call call, const cha
     size_t index;
     {
         AUTO(held) struct held held = hold(m);
-        if (!own_grow((void **)&m->calls, &m->call_capacity, m->call_count, sizeof *m->calls, err))
-            return SIZE_MAX;
-        index = m->call_count++;
-        m->calls[index] = call;
+        m->op_counts[call.op]++;
+        index = m->call_count < CALLS_KEPT ? m->call_count : CALLS_KEPT;
+        if (index < CALLS_KEPT) {
+            if (!own_grow((void **)&m->calls, &m->call_capacity, m->call_count, sizeof *m->calls,
+                          err))
+                return SIZE_MAX;
+            m->calls[m->call_count++] = call;
+        }
         hook = m->hook;
         arg = m->hook_arg;
     }
     return hook && !hook(arg, &call, err) ? SIZE_MAX : index;
+}
+
+static void call_done(struct memory_io *m, size_t index)
+{
+    if (index < m->call_count)
+        m->calls[index].done = true;
 }
 
 static bool keep_change(struct memory_io *m, const char *name, struct blob *blob, struct err *err)
@@ -256,7 +268,7 @@ static bool memory_put(void *state, const char *name, const void *bytes, size_t 
     struct blob *blob = blob_new(bytes, len, err);
     if (!blob || !table_set(&m->now, name, blob, err) || !keep_change(m, name, blob, err))
         return false;
-    m->calls[call].done = true;
+    call_done(m, call);
     return true;
 }
 
@@ -274,7 +286,7 @@ static void *memory_create(void *state, const char *name, struct err *err)
     snprintf(w->name, sizeof w->name, "%s", name);
     w->next = m->writers;
     m->writers = w;
-    m->calls[call].done = true;
+    call_done(m, call);
     return TAKE(w);
 }
 
@@ -291,7 +303,7 @@ static bool memory_append(void *writer, const void *bytes, size_t len, struct er
         return err_set(err, ERR_IO, "what was written is gone");
     if (!fits(m, len, err) || !blob_append(w->blob, bytes, len, err))
         return false;
-    m->calls[call].done = true;
+    call_done(m, call);
     return true;
 }
 
@@ -321,7 +333,7 @@ static bool memory_finish(void *writer, struct err *err)
     done = done && table_set(&m->now, w->name, blob_ref(w->blob), err) &&
            keep_change(m, w->name, w->blob, err);
     if (done)
-        m->calls[call].done = true;
+        call_done(m, call);
     writer_free(w);
     return done;
 }
@@ -350,7 +362,7 @@ static ssize_t memory_read(void *state, const char *name, void *to, size_t size,
             return -1;
         }
         blob = blob_ref(there->blob);
-        m->calls[call].done = true;
+        call_done(m, call);
     }
     /* Copied without the lock, so that readers run beside each other as on a real store. */
     uint64_t left = offset < blob->len ? blob->len - offset : 0;
@@ -373,7 +385,7 @@ static bool memory_size(void *state, const char *name, uint64_t *ret_bytes, stru
     if (!there)
         return err_set(err, ERR_NOT_FOUND, "there is none");
     *ret_bytes = there->blob->len;
-    m->calls[call].done = true;
+    call_done(m, call);
     return true;
 }
 
@@ -390,7 +402,7 @@ static bool memory_remove(void *state, const char *name, struct err *err)
     if (is_locked(there))
         return err_set(err, ERR_DENIED, "it is locked");
     table_remove(&m->now, name);
-    m->calls[call].done = true;
+    call_done(m, call);
     return keep_change(m, name, NULL, err);
 }
 
@@ -420,7 +432,7 @@ static bool memory_list(void *state, const char *folder, struct io_list *ret_lis
         if (!io_list_add(ret_list, part, slash ? 0 : object->blob->len, slash != NULL, err))
             return false;
     }
-    m->calls[call].done = true;
+    call_done(m, call);
     return true;
 }
 
@@ -436,7 +448,7 @@ static bool memory_lock(void *state, const char *name, uint64_t until_us, struct
         return err_set(err, ERR_NOT_FOUND, "there is none");
     if (until_us > there->locked_until_us)
         there->locked_until_us = until_us;
-    m->calls[call].done = true;
+    call_done(m, call);
     return true;
 }
 
@@ -523,10 +535,7 @@ bool memory_io_call(struct memory_io *m, size_t index, struct memory_call *ret)
 size_t memory_io_count(struct memory_io *m, enum memory_op op)
 {
     AUTO(held) struct held held = hold(m);
-    size_t count = 0;
-    for (size_t i = 0; i < m->call_count; i++)
-        count += m->calls[i].op == op;
-    return count;
+    return m->op_counts[op];
 }
 
 void memory_io_hook(struct memory_io *m, memory_hook *hook, void *arg)

@@ -26,7 +26,7 @@ struct memory_call {
     uint64_t offset, bytes; /* read: asked for */
     bool done;              /* it succeeded */
 };
-size_t memory_io_calls(struct memory_io *memory); /* so far */
+size_t memory_io_calls(struct memory_io *memory); /* so far; the first 65,536 are kept */
 /* 0-based; false beyond the last. */
 bool memory_io_call(struct memory_io *memory, size_t index, struct memory_call *ret);
 size_t memory_io_count(struct memory_io *memory, enum memory_op op); /* calls of one kind */

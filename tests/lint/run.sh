@@ -6,8 +6,8 @@ gen=build/lint/gen # the first step makes it
 bad=0
 step() { printf '  LINT     %s\n' "$1"; }
 fail() { echo "lint: $1"; bad=1; }
-mapfile -t sources < <(ls agent/*/*.c drivers/*.c drivers/*/*.c firmware-hooks/*.c firmware-hooks/*/*.c 2>/dev/null)
-mapfile -t headers < <(ls agent/*/*.h drivers/*.h drivers/*/*.h firmware-hooks/*.h 2>/dev/null)
+mapfile -t sources < <(ls agent/*/*.c drivers/*.c drivers/*/*.c drivers/*/*/*.c firmware-hooks/*.c firmware-hooks/*/*.c 2>/dev/null)
+mapfile -t headers < <(ls agent/*/*.h drivers/*.h drivers/*/*.h drivers/*/*/*.h firmware-hooks/*.h 2>/dev/null)
 mapfile -t tests < <(ls tests/*/*.c tests/*/*.h 2>/dev/null)
 
 step 'warnings as errors'

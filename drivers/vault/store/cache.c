@@ -307,15 +307,15 @@ struct cache_frame *cache_dir(struct cache *cache, const struct cache_pack *pack
     return NULL;
 }
 
-void cache_dir_release(struct cache_frame *slot)
+void cache_dir_release(struct cache_frame *slot) { cache_release(slot); }
+
+/* Something of it was loaded. */
+static void dir_count(struct cache_frame *slot)
 {
-    if (!slot)
-        return;
     size_t bytes = sizeof *slot + pack_dir_memory(slot->dir);
     AUTO(held) struct held held = hold(slot->cache);
     slot->cache->lines[LIST_DIRS].bytes += bytes - slot->bytes;
     slot->bytes = bytes;
-    slot_release(slot);
 }
 OWN_DEFINE(cache_dir, struct cache_frame, cache_dir_release);
 
@@ -338,8 +338,12 @@ bool cache_hash(struct cache *cache, const struct cache_pack *pack, uint32_t fra
                 struct hash *ret, struct err *err)
 {
     AUTO(cache_dir) struct cache_frame *slot = cache_dir(cache, pack, err);
-    return slot && (pack_dir_has_hashes(slot->dir) || hashes_load(cache, pack, slot->dir, err)) &&
-           pack_dir_hash(slot->dir, cache->io, frame, item, ret, err);
+    if (slot && !pack_dir_has_hashes(slot->dir)) {
+        if (!hashes_load(cache, pack, slot->dir, err))
+            return false;
+        dir_count(slot);
+    }
+    return slot && pack_dir_hash(slot->dir, cache->io, frame, item, ret, err);
 }
 
 bool cache_subject(struct cache *cache, const struct cache_pack *pack, uint32_t frame,
@@ -347,8 +351,11 @@ bool cache_subject(struct cache *cache, const struct cache_pack *pack, uint32_t 
                    struct err *err)
 {
     AUTO(cache_dir) struct cache_frame *slot = cache_dir(cache, pack, err);
-    return slot &&
-           pack_dir_subject(slot->dir, cache->io, frame, ret_file, ret_records, ret_count, err);
+    bool done = slot && pack_dir_subject(slot->dir, cache->io, frame, ret_file, ret_records,
+                                         ret_count, err);
+    if (slot)
+        dir_count(slot);
+    return done;
 }
 
 /* ---- frames ---- */

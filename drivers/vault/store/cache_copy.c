@@ -3,8 +3,7 @@
 #include "agent/base/sys.h"
 #include "drivers/vault/store/cache_int.h"
 #include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 enum { COPY_MAX = 48 << 20, PATH_BYTES = 4096 };
 static const uint64_t copies_default = (uint64_t)4 << 30;
@@ -35,6 +34,19 @@ static bool note(struct copies *copies, const struct copy_key *key, struct err *
     return true;
 }
 
+/* Names as copy_path makes them, and no others. */
+static bool key_of_name(const char *name, struct copy_key *ret)
+{
+    char again[64], *end;
+    uint64_t family = strtoull(name, &end, 16);
+    uint64_t pack = *end == '-' ? strtoull(end + 1, &end, 16) : 0;
+    uint64_t generation = *end == '-' ? strtoull(end + 1, &end, 16) : 0;
+    *ret = (struct copy_key){family, (uint32_t)pack, (uint16_t)generation};
+    str_format(again, sizeof again, "%016" PRIx64 "-%08" PRIx32 "-%04x.", ret->family, ret->pack,
+               ret->generation);
+    return str_starts(name, again);
+}
+
 bool copies_open(struct cache *cache, const struct cache_options *options, struct err *err)
 {
     struct copies *copies = &cache->copies;
@@ -48,16 +60,12 @@ bool copies_open(struct cache *cache, const struct cache_options *options, struc
         return err_wrap(err, "copies of directories");
     for (size_t i = 0; i < names.count; i++) {
         struct copy_key key;
-        unsigned generation;
         char path[PATH_BYTES];
         struct stat about;
         struct err ignored = {0};
         str_format(path, sizeof path, "%s/%s", copies->folder, names.names[i]);
-        if (sscanf(names.names[i], "%16" SCNx64 "-%8" SCNx32 "-%4x.", &key.family, &key.pack,
-                   &generation) != 3 ||
-            !sys_lstat(path, &about, &ignored))
+        if (!key_of_name(names.names[i], &key) || !sys_lstat(path, &about, &ignored))
             continue;
-        key.generation = (uint16_t)generation;
         copies->bytes += (uint64_t)about.st_size;
         if (!note(copies, &key, err))
             return false;
@@ -97,13 +105,16 @@ void copies_write(struct cache *cache, const struct pack_key *key, const char *w
     struct copy_key copy = copy_key_of(key);
     if (!copies->folder)
         return;
+    copy_path(copies, &copy, what, path);
+    struct stat about;
+    uint64_t old = sys_lstat(path, &about, &ignored) ? (uint64_t)about.st_size : 0;
     pthread_mutex_lock(&cache->lock);
+    copies->bytes -= old < copies->bytes ? old : copies->bytes;
     bool room = copies->bytes + len <= copies->bytes_max && note(copies, &copy, &ignored);
-    copies->bytes += room ? len : 0;
+    copies->bytes += room ? len : old;
     pthread_mutex_unlock(&cache->lock);
     if (!room)
         return;
-    copy_path(copies, &copy, what, path);
     IGNORE(sys_write_file(path, bytes, len, 0600, &ignored)); /* the next reader asks the store */
 }
 

@@ -98,7 +98,6 @@ bool slot_take(struct cache_frame *slot, uint8_t *raw, size_t len, bool loaded);
 /* The pack's directory, held. */
 struct cache_frame *cache_dir(struct cache *cache, const struct cache_pack *pack, struct err *err)
     MUST;
-/* Releases it, counting anew what it takes. */
 void cache_dir_release(struct cache_frame *slot);
 
 /* ---- read-ahead (cache_ahead.c) ---- */

@@ -138,7 +138,7 @@ static bool flush(struct dead_writer *writer, struct err *err)
 /* Room for one more run: sorting joins many, and only what is then over half is written. */
 static bool make_room(struct dead_writer *writer, struct err *err)
 {
-    if (writer->count < writer->capacity)
+    if (writer->runs && writer->count < writer->capacity)
         return true;
     if (writer->capacity < writer->limit) {
         size_t wanted = writer->capacity ? writer->capacity * 2 : 64;

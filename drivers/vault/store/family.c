@@ -71,15 +71,58 @@ void family_count_bytes(struct family *family, int64_t change)
 
 /* ---- what no row names any more ---- */
 
-void family_doom(struct family *family, const char *name, uint64_t bytes, uint64_t not_before_us)
+static void doom(struct family *family, const struct doomed *doomed)
 {
     struct err err = {0};
-    if (!own_grow((void **)&family->doomed, &family->doomed_capacity, family->doomed_count,
-                  sizeof *family->doomed, &err))
-        return; /* swept at the next opening */
-    struct doomed *doomed = &family->doomed[family->doomed_count++];
-    *doomed = (struct doomed){.bytes = bytes, .not_before_us = not_before_us};
-    IGNORE(str_copy(doomed->name, sizeof doomed->name, name));
+    if (own_grow((void **)&family->doomed, &family->doomed_capacity, family->doomed_count,
+                 sizeof *family->doomed, &err)) /* else swept at the next opening */
+        family->doomed[family->doomed_count++] = *doomed;
+}
+
+void family_doom(struct family *family, const char *name, uint64_t bytes, uint64_t not_before_us)
+{
+    struct doomed doomed = {.bytes = bytes, .not_before_us = not_before_us};
+    IGNORE(str_copy(doomed.name, sizeof doomed.name, name));
+    doom(family, &doomed);
+}
+
+void family_doom_unheard(struct family *family, const struct pack_key *key)
+{
+    struct doomed doomed = {.unheard = true};
+    pack_name(key, doomed.name);
+    doom(family, &doomed);
+}
+
+bool family_is_doomed(const struct family *family, const char *name)
+{
+    for (size_t i = 0; i < family->doomed_count; i++)
+        if (str_equal(family->doomed[i].name, name))
+            return true;
+    return false;
+}
+
+/* A later owner claims the store before it writes: what lies there before its claim is no pack of
+ * its. */
+static bool may_delete(struct family *family, const struct doomed *doomed, bool *ret_gone)
+{
+    struct err err = {0};
+    uint64_t bytes;
+    *ret_gone = false;
+    if (!doomed->unheard)
+        return true;
+    bool there = io_size(family->store->io, doomed->name, &bytes, &err);
+    *ret_gone = !there && err.code == ERR_NOT_FOUND;
+    return there && store_is_owner(family->store);
+}
+
+/* A delete that failed may have been done all the same. */
+static bool delete_object(struct io *io, const char *name)
+{
+    struct err err = {0}, missing = {0};
+    uint64_t bytes;
+    if (io_delete(io, name, &err) || err.code == ERR_NOT_FOUND)
+        return true;
+    return !io_size(io, name, &bytes, &missing) && missing.code == ERR_NOT_FOUND;
 }
 
 void family_delete_doomed(struct family *family)
@@ -87,11 +130,11 @@ void family_delete_doomed(struct family *family)
     size_t kept = 0;
     uint64_t now_us = clock_wall_us();
     for (size_t i = 0; i < family->doomed_count; i++) {
-        struct err err = {0};
         struct doomed doomed = family->doomed[i];
-        bool early = doomed.not_before_us > now_us;
-        if (!early &&
-            (io_delete(family->store->io, doomed.name, &err) || err.code == ERR_NOT_FOUND))
+        bool gone = false;
+        if (doomed.not_before_us <= now_us && may_delete(family, &doomed, &gone))
+            gone = delete_object(family->store->io, doomed.name);
+        if (gone)
             family_count_bytes(family, -(int64_t)doomed.bytes);
         else
             family->doomed[kept++] = doomed;
@@ -129,12 +172,10 @@ static void forget_commits(struct family *family, uint64_t last)
         char name[IO_NAME_MAX];
         uint64_t bytes = 0;
         family_object(family->id, "commit", family->first_commit, name);
-        bool there = io_size(family->store->io, name, &bytes, &err);
-        if (there && !io_delete(family->store->io, name, &err))
+        if (io_size(family->store->io, name, &bytes, &err))
+            family_doom(family, name, bytes, 0);
+        else if (err.code != ERR_NOT_FOUND)
             return; /* tried again with the next table */
-        if (!there && err.code != ERR_NOT_FOUND)
-            return;
-        family_count_bytes(family, -(int64_t)bytes);
     }
 }
 

@@ -23,6 +23,7 @@ struct doomed {
     char name[IO_NAME_MAX];
     uint64_t bytes;
     uint64_t not_before_us; /* locked until then */
+    bool unheard;           /* whether it was written is not known; it was never counted */
 };
 
 enum { STREAMS = 16 };
@@ -37,6 +38,9 @@ struct source {
     struct family *family;
     const struct table *table;
 };
+
+/* No claim above ours was there when it was looked. */
+bool store_is_owner(struct store *store);
 
 struct family {
     struct source source; /* of the family itself: the present rows */
@@ -90,6 +94,9 @@ static inline void own_auto_change_lock(struct family **family)
  * the family's to delete or keep, also after an error. */
 bool family_commit(struct family *family, struct edit *edit, bool *ret_taken, struct err *err) MUST;
 void family_doom(struct family *family, const char *name, uint64_t bytes, uint64_t not_before_us);
+/* A pack whose end was not heard of: deleted if it is there and surely ours. */
+void family_doom_unheard(struct family *family, const struct pack_key *key);
+bool family_is_doomed(const struct family *family, const char *name);
 /* Deletes what is doomed, as far as it goes. */
 void family_delete_doomed(struct family *family);
 void family_count_bytes(struct family *family, int64_t change);

@@ -1,5 +1,5 @@
 /* Maps read: from records to places, and what is stored below a root. */
-#include "drivers/vault/store/map.h"
+#include "drivers/vault/store/map_int.h"
 
 enum { FAN_SHIFT = 8 };
 
@@ -15,8 +15,8 @@ uint8_t map_level(uint64_t size)
     return level;
 }
 
-bool map_node(const struct map_source *source, struct addr addr, int level, uint64_t birth,
-              struct node *ret, struct err *err)
+bool map_node(const struct map_source *source, struct addr addr, int level, uint64_t first_record,
+              uint64_t birth, struct node *ret, struct err *err)
 {
     AUTO(bytes) struct bytes bytes = {0};
     ret->patterns = NULL;
@@ -28,15 +28,15 @@ bool map_node(const struct map_source *source, struct addr addr, int level, uint
     bool young = false;
     for (size_t i = 0; i < NODE_FAN; i++)
         young |= ret->places[i].kind == PLACE_STORED && ret->places[i].birth > birth;
-    if (ret->level == level && !young)
+    if (ret->level == level && ret->prefix == first_record >> (8 * (level + 1)) && !young)
         return true;
     unsigned found = ret->level;
     node_done(ret);
     if (young)
         return err_set(err, ERR_CORRUPT, "node %u of frame %u of pack %u is older than its content",
                        addr.item, addr.frame, addr.pack);
-    return err_set(err, ERR_CORRUPT, "node %u of frame %u of pack %u has level %u, not %d",
-                   addr.item, addr.frame, addr.pack, found, level);
+    return err_set(err, ERR_CORRUPT, "node %u of frame %u of pack %u is one of level %u elsewhere",
+                   addr.item, addr.frame, addr.pack, found);
 }
 
 /* A node read on the way down, on the heap: a path of them is more than a lane's stack should hold.
@@ -50,10 +50,10 @@ static void node_free(struct node *node)
 OWN_DEFINE(node_heap, struct node, node_free);
 
 static struct node *node_new(const struct map_source *source, struct addr addr, int level,
-                             uint64_t birth, struct err *err)
+                             uint64_t first_record, uint64_t birth, struct err *err)
 {
     AUTO(node_heap) struct node *node = own_alloc(sizeof *node, err);
-    if (!node || !map_node(source, addr, level, birth, node, err))
+    if (!node || !map_node(source, addr, level, first_record, birth, node, err))
         return NULL;
     return TAKE(node);
 }
@@ -93,7 +93,7 @@ static bool walk_holes(const struct walk *walk, uint64_t first, uint64_t end, st
 static bool walk_node(const struct walk *walk, struct addr addr, int level, uint64_t birth,
                       uint64_t base, struct err *err)
 {
-    AUTO(node_heap) struct node *node = node_new(walk->source, addr, level, birth, err);
+    AUTO(node_heap) struct node *node = node_new(walk->source, addr, level, base, birth, err);
     if (!node)
         return false;
     uint64_t covers = place_covers(level);
@@ -148,7 +148,7 @@ static bool items_below(const struct items *items, struct addr addr, int level, 
         return false;
     if (level < 0)
         return true;
-    AUTO(node_heap) struct node *node = node_new(items->source, addr, level, birth, err);
+    AUTO(node_heap) struct node *node = node_new(items->source, addr, level, base, birth, err);
     if (!node)
         return false;
     for (size_t i = 0; i < NODE_FAN; i++) {
@@ -161,11 +161,18 @@ static bool items_below(const struct items *items, struct addr addr, int level, 
     return true;
 }
 
-bool map_items(const struct map_source *source, const struct root *root, uint64_t after,
-               map_item *fn, void *arg, struct err *err)
+bool map_items_at(const struct map_source *source, const struct root *root, uint64_t first_record,
+                  uint64_t after, map_item *fn, void *arg, struct err *err)
 {
     struct items items = {.source = source, .after = after, .fn = fn, .arg = arg};
     if (!root_check(root, err))
         return false;
-    return !root->stored || items_below(&items, root->addr, root->level, root->birth, 0, err);
+    return !root->stored ||
+           items_below(&items, root->addr, root->level, root->birth, first_record, err);
+}
+
+bool map_items(const struct map_source *source, const struct root *root, uint64_t after,
+               map_item *fn, void *arg, struct err *err)
+{
+    return map_items_at(source, root, 0, after, fn, arg, err);
 }

@@ -29,6 +29,7 @@ struct pattern {
 };
 struct node {
     uint8_t level;
+    uint64_t prefix; /* record >> 8 * (level + 1), of every record below: its place in the file */
     struct place places[NODE_FAN];
     struct hash hashes[NODE_FAN]; /* level above 0 */
     struct pattern *patterns;     /* owned */
@@ -56,9 +57,10 @@ struct map_source {
 };
 
 uint8_t map_level(uint64_t size); /* the least level that covers a file of that size */
-/* The node an address promises: decoded, of that level, nothing in it younger than itself. */
-bool map_node(const struct map_source *source, struct addr addr, int level, uint64_t birth,
-              struct node *ret, struct err *err) MUST;
+/* The node an address promises: of that level, for that first record, nothing in it younger than
+ * itself. So no two paths lead to one node, and a walk ends. */
+bool map_node(const struct map_source *source, struct addr addr, int level, uint64_t first_record,
+              uint64_t birth, struct node *ret, struct err *err) MUST;
 
 /* Places of records [first, first + count), holes included; patterns shown into a record by the
  * callback's `pattern` (else NULL). Stops when fn returns false (with its error). */
@@ -80,8 +82,7 @@ struct map_update;
 struct map_sink {
     /* A finished node, children before parents. Says where it will lie. */
     bool (*node)(void *arg, const struct bytes *encoded, struct addr *ret_addr, struct err *err);
-    /* A record or node that the new map no longer has, once each; of this very update too, when
-     * what was set lies behind the size. */
+    /* A record or node that the new map no longer has, once each. */
     bool (*dead)(void *arg, struct addr addr, uint64_t birth, struct err *err);
     void *arg;
     /* Items born at or before this are somebody else's (a clone's start): not told, not read for.
@@ -101,11 +102,11 @@ struct map_change {
 };
 bool map_update_set(struct map_update *update, const struct map_change *change, struct err *err)
     MUST;
-/* Everything of the base from this record on dies, before what is set next; nothing at or behind it
- * may have been set. */
+/* Everything of the base from this record on dies, before what is set at or behind it, which must
+ * not have been set yet. Of several the least counts. */
 bool map_update_cut(struct map_update *update, uint64_t record, struct err *err) MUST;
-/* Ends it for a file of `size` bytes: what lies at or behind size dies. Frees the update, also on
- * error. */
+/* Ends it for a file of `size` bytes: what of the base lies at or behind size dies, nothing may
+ * have been set there (INVALID). Frees the update, also on error. */
 bool map_update_end(struct map_update *update, uint64_t size, struct root *ret_root,
                     struct err *err) MUST;
 void map_update_abandon(struct map_update *update);

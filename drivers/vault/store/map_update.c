@@ -1,6 +1,6 @@
 /* Maps changed: one pass in record order, a node a level in hand, everything else kept by address.
  */
-#include "drivers/vault/store/map.h"
+#include "drivers/vault/store/map_int.h"
 #include <string.h>
 
 /* What a subtree or record is to the place above it. */
@@ -19,13 +19,15 @@ struct map_update {
     uint64_t birth;
     struct root root; /* of the base; what the top level is as long as it is not held */
     int top;
-    uint64_t next;                 /* the least record that may still be set */
+    uint64_t next; /* the least record that may still be set */
+    uint64_t cut;  /* told and not yet done, as changes before it may follow; UINT64_MAX: none */
     struct hand hands[MAP_LEVELS]; /* when a level is held, all above up to the top are */
     bool known[NODE_FAN];          /* record hashes of the leaf in hand, in its hashes */
     bool roomy;                    /* the leaf in hand has room for 256 patterns */
 };
 
 static uint64_t prefix_of(uint64_t record, int level) { return record >> (8 * (level + 1)); }
+static uint64_t first_of(uint64_t prefix, int level) { return prefix << (8 * (level + 1)); }
 static size_t index_of(uint64_t record, int level) { return (record >> (8 * level)) & 255; }
 
 static struct place place_of(struct addr addr, uint64_t birth)
@@ -86,7 +88,8 @@ static bool places_die(struct map_update *u, struct hand *hand, size_t first, st
                 return false;
         } else {
             struct root below = root_of(&hand->node, i);
-            if (!map_items(&u->source, &below, u->sink.told_after, item_dies, u, err))
+            uint64_t record = first_of(hand->prefix << 8 | i, below.level);
+            if (!map_items_at(&u->source, &below, record, u->sink.told_after, item_dies, u, err))
                 return false;
         }
         *place = (struct place){0};
@@ -117,10 +120,12 @@ static bool hand_take(struct map_update *u, int level, const struct root *origin
     if (!origin->stored) {
         memset(hand->node.places, 0, sizeof hand->node.places);
         hand->node.level = (uint8_t)level;
+        hand->node.prefix = prefix;
         hand->held = true;
         return true;
     }
-    if (!map_node(&u->source, origin->addr, level, origin->birth, &hand->node, err))
+    if (!map_node(&u->source, origin->addr, level, first_of(prefix, level), origin->birth,
+                  &hand->node, err))
         return false;
     hand->held = hand->from_base = true;
     if (level == 0)
@@ -310,6 +315,7 @@ struct map_update *map_update_begin(const struct map_source *source, const struc
     u->source = *source;
     u->sink = *sink;
     u->birth = birth;
+    u->cut = UINT64_MAX;
     if (base && base->stored) {
         u->root = *base;
         u->top = base->level;
@@ -359,6 +365,30 @@ static bool says_the_same(const struct node *leaf, const struct place *place,
             place->item == change->addr.item);
 }
 
+/* Nothing of the base shows from here on. */
+static bool do_cut(struct map_update *u, uint64_t record, struct err *err)
+{
+    u->cut = UINT64_MAX;
+    if (prefix_of(record, u->top) > 0 || !(u->root.stored || u->hands[u->top].held))
+        return true;
+    if (!seek(u, record, err))
+        return false;
+    for (int level = u->top; level >= 0; level--)
+        if (!places_die(u, &u->hands[level], index_of(record, level) + (level > 0), err))
+            return false;
+    return true;
+}
+
+bool map_update_cut(struct map_update *update, uint64_t record, struct err *err)
+{
+    if (record < update->next)
+        return err_set(err, ERR_INVALID, "a cut at record %llu, but record %llu is set",
+                       (unsigned long long)record, (unsigned long long)update->next - 1);
+    if (record < update->cut)
+        update->cut = record;
+    return true;
+}
+
 bool map_update_set(struct map_update *update, const struct map_change *change, struct err *err)
 {
     struct map_update *u = update;
@@ -370,7 +400,7 @@ bool map_update_set(struct map_update *update, const struct map_change *change, 
                        (unsigned long long)record, (unsigned long long)u->next - 1);
     if (change->kind == PLACE_STORED && !addr_check(change->addr, err))
         return false;
-    if (!seek(u, record, err))
+    if ((record >= u->cut && !do_cut(u, u->cut, err)) || !seek(u, record, err))
         return false;
     u->next = record + 1;
     struct hand *hand = &u->hands[0];
@@ -383,7 +413,7 @@ bool map_update_set(struct map_update *update, const struct map_change *change, 
     *place = (struct place){0};
     hand->changed = true;
     hand->node.hashes[index] = change->hash;
-    u->known[index] = change->kind != PLACE_HOLE;
+    u->known[index] = true;
     if (change->kind == PLACE_STORED)
         *place = place_of(change->addr, u->birth);
     if (change->kind != PLACE_PATTERN)
@@ -392,23 +422,6 @@ bool map_update_set(struct map_update *update, const struct map_change *change, 
     if (!leaf_pattern(u, &change->pattern, &pattern, err))
         return false;
     *place = (struct place){.kind = PLACE_PATTERN, .pattern = pattern};
-    return true;
-}
-
-bool map_update_cut(struct map_update *update, uint64_t record, struct err *err)
-{
-    struct map_update *u = update;
-    if (record < u->next)
-        return err_set(err, ERR_INVALID, "a cut at record %llu, but record %llu is set",
-                       (unsigned long long)record, (unsigned long long)u->next - 1);
-    u->next = record;
-    if (prefix_of(record, u->top) > 0 || !(u->root.stored || u->hands[u->top].held))
-        return true;
-    if (!seek(u, record, err))
-        return false;
-    for (int level = u->top; level >= 0; level--)
-        if (!places_die(u, &u->hands[level], index_of(record, level) + (level > 0), err))
-            return false;
     return true;
 }
 
@@ -434,18 +447,6 @@ static bool settle(struct map_update *u, int want, struct root *ret, struct err 
     return true;
 }
 
-/* Ends the pass, so that another can begin at record 0. */
-static bool start_over(struct map_update *u, struct err *err)
-{
-    struct root root;
-    if (!settle(u, u->top, &root, err))
-        return false;
-    u->root = root;
-    u->top = root.stored ? root.level : 0;
-    u->next = 0;
-    return true;
-}
-
 bool map_update_end(struct map_update *update, uint64_t size, struct root *ret_root,
                     struct err *err)
 {
@@ -454,9 +455,10 @@ bool map_update_end(struct map_update *update, uint64_t size, struct root *ret_r
         return err_set(err, ERR_LIMIT, "a file of %llu bytes", (unsigned long long)size);
     uint64_t records = (size + RECORD_BYTES - 1) >> RECORD_SHIFT;
     int want = map_level(size);
-    if (records < u->next && !start_over(u, err))
-        return false;
-    if (!map_update_cut(u, records, err))
+    if (records < u->next)
+        return err_set(err, ERR_INVALID, "a file of %llu records, but record %llu is set",
+                       (unsigned long long)records, (unsigned long long)u->next - 1);
+    if (!do_cut(u, u->cut < records ? u->cut : records, err))
         return false;
     while (u->top < want && (u->root.stored || u->hands[u->top].held))
         if (!raise_top(u, err))

@@ -1,9 +1,11 @@
 /* A map's nodes as bytes and back; records that are little but zeros as patterns. */
 #include "drivers/vault/store/map.h"
+#include <assert.h>
 #include <string.h>
 
 enum { RUN_HOLE = PLACE_HOLE, RUN_STORED = PLACE_STORED, RUN_PATTERN = PLACE_PATTERN };
 /* A level 4 covers more than a file may have: its places beyond the second are holes. */
+static const uint64_t RECORDS_MAX = (uint64_t)1 << (FILE_MAX_SHIFT - RECORD_SHIFT);
 enum { TOP_LEVEL = MAP_LEVELS - 1, TOP_PLACES = 2 };
 
 void node_done(struct node *node)
@@ -107,22 +109,40 @@ void pattern_show(const struct pattern *pattern, uint8_t *ret_record)
     }
 }
 
-static bool pattern_encode(const struct pattern *pattern, struct bytes *to, struct err *err)
+/* ---- encoding ---- */
+
+/* What is put together; the largest node fits. */
+struct image {
+    size_t len;
+    uint8_t bytes[NODE_BYTES_MAX];
+};
+
+static void put_bytes(struct image *to, const void *bytes, size_t len)
 {
-    const uint8_t *from = pattern->bytes;
-    if (!bytes_varint(to, pattern->segments, err))
-        return false;
-    for (unsigned i = 0; i < pattern->segments; i++) {
-        size_t len = pattern->at[i].len;
-        if (!bytes_varint(to, pattern->at[i].offset, err) || !bytes_varint(to, len, err) ||
-            !bytes_add(to, from, len, err))
-            return false;
-        from += len;
-    }
-    return true;
+    assert(len <= sizeof to->bytes - to->len);
+    memcpy(to->bytes + to->len, bytes, len);
+    to->len += len;
 }
 
-/* ---- encoding ---- */
+static void put_number(struct image *to, uint64_t n)
+{
+    assert(sizeof to->bytes - to->len >= 10);
+    for (; n >= 0x80; n >>= 7)
+        to->bytes[to->len++] = (uint8_t)(n | 0x80);
+    to->bytes[to->len++] = (uint8_t)n;
+}
+
+static void put_pattern(struct image *to, const struct pattern *pattern)
+{
+    const uint8_t *from = pattern->bytes;
+    put_number(to, pattern->segments);
+    for (unsigned i = 0; i < pattern->segments; i++) {
+        put_number(to, pattern->at[i].offset);
+        put_number(to, pattern->at[i].len);
+        put_bytes(to, from, pattern->at[i].len);
+        from += pattern->at[i].len;
+    }
+}
 
 struct node_source {
     uint32_t pack;
@@ -209,52 +229,49 @@ static size_t run_length(const struct coder *coder, const struct node *node, siz
     return i - first;
 }
 
-static bool run_encode(struct coder *coder, const struct node *node, size_t first, size_t len,
-                       struct bytes *to, struct err *err)
+static void put_run(struct image *to, struct coder *coder, const struct node *node, size_t first,
+                    size_t len)
 {
     const struct place *place = &node->places[first];
-    if (!bytes_varint(to, 4 * len + place->kind, err))
-        return false;
+    put_number(to, 4 * len + place->kind);
     if (place->kind == PLACE_HOLE)
-        return true;
-    if (!bytes_varint(to, coder->number[first], err))
-        return false;
+        return;
+    put_number(to, coder->number[first]);
     if (place->kind == PLACE_PATTERN)
-        return true;
+        return;
     struct node_source *source = &coder->sources[coder->number[first]];
     int64_t distance = (int64_t)position(place) - (int64_t)source->next;
     source->next = position(place) + len;
-    return bytes_varint(to, ((uint64_t)distance << 1) ^ (uint64_t)(distance >> 63), err);
+    uint64_t twice = (uint64_t)distance << 1;
+    put_number(to, distance < 0 ? ~twice : twice);
 }
 
 bool node_encode(const struct node *node, struct bytes *to, struct err *err)
 {
     struct coder coder;
-    coder.source_count = coder.pattern_count = 0;
+    struct image image;
+    coder.source_count = coder.pattern_count = image.len = 0;
     if (!number_places(&coder, node))
         return err_set(err, ERR_INVALID, "a node of nothing but holes");
-    if (!bytes_u8(to, VAULT_VERSION, err) || !bytes_u8(to, node->level, err) ||
-        !bytes_varint(to, coder.pattern_count, err))
-        return false;
+    put_number(&image, VAULT_VERSION);
+    put_number(&image, node->level);
+    put_number(&image, node->prefix);
+    put_number(&image, coder.pattern_count);
     for (size_t i = 0; i < coder.pattern_count; i++)
-        if (!pattern_encode(&node->patterns[coder.patterns[i]], to, err))
-            return false;
-    if (!bytes_varint(to, coder.source_count, err))
-        return false;
-    for (size_t i = 0; i < coder.source_count; i++)
-        if (!bytes_varint(to, coder.sources[i].pack, err) ||
-            !bytes_varint(to, coder.sources[i].birth, err))
-            return false;
+        put_pattern(&image, &node->patterns[coder.patterns[i]]);
+    put_number(&image, coder.source_count);
+    for (size_t i = 0; i < coder.source_count; i++) {
+        put_number(&image, coder.sources[i].pack);
+        put_number(&image, coder.sources[i].birth);
+    }
     for (size_t i = 0, len; i < NODE_FAN; i += len) {
         len = run_length(&coder, node, i);
-        if (!run_encode(&coder, node, i, len, to, err))
-            return false;
+        put_run(&image, &coder, node, i, len);
     }
     for (size_t i = 0; node->level > 0 && i < NODE_FAN; i++)
-        if (node->places[i].kind != PLACE_HOLE &&
-            !bytes_add(to, node->hashes[i].bytes, HASH_BYTES, err))
-            return false;
-    return true;
+        if (node->places[i].kind != PLACE_HOLE)
+            put_bytes(&image, node->hashes[i].bytes, HASH_BYTES);
+    return bytes_add(to, image.bytes, image.len, err);
 }
 
 /* ---- decoding ---- */
@@ -423,6 +440,7 @@ static bool decode(struct cursor *c, struct node *ret, struct err *err)
     ret->level = cursor_u8(c);
     if (ret->level > TOP_LEVEL)
         return err_set(err, ERR_CORRUPT, "a node has level %u", ret->level);
+    ret->prefix = number(c, (RECORDS_MAX - 1) >> (8 * (ret->level + 1)));
     if (!decode_patterns(c, ret, err))
         return false;
     if (c->bad)

@@ -2,6 +2,7 @@
 #include "drivers/vault/store/pack_int.h"
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +20,8 @@ struct pack_dir {
     struct bytes rows; /* as they are in the pack */
     uint64_t *births;
     size_t birth_count;
-    pthread_mutex_t lock; /* over what is loaded when asked for */
+    pthread_mutex_t lock; /* over what is loaded when asked for; once there it stays as it is */
+    atomic_bool hashed, subjected; /* true: no lock is needed any more */
     struct bytes subjects, hashes;
     uint32_t *subject_at; /* per frame: where its subject begins */
     uint32_t *hash_at;    /* per frame: how many hashes come before its own */
@@ -187,7 +189,7 @@ static bool footer_take(const struct pack_key *key, uint64_t object_bytes,
            ret->parts[0].bytes == ret->frames * PACK_ROW &&
            ret->parts[1].bytes <= 10 + 8 * (uint64_t)ret->frames &&
            ret->parts[2].bytes <= PACK_SUBJECT_MAX * (uint64_t)ret->frames &&
-           ret->parts[3].bytes <= FRAME_ITEMS * HASH_BYTES * (uint64_t)ret->frames;
+           ret->parts[3].bytes <= (uint64_t)ret->frames * FRAME_ITEMS * HASH_BYTES;
     for (size_t i = 0; i < 4; i++) {
         good = good && ret->parts[i].offset == at;
         at += ret->parts[i].bytes;
@@ -241,7 +243,7 @@ bool pack_dir_fetch(struct io *io, const struct pack_key *key, uint64_t object_b
     if (object_bytes < PACK_HEADER + PACK_FOOTER || object_bytes > PACK_BYTES_MAX)
         return err_set(err, ERR_CORRUPT, "pack %08x-%04x has %llu bytes", key->pack,
                        key->generation, (unsigned long long)object_bytes);
-    struct footer f;
+    struct footer f = {0};
     if (!read_whole(io, key, header, sizeof header, 0, err) || !header_is_right(key, header, err) ||
         !read_whole(io, key, last, sizeof last, object_bytes - sizeof last, err) ||
         !footer_take(key, object_bytes, last, &f, err))
@@ -265,7 +267,7 @@ struct pack_dir *pack_dir_open(const struct pack_key *key, uint64_t object_bytes
     if (!dir)
         return NULL;
     const uint8_t *at = bytes;
-    struct footer f;
+    struct footer f = {0};
     if (len < PACK_FOOTER) {
         corrupt(dir, "its directory is cut off", err);
         return NULL;
@@ -341,6 +343,7 @@ static bool hash_index(struct pack_dir *dir, struct err *err)
     }
     own_free(dir->hash_at);
     dir->hash_at = at;
+    dir->hashed = true;
     return true;
 }
 
@@ -349,27 +352,16 @@ static bool hashes_set(struct pack_dir *dir, const void *bytes, size_t len, stru
     if (len != dir->hash_part.bytes ||
         format_sum(pack_seed(&dir->key), bytes, len) != dir->hash_sum)
         return corrupt(dir, "its hashes are damaged", err);
-    if (!hash_index(dir, err))
-        return false;
-    if (!copy(&dir->hashes, bytes, len, err)) {
-        own_free(dir->hash_at);
-        dir->hash_at = NULL;
-        return false;
-    }
-    return true;
+    return copy(&dir->hashes, bytes, len, err) && hash_index(dir, err);
 }
 
 bool pack_dir_give_hashes(struct pack_dir *dir, const void *bytes, size_t len, struct err *err)
 {
     AUTO(held) struct held held = hold(dir);
-    return dir->hash_at || hashes_set(dir, bytes, len, err);
+    return dir->hashed || hashes_set(dir, bytes, len, err);
 }
 
-bool pack_dir_has_hashes(struct pack_dir *dir)
-{
-    AUTO(held) struct held held = hold(dir);
-    return dir->hash_at != NULL;
-}
+bool pack_dir_has_hashes(struct pack_dir *dir) { return dir->hashed; }
 
 bool pack_dir_fetch_hashes(struct pack_dir *dir, struct io *io, struct bytes *ret, struct err *err)
 {
@@ -389,10 +381,10 @@ bool pack_dir_fetch_hashes(struct pack_dir *dir, struct io *io, struct bytes *re
 /* Whether the hashes are there afterwards. Many may come at once; then some read in vain. */
 static bool hashes_load(struct pack_dir *dir, struct io *io, struct err *err)
 {
+    if (dir->hashed)
+        return true;
     {
         AUTO(held) struct held held = hold(dir);
-        if (dir->hash_at)
-            return true;
         if (dir->hashes.data || dir->object_bytes == 0)
             return hash_index(dir, err); /* of a scan */
     }
@@ -412,7 +404,6 @@ bool pack_dir_hash(struct pack_dir *dir, struct io *io, uint32_t frame, uint8_t 
                        dir->key.pack, dir->key.generation, item, frame);
     if (!hashes_load(dir, io, err))
         return false;
-    AUTO(held) struct held held = hold(dir);
     memcpy(ret, dir->hashes.data + ((size_t)dir->hash_at[frame] + (size_t)place) * HASH_BYTES,
            HASH_BYTES);
     return true;
@@ -439,15 +430,16 @@ static bool subject_index(struct pack_dir *dir, struct err *err)
         return corrupt(dir, "its subjects do not add up", err);
     own_free(dir->subject_at);
     dir->subject_at = TAKE(at);
+    dir->subjected = true;
     return true;
 }
 
 static bool subjects_load(struct pack_dir *dir, struct io *io, struct err *err)
 {
+    if (dir->subjected)
+        return true;
     {
         AUTO(held) struct held held = hold(dir);
-        if (dir->subject_at)
-            return true;
         if (dir->subjects.data || dir->object_bytes == 0)
             return subject_index(dir, err);
     }
@@ -459,7 +451,7 @@ static bool subjects_load(struct pack_dir *dir, struct io *io, struct err *err)
     if (format_sum(dir->sum_before_subjects, made.data, len) != dir->sum_with_subjects)
         return corrupt(dir, "its subjects are damaged", err);
     AUTO(held) struct held held = hold(dir);
-    if (dir->subject_at)
+    if (dir->subjected)
         return true;
     bytes_done(&dir->subjects);
     dir->subjects = made;
@@ -476,7 +468,6 @@ bool pack_dir_subject(struct pack_dir *dir, struct io *io, uint32_t frame, uint6
                        dir->key.pack, dir->key.generation, frame);
     if (!subjects_load(dir, io, err))
         return false;
-    AUTO(held) struct held held = hold(dir);
     size_t at = dir->subject_at[frame];
     struct cursor c = cursor_over(dir->subjects.data + at, dir->subjects.len - at);
     *ret_count = (uint8_t)__builtin_popcount(row.present);

@@ -33,10 +33,12 @@ uint64_t pack_seed(const struct pack_key *key)
     return format_sum(key->seed, place, sizeof place);
 }
 
+static const uint8_t pack_mark[8] = {'E', 'C', 'P', 'A', 'C', 'K', '0', '1'};
+
 void pack_header(const struct pack_key *key, uint8_t ret[PACK_HEADER])
 {
     memset(ret, 0, PACK_HEADER);
-    memcpy(ret, "ECPACK01", 8);
+    memcpy(ret, pack_mark, sizeof pack_mark);
     pack_put(ret + 8, VAULT_VERSION, 4);
     pack_put(ret + 12, key->pack, 4);
     pack_put(ret + 16, key->family, 8);

@@ -14,7 +14,7 @@ struct scan {
     char name[IO_NAME_MAX];
     uint8_t *window;
     uint64_t at; /* of the window in the object */
-    size_t len;
+    size_t len, window_bytes;
     uint64_t waste; /* bytes summed in vain */
     struct pack_index index;
     uint8_t raw[FRAME_RAW_MAX];
@@ -35,7 +35,7 @@ static bool show(struct scan *s, uint64_t offset, size_t wanted, const uint8_t *
 {
     bool there = offset >= s->at && offset - s->at <= s->len && s->len - (offset - s->at) >= wanted;
     if (!there && s->at + s->len < s->object_bytes) {
-        ssize_t got = io_read(s->io, s->name, s->window, WINDOW, offset, err);
+        ssize_t got = io_read(s->io, s->name, s->window, s->window_bytes, offset, err);
         if (got < 0)
             return false;
         s->at = offset;
@@ -128,11 +128,11 @@ static bool agrees(struct pack_dir *scanned, struct io *io, const struct pack_ke
             (there && (a.offset != b.offset || a.bytes != b.bytes || a.kind != b.kind ||
                        a.present != b.present || a.birth != b.birth)))
             return false;
-        for (uint8_t item = 0; there && a.kind == FRAME_DATA && item < FRAME_ITEMS; item++) {
+        for (unsigned item = 0; there && a.kind == FRAME_DATA && item < FRAME_ITEMS; item++) {
             struct hash x, y;
             if (a.present >> item & 1 &&
-                (!pack_dir_hash(said, io, i, item, &x, &err) ||
-                 !pack_dir_hash(scanned, io, i, item, &y, &err) || !hash_equal(&x, &y)))
+                (!pack_dir_hash(said, io, i, (uint8_t)item, &x, &err) ||
+                 !pack_dir_hash(scanned, io, i, (uint8_t)item, &y, &err) || !hash_equal(&x, &y)))
                 return false;
         }
         uint64_t file[2], records[2][FRAME_ITEMS] = {0};
@@ -150,13 +150,17 @@ struct pack_dir *pack_dir_scan(struct io *io, const struct pack_key *key, uint64
                                bool *ret_whole, struct err *err)
 {
     AUTO(scan) struct scan *s = own_alloc(sizeof *s, err);
-    if (!s || !(s->window = own_realloc(NULL, WINDOW, err)))
+    if (!s)
         return NULL;
     if (object_bytes > PACK_BYTES_MAX) {
         err_set(err, ERR_CORRUPT, "pack %08x-%04x has %llu bytes", key->pack, key->generation,
                 (unsigned long long)object_bytes);
         return NULL;
     }
+    s->window_bytes = object_bytes < WINDOW ? (size_t)object_bytes : WINDOW;
+    s->window = own_realloc(NULL, s->window_bytes, err);
+    if (!s->window)
+        return NULL;
     s->io = io;
     s->key = key;
     s->seed = pack_seed(key);

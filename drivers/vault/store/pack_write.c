@@ -218,6 +218,8 @@ bool pack_add(struct pack_writer *w, const struct frame *f, uint32_t *ret_frame,
     return true;
 }
 
+static const uint8_t footer_mark[4] = {'E', 'C', 'P', 'E'};
+
 static bool put_directory(struct pack_writer *w, uint8_t footer[PACK_FOOTER], struct err *err)
 {
     AUTO(bytes) struct bytes births = {0};
@@ -239,7 +241,7 @@ static bool put_directory(struct pack_writer *w, uint8_t footer[PACK_FOOTER], st
     pack_put(footer + 40, format_sum_of(w->seed, parts, 3), 8);
     pack_put(footer + 48, format_sum_of(w->seed, parts + 3, 1), 8);
     pack_put(footer + 56, w->index.raw_bytes, 8);
-    memcpy(footer + 68, "ECPE", 4);
+    memcpy(footer + 68, footer_mark, sizeof footer_mark);
     uint8_t header[PACK_HEADER];
     pack_header(&w->key, header);
     struct format_piece whole[] = {{header, sizeof header}, {footer, 72}};
@@ -270,14 +272,14 @@ static bool keep_some(struct pack_writer *w, const struct pack_row *row, struct 
     AUTO(bytes) struct bytes kept = {0};
     struct bytes nodes[FRAME_ITEMS];
     int count = 0;
-    for (uint8_t item = 0; item < FRAME_ITEMS; item++) {
+    for (unsigned item = 0; item < FRAME_ITEMS; item++) {
         const uint8_t *bytes;
         size_t len;
         if (!(f->present >> item & 1))
             continue;
-        if (!pack_item(row, raw, raw_len, item, &bytes, &len, err))
+        if (!pack_item(row, raw, raw_len, (uint8_t)item, &bytes, &len, err))
             return false;
-        int place = pack_item_place(row->present, item);
+        int place = pack_item_place(row->present, (uint8_t)item);
         f->records[count] = records[place];
         f->hashes[count] = hashes[place];
         nodes[count++] = (struct bytes){.data = (uint8_t *)(uintptr_t)bytes, .len = len};
@@ -324,9 +326,9 @@ static bool old_read(struct old *o, struct io *io, struct pack_dir *from, uint32
     uint8_t count;
     if (!pack_dir_subject(from, io, frame, &o->file, o->records, &count, err))
         return false;
-    for (uint8_t item = 0, place = 0; item < FRAME_ITEMS; item++)
+    for (unsigned item = 0, place = 0; item < FRAME_ITEMS; item++)
         if (row->present >> item & 1 &&
-            !pack_dir_hash(from, io, frame, item, &o->hashes[place++], err))
+            !pack_dir_hash(from, io, frame, (uint8_t)item, &o->hashes[place++], err))
             return false;
     return true;
 }

@@ -10,7 +10,6 @@ enum {
     NODE_SLOTS = 4,
     DEAD_MEMORY = 16 << 20,
     FREED_MEMORY = 48 << 20,
-    OWN_DEAD_MAX = 1 << 20,
     BAD_KEPT = 4096,
 };
 
@@ -54,14 +53,13 @@ struct seal {
     uint32_t joined_frame;
     struct dead_writer *dead;
     struct freed *freed;
-    struct addr *own_dead; /* of this seal itself: their packs have no row yet */
-    size_t own_count, own_capacity;
     struct change change; /* packs, lists: what the commit will say */
     struct own_pack {
         uint32_t number;
         uint64_t bytes;
     } * packs; /* finished, and of no commit yet */
     size_t pack_count, pack_capacity;
+    uint32_t unheard; /* a pack that may be there; 0: none */
     struct seal_stat stat;
 };
 
@@ -121,8 +119,8 @@ static bool finish_pack(struct seal *seal, struct lane_of_frames *lane, struct e
     struct masks *live = masks_new(pack_masks(lane->writer), pack_frames(lane->writer), err);
     uint64_t bytes = 0;
     if (!live || !pack_finish(TAKE(lane->writer), &bytes, err)) {
-        /* Another owner's pack, or one whose end was not heard of: the next try has new numbers. */
-        if (err->code == ERR_EXISTS)
+        seal->unheard = live && err->code != ERR_EXISTS ? lane->writer_pack : 0;
+        if (err->code == ERR_EXISTS) /* another owner's pack: the next try has new numbers */
             err->code = ERR_BUSY;
         return false;
     }
@@ -352,15 +350,6 @@ static bool item_died(void *arg, struct addr addr, uint64_t birth, struct err *e
     struct seal *seal = arg;
     if (birth <= seal->start)
         return true;
-    if (birth == seal->sequence) {
-        if (seal->own_count == OWN_DEAD_MAX)
-            return err_set(err, ERR_LIMIT, "too many records are set and cut off in one seal");
-        if (!own_grow((void **)&seal->own_dead, &seal->own_capacity, seal->own_count, sizeof addr,
-                      err))
-            return false;
-        seal->own_dead[seal->own_count++] = addr;
-        return true;
-    }
     if (birth > seal->last)
         return table_free_item(seal->table, seal->freed, addr, err);
     return dead_add(seal->dead, addr, birth, err);
@@ -604,9 +593,12 @@ static bool finish_packs(struct seal *seal, struct err *err)
 static void doom_own(struct seal *seal)
 {
     struct family *family = seal->family;
-    if (seal->pack_count == 0)
+    if (seal->pack_count == 0 && seal->unheard == 0)
         return;
     pthread_mutex_lock(&family->change);
+    struct pack_key unheard = family_pack_key(family, seal->unheard, 0);
+    if (seal->unheard > 0)
+        family_doom_unheard(family, &unheard);
     for (size_t i = 0; i < seal->pack_count; i++) {
         struct pack_key key = family_pack_key(family, seal->packs[i].number, 0);
         char name[IO_NAME_MAX];
@@ -635,9 +627,6 @@ static bool commit_seal(struct seal *seal, struct err *err)
     struct map_source lists = family_source_of(&source);
     if (!edit_seal(&edit, &lists, &seal->change, TAKE(seal->freed), err))
         return false;
-    for (size_t i = 0; i < seal->own_count; i++)
-        if (!edit_free(&edit, seal->own_dead[i], err))
-            return false;
     bool done = family_commit(seal->family, &edit, &taken, err);
     if (done || taken)
         seal->pack_count = 0;
@@ -682,7 +671,6 @@ void seal_abandon(struct seal *seal)
         bytes_done(&seal->joined[i]);
     dead_abandon(seal->dead);
     freed_free(seal->freed);
-    own_free(seal->own_dead);
     own_free(seal->packs);
     change_done(&seal->change);
     table_unref(seal->table);

@@ -110,6 +110,13 @@ static uint32_t highest_claim(const struct io_list *claims)
     return highest;
 }
 
+bool store_is_owner(struct store *store)
+{
+    AUTO(io_list) struct io_list claims = {0};
+    struct err err = {0};
+    return io_list(store->io, "owner", &claims, &err) && highest_claim(&claims) == store->epoch;
+}
+
 static void forget_claims(struct store *store, const struct io_list *claims)
 {
     for (size_t i = 0; i + CLAIMS_KEPT < claims->count; i++) {

@@ -59,7 +59,14 @@ static bool rewrite(struct thinning *t, const struct table_pack *pack, uint16_t 
             !pace(t, live && pack_dir_row(dir, i, &row) ? row.bytes : 0, err))
             return false;
     }
-    return pack_finish(TAKE(writer), ret_bytes, err);
+    if (pack_finish(TAKE(writer), ret_bytes, err))
+        return true;
+    if (err->code == ERR_EXISTS)
+        return false;
+    pthread_mutex_lock(&t->family->change);
+    family_doom_unheard(t->family, &key);
+    pthread_mutex_unlock(&t->family->change);
+    return false;
 }
 
 /* False without an error when the pack went or was thinned meanwhile. */
@@ -101,11 +108,28 @@ static void delete_unnamed(struct family *family, uint32_t pack, uint16_t genera
     pthread_mutex_unlock(&family->change);
 }
 
+/* The highest generation whose name is taken, or still to be deleted: that name is not used again.
+ */
+static unsigned last_generation(struct family *family, const struct table_pack *pack)
+{
+    unsigned last = pack->generation, end = last + GENERATIONS_TRIED;
+    pthread_mutex_lock(&family->change);
+    for (unsigned above = last + 1; above <= end && above <= UINT16_MAX; above++) {
+        struct pack_key key = family_pack_key(family, pack->number, (uint16_t)above);
+        char name[IO_NAME_MAX];
+        pack_name(&key, name);
+        if (family_is_doomed(family, name))
+            last = above;
+    }
+    pthread_mutex_unlock(&family->change);
+    return last;
+}
+
 static bool thin_pack(struct thinning *t, const struct table_pack *pack, struct err *err)
 {
     uint64_t bytes = 0;
     bool taken = false, done = false;
-    unsigned generation = pack->generation;
+    unsigned generation = last_generation(t->family, pack);
     for (int i = 0; i < GENERATIONS_TRIED && !done; i++) {
         struct err failed = {0};
         if (++generation > UINT16_MAX)
