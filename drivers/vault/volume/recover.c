@@ -640,9 +640,11 @@ static bool sweep_layers(struct volume *v, struct err *err)
     for (size_t i = 0; i < names.count; i++) {
         uint64_t sequence;
         char path[600];
-        if (!str_starts(names.names[i], "l-") || !folder_id(names.names[i] + 2, &sequence))
+        bool dropped = str_ends(names.names[i], ".gone"); /* a crash came while it went */
+        if (!str_starts(names.names[i], "l-") ||
+            (!dropped && !folder_id(names.names[i] + 2, &sequence)))
             continue;
-        bool known = sequence > v->sealed && layer_at(v->replayed, sequence);
+        bool known = !dropped && sequence > v->sealed && layer_at(v->replayed, sequence);
         if (!known && (!str_format(path, sizeof path, "%s/%s", v->path, names.names[i]) ||
                        !sys_remove_tree(path, err)))
             return false;

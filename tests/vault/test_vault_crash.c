@@ -1,0 +1,155 @@
+/* The whole vault, box and store, after every crash that could come: what was acknowledged is there
+ * byte for byte, nothing else shows, nothing is left behind, and it goes on. EVERCOPY_SEED repeats
+ * a run. */
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include "agent/base/sys.h"
+#include "tests/lib/crash_states.h"
+#include "tests/lib/engine_drive.h"
+#include "tests/lib/vault_fsck.h"
+#include "tests/lib/vault_story.h"
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+struct opened {
+    struct io *io;
+    struct vault *vault;
+};
+
+static void opened_done(struct opened *o)
+{
+    vault_abandon(TAKE(o->vault));
+    io_close(TAKE(o->io));
+}
+OWN_DEFINE_INPLACE(opened, struct opened, opened_done);
+
+/* Box and store lie in one folder: one record of calls covers both. */
+static bool open_in(const char *dir, struct opened *o, struct err *err)
+{
+    static const struct vault_options options = {
+        .seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}};
+    char box[300], store[300];
+    IGNORE(str_format(box, sizeof box, "%s/box", dir));
+    IGNORE(str_format(store, sizeof store, "%s/store", dir));
+    o->io = io_open(store, NULL, 0, err);
+    o->vault = o->io ? vault_open(box, o->io, &options, err) : NULL;
+    return o->vault;
+}
+
+static bool run_story(struct story *story, const char *dir, struct err *err)
+{
+    AUTO(opened) struct opened o = {0};
+    if (!open_in(dir, &o, err))
+        return false;
+    for (size_t n = 0; n < story->op_count; n++) {
+        if (story->ops[n].kind == STORY_REOPEN) {
+            vault_close(TAKE(o.vault));
+            opened_done(&o);
+            if (!open_in(dir, &o, err))
+                return err_wrap(err, "step %zu, opening again", n);
+        }
+        if (!story_do(story, o.vault, n, err))
+            return err_wrap(err, "step %zu, %s", n, story_kind_name(story->ops[n].kind));
+        sys_record_mark(n + 1);
+    }
+    return true;
+}
+
+struct explorer {
+    struct story *story;
+    uint64_t checks, again, on; /* every so many states: opened twice; gone on with */
+};
+
+static bool check_opened(struct explorer *e, const char *dir, uint64_t mark, uint64_t *ret_sum,
+                         struct opened *o, struct err *err)
+{
+    return open_in(dir, o, err) && story_check(e->story, o->vault, mark, true, ret_sum, err) &&
+           vault_fsck(o->vault, err);
+}
+
+static bool check_state(void *arg, const char *dir, uint64_t mark, struct err *err)
+{
+    struct explorer *e = arg;
+    uint64_t sum, sum_again;
+    AUTO(opened) struct opened o = {0};
+    uint64_t n = e->checks++;
+    if (!check_opened(e, dir, mark, &sum, &o, err))
+        return false;
+    if (n % e->again == 0) { /* what was found once is found again */
+        opened_done(&o);
+        if (!check_opened(e, dir, mark, &sum_again, &o, err))
+            return err_wrap(err, "opened again");
+        if (sum != sum_again)
+            return err_set(err, ERR_CORRUPT, "it is another when opened again");
+    }
+    return n % e->on != 0 || (story_goes_on(o.vault, err) && vault_fsck(o.vault, err));
+}
+
+static struct rnd seeded(uint64_t add)
+{
+    static struct rnd first;
+    if (!first.state)
+        first = rnd_begin("vault crash");
+    return (struct rnd){first.state + add};
+}
+
+static void trace(const struct story *story)
+{
+    for (size_t n = 0; getenv("EVERCOPY_TRACE") && n < story->op_count; n++)
+        fprintf(stderr, "%zu %s %s entry %zu %s\n", n, story_kind_name(story->ops[n].kind),
+                story->states[n].volumes[story->ops[n].volume].name, story->ops[n].entry,
+                story->ops[n].path);
+}
+
+static bool explore(struct rnd rnd, size_t ops, size_t states, unsigned seeds, uint64_t *ret_states,
+                    struct err *err)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(drive_dir) char *scratch = drive_dir();
+    AUTO(story) struct story *story = story_new(rnd, ops, err);
+    char state[256];
+    if (!story)
+        return false;
+    trace(story);
+    str_format(state, sizeof state, "%s/state", scratch);
+    sys_record_begin();
+    bool ok = run_story(story, dir, err);
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    if (!ok)
+        return false;
+    struct explorer e = {.story = story, .again = 3, .on = 7};
+    struct crash_plan plan = {.record = &record,
+                              .root = dir,
+                              .scratch = state,
+                              .step = record.count * (2 + seeds) / states + 1,
+                              .seeds = seeds,
+                              .seed = rnd.state,
+                              .check = check_state,
+                              .arg = &e};
+    uint64_t begin = clock_mono_ms();
+    ok = crash_states_each(&plan, ret_states, err);
+    fprintf(stderr, "# %zu steps, %zu calls, %llu states in %llu ms\n", ops, record.count,
+            (unsigned long long)e.checks, (unsigned long long)(clock_mono_ms() - begin));
+    return ok;
+}
+
+static size_t setting(const char *name, size_t otherwise)
+{
+    const char *given = getenv(name);
+    return given ? strtoull(given, NULL, 10) : otherwise;
+}
+
+Test(vault_crash, what_was_acknowledged_survives_every_crash, .timeout = 7200)
+{
+    bool more = getenv("EVERCOPY_LONG");
+    size_t runs = setting("EVERCOPY_RUNS", more ? 30 : 1);
+    size_t ops = setting("EVERCOPY_STEPS", more ? 120 : 50);
+    size_t states = setting("EVERCOPY_STATES", more ? 100000 : 100);
+    for (uint64_t i = 0; i < runs; i++) {
+        struct err err = {0};
+        uint64_t count;
+        struct rnd rnd = seeded(i);
+        cr_assert(explore(rnd, ops, states, more ? 2 : 1, &count, &err),
+                  "EVERCOPY_SEED=%" PRIu64 ": %s", rnd.state, err.text);
+    }
+}
