@@ -82,7 +82,8 @@ static bool check_state(void *arg, const char *dir, uint64_t mark, struct err *e
         if (sum != sum_again)
             return err_set(err, ERR_CORRUPT, "it is another when opened again");
     }
-    return n % e->on != 0 || (story_goes_on(o.vault, err) && vault_fsck(o.vault, err));
+    return n % e->on != 0 || (story_goes_on(o.vault, err) && vault_fsck(o.vault, err)) ||
+           err_wrap(err, "going on");
 }
 
 static struct rnd seeded(uint64_t add)

@@ -102,7 +102,7 @@ static void commit_frozen(struct volume *v)
     complain(v, "a layer's commit", &err);
 }
 
-static void reap(struct volume *v)
+void volume_reap(struct volume *v)
 {
     struct vault *vault = v->vault;
     struct err err = {0};
@@ -135,7 +135,7 @@ static void tend_admin(struct volume *v, bool locks_too)
     pthread_mutex_unlock(&v->vault->lock);
     if (full && !swap_quietly(v, &err))
         complain(v, "a swap", &err);
-    reap(v);
+    volume_reap(v);
     for (size_t i = 0; locks_too && i < v->snap_count; i++)
         if (v->snaps[i]->locked_until_boot_ms > clock_boot_ms() &&
             !snap_lock_note(v->snaps[i], &err))
@@ -147,11 +147,12 @@ static void tend(struct volume *v, bool locks_too)
 {
     struct err err = {0};
     pthread_mutex_lock(&v->vault->lock);
-    bool gone = v->gone, register_it = v->clone && !v->in_family && v->ready && !v->mapped &&
+    bool gone = v->gone, ending = v->ending;
+    bool register_it = v->clone && !v->in_family && v->ready && !v->mapped &&
                                        clock_mono_ms() >= v->seal_after_ms;
     pthread_mutex_unlock(&v->vault->lock);
     if (gone) {
-        if (!volume_end(v, &err))
+        if (!ending && !volume_end(v, &err))
             complain(v, "a drop", &err);
         return;
     }

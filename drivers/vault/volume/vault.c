@@ -391,6 +391,7 @@ bool volume_doom(struct volume *v, struct err *err)
 {
     struct vault *vault = v->vault;
     bool ok = true;
+    volume_reap(v); /* what nobody sees any more is no reason */
     pthread_mutex_lock(&vault->lock);
     size_t clones = 0;
     for (size_t i = 0; i < vault->volume_count; i++)
@@ -433,7 +434,9 @@ bool volume_end(struct volume *v, struct err *err)
     struct vault *vault = v->vault;
     char gone[sizeof v->path + 8];
     pthread_mutex_lock(&vault->lock);
-    bool mine = v->erased && !v->ending;
+    while (v->ending && !v->delisted)
+        IGNORE(vault_wait_until(vault, UINT64_MAX));
+    bool mine = v->erased && !v->delisted;
     v->ending = v->ending || mine;
     pthread_mutex_unlock(&vault->lock);
     if (!mine)
@@ -447,6 +450,7 @@ bool volume_end(struct volume *v, struct err *err)
     if (!ok) {
         pthread_mutex_lock(&vault->lock);
         v->ending = false;
+        pthread_cond_broadcast(&vault->changed);
         pthread_mutex_unlock(&vault->lock);
         *err = own;
         return false;

@@ -154,7 +154,7 @@ bool volume_folder(struct volume *v, struct err *err) MUST;
 bool volume_first_layer(struct volume *v, struct err *err) MUST;
 bool volume_found(struct volume *v, struct err *err) MUST;
 /* Marks it gone, on disk too, when nobody uses it; volume.admin is held. Then volume_end, without
- * a lock, lets go of what it had in the store, when nobody else does so. */
+ * a lock, lets go of what it had in the store, or waits for who is at it. */
 bool volume_doom(struct volume *v, struct err *err) MUST;
 bool volume_end(struct volume *v, struct err *err) MUST;
 /* Gives the reserve up when the error says that the disk is full: try once more when true. */
@@ -230,6 +230,7 @@ bool seal_is_due(const struct volume *v); /* vault.lock is held */
 void *sealer_run(void *vault);
 /* ---- keeper.c: debt, full layers, leftovers ---- */
 void *keeper_run(void *vault);
+void volume_reap(struct volume *v); /* hidden snapshots nobody needs; volume.admin is held */
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
 bool volume_room(struct volume *v, struct err *err) MUST;
 
