@@ -633,6 +633,35 @@ bool story_do(struct story *s, struct vault *vault, size_t n, struct err *err)
     }
 }
 
+static bool send_again(const struct story *s, struct view *view, const struct story_entry *e,
+                       struct err *err)
+{
+    const struct story_image *image = image_of(s, e);
+    struct view_attributes size = {.set_size = true, .size = image->size};
+    struct view_file file;
+    return view_find(view, e->path, &file, err) &&
+           view_set(view, NULL, file.file, &size, &file, err) &&
+           (image->size == 0 ||
+            view_write(view, file.file, image->bytes, image->size, 0, true, err));
+}
+
+bool story_send_again(struct story *s, struct vault *vault, size_t n, struct err *err)
+{
+    for (size_t i = 0; i < STORY_VOLUMES; i++) {
+        const struct story_volume *v = &s->states[n].volumes[i];
+        if (!v->used)
+            continue;
+        AUTO(view) struct view *view = view_open(vault, v->name, NULL, NULL, err);
+        if (!view)
+            return false;
+        for (size_t k = 0; k < STORY_ENTRIES; k++)
+            if (v->entries[k].used && !v->entries[k].folder &&
+                !send_again(s, view, &v->entries[k], err))
+                return err_wrap(err, "sending '%s' again", v->entries[k].path);
+    }
+    return true;
+}
+
 bool story_was_done(const struct story *s, size_t n, const struct err *err)
 {
     switch (s->ops[n].kind) {

@@ -95,6 +95,7 @@ struct story {
     struct story_op *ops;
     struct story_state *states; /* states[n]: after n operations */
     size_t op_count;
+    size_t is; /* the state whose names the last check found */
     struct story_seen *seen;
     size_t seen_count, seen_capacity;
 };
@@ -106,6 +107,8 @@ OWN_DEFINE(story, struct story, story_free);
 const char *story_kind_name(enum story_kind kind);
 /* Operation n. For STORY_REOPEN the caller opens again. */
 bool story_do(struct story *story, struct vault *vault, size_t n, struct err *err) MUST;
+/* What clients do after a new start: all files once more as they are in states[n], stable. */
+bool story_send_again(struct story *story, struct vault *vault, size_t n, struct err *err) MUST;
 /* The error says that it was done before. */
 bool story_was_done(const struct story *story, size_t n, const struct err *err);
 

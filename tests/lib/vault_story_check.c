@@ -293,6 +293,7 @@ bool story_check(struct story *story, struct vault *vault, size_t done, bool und
     }
     ok = ok && contents_are(c, err);
     *ret_sum = c->sum;
+    story->is = done + (c->is != c->before);
     return ok || err_wrap(err, "after step %zu%s%s", done, under_way ? ", in the midst of " : "",
                           under_way ? story_kind_name(story->ops[done].kind) : "");
 }

@@ -7,34 +7,9 @@
 #include "tests/lib/crash_states.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/vault_fsck.h"
-#include "tests/lib/vault_story.h"
+#include "tests/vault/story_world.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
-
-struct opened {
-    struct io *io;
-    struct vault *vault;
-};
-
-static void opened_done(struct opened *o)
-{
-    vault_abandon(TAKE(o->vault));
-    io_close(TAKE(o->io));
-}
-OWN_DEFINE_INPLACE(opened, struct opened, opened_done);
-
-/* Box and store lie in one folder: one record of calls covers both. */
-static bool open_in(const char *dir, struct opened *o, struct err *err)
-{
-    static const struct vault_options options = {
-        .seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}};
-    char box[300], store[300];
-    IGNORE(str_format(box, sizeof box, "%s/box", dir));
-    IGNORE(str_format(store, sizeof store, "%s/store", dir));
-    o->io = io_open(store, NULL, 0, err);
-    o->vault = o->io ? vault_open(box, o->io, &options, err) : NULL;
-    return o->vault;
-}
 
 static bool run_story(struct story *story, const char *dir, struct err *err)
 {
@@ -86,22 +61,6 @@ static bool check_state(void *arg, const char *dir, uint64_t mark, struct err *e
            err_wrap(err, "going on");
 }
 
-static struct rnd seeded(uint64_t add)
-{
-    static struct rnd first;
-    if (!first.state)
-        first = rnd_begin("vault crash");
-    return (struct rnd){first.state + add};
-}
-
-static void trace(const struct story *story)
-{
-    for (size_t n = 0; getenv("EVERCOPY_TRACE") && n < story->op_count; n++)
-        fprintf(stderr, "%zu %s %s entry %zu %s\n", n, story_kind_name(story->ops[n].kind),
-                story->states[n].volumes[story->ops[n].volume].name, story->ops[n].entry,
-                story->ops[n].path);
-}
-
 static bool explore(struct rnd rnd, size_t ops, size_t states, unsigned seeds, uint64_t *ret_states,
                     struct err *err)
 {
@@ -111,7 +70,7 @@ static bool explore(struct rnd rnd, size_t ops, size_t states, unsigned seeds, u
     char state[256];
     if (!story)
         return false;
-    trace(story);
+    story_trace(story);
     str_format(state, sizeof state, "%s/state", scratch);
     sys_record_begin();
     bool ok = run_story(story, dir, err);
@@ -134,22 +93,16 @@ static bool explore(struct rnd rnd, size_t ops, size_t states, unsigned seeds, u
     return ok;
 }
 
-static size_t setting(const char *name, size_t otherwise)
-{
-    const char *given = getenv(name);
-    return given ? strtoull(given, NULL, 10) : otherwise;
-}
-
 Test(vault_crash, what_was_acknowledged_survives_every_crash, .timeout = 7200)
 {
     bool more = getenv("EVERCOPY_LONG");
-    size_t runs = setting("EVERCOPY_RUNS", more ? 30 : 1);
-    size_t ops = setting("EVERCOPY_STEPS", more ? 120 : 50);
-    size_t states = setting("EVERCOPY_STATES", more ? 100000 : 100);
+    size_t runs = story_setting("EVERCOPY_RUNS", more ? 30 : 1);
+    size_t ops = story_setting("EVERCOPY_STEPS", more ? 120 : 50);
+    size_t states = story_setting("EVERCOPY_STATES", more ? 100000 : 100);
     for (uint64_t i = 0; i < runs; i++) {
         struct err err = {0};
         uint64_t count;
-        struct rnd rnd = seeded(i);
+        struct rnd rnd = story_seed("vault crash", i);
         cr_assert(explore(rnd, ops, states, more ? 2 : 1, &count, &err),
                   "EVERCOPY_SEED=%" PRIu64 ": %s", rnd.state, err.text);
     }

@@ -16,7 +16,7 @@ struct replayed {
         uint64_t sequence;
         bool begun; /* a swap led to it, or it was the first */
         struct bytes records;
-    } *layers;
+    } * layers;
     size_t layer_count, layer_capacity;
     uint64_t *deleted;
     size_t deleted_count, deleted_capacity;
@@ -161,8 +161,7 @@ static bool replay(struct volume *v, struct err *err)
         v->replayed = own_alloc(sizeof *v->replayed, err);
     if (!v->replayed)
         return false;
-    v->journal =
-        journal_open(v->path, take_state, take_record, v, &v->replayed->clean, err);
+    v->journal = journal_open(v->path, take_state, take_record, v, &v->replayed->clean, err);
     return v->journal || err_wrap(err, "journal of volume %016llx", (unsigned long long)v->id);
 }
 
@@ -231,9 +230,9 @@ static bool finish_drop(struct vault *vault, struct family *family, uint64_t id,
     char gone[sizeof vault->box + 40];
     struct stat st;
     struct err none = {0};
-    *ret_gone = str_format(gone, sizeof gone, "%s/v/%016llx.gone", vault->box,
-                           (unsigned long long)id) &&
-                sys_lstat(gone, &st, &none);
+    *ret_gone =
+        str_format(gone, sizeof gone, "%s/v/%016llx.gone", vault->box, (unsigned long long)id) &&
+        sys_lstat(gone, &st, &none);
     return !*ret_gone || family_volume_drop(family, id, err);
 }
 
@@ -352,9 +351,9 @@ static bool settle_facts(struct volume *v, struct err *err)
     struct volume_pair pairs[RECORD_MEMBERS_MAX];
     size_t count = r->has_row ? r->row.origin_count : facts->member_count;
     for (size_t i = 0; i < count; i++)
-        pairs[i] = r->has_row ? (struct volume_pair){r->row.origins[i].volume,
-                                                     r->row.origins[i].sequence}
-                              : facts->members[i];
+        pairs[i] = r->has_row
+                       ? (struct volume_pair){r->row.origins[i].volume, r->row.origins[i].sequence}
+                       : facts->members[i];
     for (size_t i = 0; i < count; i++) {
         struct volume *origin = volume_by_id(v->vault, pairs[i].volume);
         struct snap *snap = origin ? snap_at(origin, pairs[i].sequence) : NULL;
@@ -405,8 +404,7 @@ static bool settle_sets(struct vault *vault, struct err *err)
     for (size_t i = 0; i < vault->volume_count; i++) {
         struct volume *v = vault->volumes[i];
         for (size_t k = 0; k < v->snap_count; k++)
-            if (v->snaps[k]->set && !v->snaps[k]->whole &&
-                !resolve_set(vault, v->snaps[k], err))
+            if (v->snaps[k]->set && !v->snaps[k]->whole && !resolve_set(vault, v->snaps[k], err))
                 return false;
     }
     return true;
@@ -600,8 +598,7 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
     slot->records = layer->records;
     layer->records = (struct bytes){0};
     if (!layer->begun)
-        return build_unbegun(v, slot, err) &&
-               (v->spare == slot || clean || tidy_tails(slot, err));
+        return build_unbegun(v, slot, err) && (v->spare == slot || clean || tidy_tails(slot, err));
     if (!slot_add(v, slot, err))
         return false;
     struct build b = {v, slot};
@@ -728,7 +725,8 @@ static bool recover(struct vault *vault, struct err *err)
         if (!open_family(vault, families[i], err))
             return false;
     bool ok = open_folders(vault, err);
-    AUTO(mem) struct volume **order =
+    AUTO(mem)
+    struct volume **order =
         ok ? own_alloc((vault->volume_count + 1) * sizeof(struct volume *), err) : NULL;
     if (!order)
         return false;

@@ -116,8 +116,7 @@ static bool box_open(struct vault *vault, struct err *err)
 {
     char path[600];
     return sys_mkdirs(vault->box, 0700, err) && sync_above(vault->box, err) &&
-           box_lock(vault, err) &&
-           box_path(vault, "v", path, err) && sys_mkdirs(path, 0700, err) &&
+           box_lock(vault, err) && box_path(vault, "v", path, err) && sys_mkdirs(path, 0700, err) &&
            box_path(vault, "notes", path, err) && sys_mkdirs(path, 0700, err) &&
            sys_fsync_dir(vault->box, err);
 }

@@ -181,6 +181,9 @@ OWN_DEFINE(slot, struct slot, slot_free);
 bool spare_ready(struct volume *v, struct err *err) MUST;
 /* The active layer becomes frozen; volume.write is held and a spare ready. */
 bool swap_now(struct volume *v, struct err *err) MUST;
+/* All that is frozen is on disk, and the swaps that led there: a layer is worth nothing without
+ * those below it, and none is sealed before. */
+bool frozen_commit(struct volume *v, struct err *err) MUST;
 /* Freezes and commits, without a snapshot. */
 bool swap_quietly(struct volume *v, struct err *err) MUST;
 struct slot *slot_active(const struct volume *v);
