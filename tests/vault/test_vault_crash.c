@@ -61,6 +61,18 @@ static bool check_state(void *arg, const char *dir, uint64_t mark, struct err *e
            err_wrap(err, "going on");
 }
 
+static void trace_calls(const struct sys_record *record)
+{
+    static const char *const kinds[] = {"open", "write",  "truncate", "sync",  "rename",
+                                        "link", "unlink", "rmdir",    "mkdir", "mark"};
+    for (size_t i = 0; getenv("EVERCOPY_TRACE") && i < record->count; i++) {
+        const struct sys_op *op = &record->ops[i];
+        fprintf(stderr, "call %zu %s %s %s at %llu, %zu bytes\n", i + 1, kinds[op->kind],
+                op->path ? op->path : "", op->to ? op->to : "", (unsigned long long)op->offset,
+                op->len);
+    }
+}
+
 static bool explore(struct rnd rnd, size_t ops, size_t states, unsigned seeds, uint64_t *ret_states,
                     struct err *err)
 {
@@ -77,6 +89,7 @@ static bool explore(struct rnd rnd, size_t ops, size_t states, unsigned seeds, u
     AUTO(sys_record) struct sys_record record = sys_record_end();
     if (!ok)
         return false;
+    trace_calls(&record);
     struct explorer e = {.story = story, .again = 3, .on = 7};
     struct crash_plan plan = {.record = &record,
                               .root = dir,
