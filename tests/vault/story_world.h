@@ -1,6 +1,8 @@
 /* Where stories happen: a box and a store in one folder; what the environment says of a run. */
 #pragma once
 #include "agent/base/str.h"
+#include "tests/lib/crash_states.h"
+#include "tests/lib/vault_fsck.h"
 #include "tests/lib/vault_story.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,4 +52,36 @@ static inline size_t story_setting(const char *name, size_t otherwise)
 {
     const char *given = getenv(name);
     return given ? strtoull(given, NULL, 10) : otherwise;
+}
+
+struct story_explorer {
+    struct story *story;
+    uint64_t checks, again, on; /* every so many states: opened twice; gone on with */
+};
+
+static inline bool story_check_opened(struct story_explorer *e, const char *dir, uint64_t mark,
+                                      uint64_t *ret_sum, struct opened *o, struct err *err)
+{
+    return open_in(dir, o, err) && story_check(e->story, o->vault, mark, true, ret_sum, err) &&
+           vault_fsck(o->vault, err);
+}
+
+/* For a crash_plan: arg is an explorer. */
+static inline bool story_check_crash(void *arg, const char *dir, uint64_t mark, struct err *err)
+{
+    struct story_explorer *e = arg;
+    uint64_t sum, sum_again;
+    AUTO(opened) struct opened o = {0};
+    uint64_t n = e->checks++;
+    if (!story_check_opened(e, dir, mark, &sum, &o, err))
+        return false;
+    if (n % e->again == 0) { /* what was found once is found again */
+        opened_done(&o);
+        if (!story_check_opened(e, dir, mark, &sum_again, &o, err))
+            return err_wrap(err, "opened again");
+        if (sum != sum_again)
+            return err_set(err, ERR_CORRUPT, "it is another when opened again");
+    }
+    return n % e->on != 0 || (story_goes_on(o.vault, err) && vault_fsck(o.vault, err)) ||
+           err_wrap(err, "going on");
 }

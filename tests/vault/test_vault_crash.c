@@ -4,9 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
-#include "tests/lib/crash_states.h"
 #include "tests/lib/engine_drive.h"
-#include "tests/lib/vault_fsck.h"
 #include "tests/vault/story_world.h"
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -28,37 +26,6 @@ static bool run_story(struct story *story, const char *dir, struct err *err)
         sys_record_mark(n + 1);
     }
     return true;
-}
-
-struct explorer {
-    struct story *story;
-    uint64_t checks, again, on; /* every so many states: opened twice; gone on with */
-};
-
-static bool check_opened(struct explorer *e, const char *dir, uint64_t mark, uint64_t *ret_sum,
-                         struct opened *o, struct err *err)
-{
-    return open_in(dir, o, err) && story_check(e->story, o->vault, mark, true, ret_sum, err) &&
-           vault_fsck(o->vault, err);
-}
-
-static bool check_state(void *arg, const char *dir, uint64_t mark, struct err *err)
-{
-    struct explorer *e = arg;
-    uint64_t sum, sum_again;
-    AUTO(opened) struct opened o = {0};
-    uint64_t n = e->checks++;
-    if (!check_opened(e, dir, mark, &sum, &o, err))
-        return false;
-    if (n % e->again == 0) { /* what was found once is found again */
-        opened_done(&o);
-        if (!check_opened(e, dir, mark, &sum_again, &o, err))
-            return err_wrap(err, "opened again");
-        if (sum != sum_again)
-            return err_set(err, ERR_CORRUPT, "it is another when opened again");
-    }
-    return n % e->on != 0 || (story_goes_on(o.vault, err) && vault_fsck(o.vault, err)) ||
-           err_wrap(err, "going on");
 }
 
 static void trace_calls(const struct sys_record *record)
@@ -90,14 +57,14 @@ static bool explore(struct rnd rnd, size_t ops, size_t states, unsigned seeds, u
     if (!ok)
         return false;
     trace_calls(&record);
-    struct explorer e = {.story = story, .again = 3, .on = 7};
+    struct story_explorer e = {.story = story, .again = 3, .on = 7};
     struct crash_plan plan = {.record = &record,
                               .root = dir,
                               .scratch = state,
                               .step = record.count * (2 + seeds) / states + 1,
                               .seeds = seeds,
                               .seed = rnd.state,
-                              .check = check_state,
+                              .check = story_check_crash,
                               .arg = &e};
     uint64_t begin = clock_mono_ms();
     ok = crash_states_each(&plan, ret_states, err);

@@ -3,7 +3,6 @@
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include "tests/lib/engine_drive.h"
-#include "tests/lib/vault_fsck.h"
 #include "tests/vault/story_world.h"
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -108,32 +107,60 @@ static bool check_end(struct round *r, struct err *err)
     return true;
 }
 
-static bool one_round(struct story *story, const struct fault *fault, long nth, long *ret_calls,
-                      struct err *err)
+static bool do_round(struct round *r, long nth, long *ret_calls, struct err *err)
 {
-    AUTO(drive_dir) char *dir = drive_dir();
-    struct round r = {.story = story, .dir = dir, .fault = fault};
     struct err why = {0};
     bool ok = true;
-    arm(fault, nth);
-    if (!open_in(dir, &r.o, &why)) {
-        r.met = true;
-        IGNORE(disarm(fault) < 0);
-        opened_done(&r.o);
-        ok = open_in(dir, &r.o, err) || err_wrap(err, "(%.200s) opening", why.text);
+    arm(r->fault, nth);
+    if (!open_in(r->dir, &r->o, &why)) {
+        r->met = true;
+        IGNORE(disarm(r->fault) < 0);
+        opened_done(&r->o);
+        ok = open_in(r->dir, &r->o, err) || err_wrap(err, "(%.200s) opening", why.text);
     }
-    for (size_t n = 0; ok && n < story->op_count; n++)
-        ok = do_step(&r, n, err) ||
-             err_wrap(err, "step %zu, %s", n, story_kind_name(story->ops[n].kind));
-    *ret_calls = disarm(fault);
-    if (r.met)
+    for (size_t n = 0; ok && n < r->story->op_count; n++) {
+        ok = do_step(r, n, err) ||
+             err_wrap(err, "step %zu, %s", n, story_kind_name(r->story->ops[n].kind));
+        sys_record_mark(n + 1);
+    }
+    *ret_calls = disarm(r->fault);
+    if (r->met)
         *ret_calls = nth;
-    ok = ok && check_end(&r, err);
-    opened_done(&r.o);
-    return ok || err_wrap(err, "%s, call %ld", fault->name, nth);
+    ok = ok && check_end(r, err);
+    opened_done(&r->o);
+    return ok || err_wrap(err, "%s, call %ld", r->fault->name, nth);
 }
 
-static bool all_rounds(struct rnd rnd, size_t ops, size_t rounds, struct err *err)
+/* crashes: so many moments of it are looked at as a power cut would have left them. */
+static bool one_round(struct story *story, const struct fault *fault, long nth, size_t crashes,
+                      long *ret_calls, struct err *err)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(drive_dir) char *scratch = drive_dir();
+    struct round r = {.story = story, .dir = dir, .fault = fault};
+    char state[256];
+    uint64_t states;
+    IGNORE(str_format(state, sizeof state, "%s/state", scratch));
+    if (crashes > 0)
+        sys_record_begin();
+    bool ok = do_round(&r, nth, ret_calls, err);
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    if (!ok || crashes == 0)
+        return ok;
+    struct story_explorer e = {.story = story, .again = 5, .on = 5, .checks = (uint64_t)nth};
+    struct crash_plan plan = {.record = &record,
+                              .root = dir,
+                              .scratch = state,
+                              .step = record.count * 3 / crashes + 1,
+                              .seeds = 1,
+                              .seed = (uint64_t)nth,
+                              .check = story_check_crash,
+                              .arg = &e};
+    return crash_states_each(&plan, &states, err) ||
+           err_wrap(err, "%s, call %ld", fault->name, nth);
+}
+
+static bool all_rounds(struct rnd rnd, size_t ops, size_t rounds, size_t crashes, struct err *err)
 {
     AUTO(story) struct story *story = story_new(rnd, ops, err);
     if (!story)
@@ -141,12 +168,13 @@ static bool all_rounds(struct rnd rnd, size_t ops, size_t rounds, struct err *er
     story_trace(story);
     for (size_t f = 0; f < sizeof faults / sizeof faults[0]; f++) {
         long calls, told = 0, count = 0, step;
-        if (!one_round(story, &faults[f], 1000000000, &calls, err))
+        if (!one_round(story, &faults[f], 1000000000, 0, &calls, err))
             return false;
         step = calls / (long)rounds + 1;
         for (long nth = 1 + (long)rnd_below(&rnd, (uint64_t)step); nth <= calls; nth += step) {
             long reached;
-            if (!one_round(story, &faults[f], nth, &reached, err))
+            if (!one_round(story, &faults[f], nth, rnd_chance(&rnd, 30) ? crashes : 0, &reached,
+                           err))
                 return false;
             count++;
             told += reached == nth;
@@ -163,10 +191,11 @@ Test(vault_fault, a_call_that_fails_is_told_can_be_repeated_and_loses_nothing, .
     size_t runs = story_setting("EVERCOPY_RUNS", more ? 5 : 1);
     size_t ops = story_setting("EVERCOPY_STEPS", more ? 80 : 30);
     size_t rounds = story_setting("EVERCOPY_ROUNDS", more ? 100000 : 4);
+    size_t crashes = story_setting("EVERCOPY_STATES", more ? 40 : 6);
     for (uint64_t i = 0; i < runs; i++) {
         struct err err = {0};
         struct rnd rnd = story_seed("vault fault", i);
-        cr_assert(all_rounds(rnd, ops, rounds, &err), "EVERCOPY_SEED=%" PRIu64 ": %s", rnd.state,
-                  err.text);
+        cr_assert(all_rounds(rnd, ops, rounds, crashes, &err), "EVERCOPY_SEED=%" PRIu64 ": %s",
+                  rnd.state, err.text);
     }
 }
