@@ -20,16 +20,22 @@ static inline void opened_done(struct opened *o)
 OWN_DEFINE_INPLACE(opened, struct opened, opened_done);
 
 /* Box and store lie in one folder: one record of calls covers both. */
-static inline bool open_in(const char *dir, struct opened *o, struct err *err)
+static inline bool open_with(const char *dir, const struct vault_options *options, struct opened *o,
+                             struct err *err)
 {
-    static const struct vault_options options = {
-        .seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}};
     char box[300], store[300];
     IGNORE(str_format(box, sizeof box, "%s/box", dir));
     IGNORE(str_format(store, sizeof store, "%s/store", dir));
     o->io = io_open(store, NULL, 0, err);
-    o->vault = o->io ? vault_open(box, o->io, &options, err) : NULL;
+    o->vault = o->io ? vault_open(box, o->io, options, err) : NULL;
     return o->vault;
+}
+
+static inline bool open_in(const char *dir, struct opened *o, struct err *err)
+{
+    static const struct vault_options quiet = {
+        .seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}};
+    return open_with(dir, &quiet, o, err);
 }
 
 static inline struct rnd story_seed(const char *name, uint64_t add)
@@ -57,6 +63,7 @@ static inline size_t story_setting(const char *name, size_t otherwise)
 struct story_explorer {
     struct story *story;
     uint64_t checks, again, on; /* every so many states: opened twice; gone on with */
+    uint64_t moments, deep;     /* every so many: crashes while it recovers */
 };
 
 static inline bool story_check_opened(struct story_explorer *e, const char *dir, uint64_t mark,
