@@ -114,11 +114,12 @@ if figures=$("$build/tests/bench/bench_vault_pack" "$work/blocks" 256 "$work/sto
     vault_row() { row "$1" "$2 $4" "$3" "$5 $4" "$(calc %.2f "$5 / $2")" "$6"; }
     read -r peer_cpu _ < <(cpu_and_wall_of zstd -1 -q -c "$work/blocks")
     zstd -1 -q "$work/blocks" -o "$work/blocks.zst"
-    read -r _ peer_wall < <(cpu_and_wall_of zstd -d -q -c "$work/blocks.zst")
+    read -r peer_read_cpu peer_wall < <(cpu_and_wall_of zstd -d -q -c "$work/blocks.zst")
     vault_row vault_press "$(vault_figure press_cpu)" 'zstd -1' 's CPU' "$peer_cpu" '0.8 x'
     vault_row vault_press_and_hash "$(vault_figure press_hash_cpu)" 'zstd -1' 's CPU' "$peer_cpu" '0.67 x'
     vault_row vault_pack_bytes "$(vault_figure stored)" 'zstd -1' bytes "$(stat -c %s "$work/blocks.zst")" '0.95 x'
     vault_row vault_read_in_order "$(vault_figure read_ahead_wall)" 'zstd -d' s "$peer_wall" '0.8 x'
+    vault_row vault_read_cpu "$(vault_figure read_ahead_cpu)" 'zstd -d' 's CPU' "$peer_read_cpu" '0.8 x'
     vault_row vault_read_one_thread "$(vault_figure read_alone_wall)" 'zstd -d' s "$peer_wall" '-'
 else
     skip vault_press 'bench_vault_pack failed, or no program zstd' '0.8 x'
@@ -187,6 +188,9 @@ elif figures=$(timeout 120 tests/bench/log-upload.sh "$build" 2>/dev/null) && gr
 else
     skip log_upload "$(grep -m 1 SKIPPED <<<"$figures" || echo 'it failed')" -
 fi
+
+# ---- the vault beside zstd, restic, borgbackup, casync, reflink and btrfs ----
+tests/bench/vault.sh "$build" || status=1
 
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then

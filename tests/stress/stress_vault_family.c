@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VOLUMES = 2, READERS = 2, RECORDS = 600, KEPT = 6, FILE_NO = 20 };
+enum { VOLUMES = 2, READERS = 2, RECORDS = 600, KEPT = 3, FILE_NO = 20 };
 
 struct world {
     struct store *store;
@@ -107,9 +107,9 @@ static void *run_drops(void *arg)
                     wrong(w, "drop", &err);
         }
         err_clear(&err);
-        if (round % 4 == 0 && !family_thin(w->family, NULL, NULL, &freed, &err))
+        if (round % 64 == 0 && !family_thin(w->family, NULL, NULL, &freed, &err))
             wrong(w, "thin", &err);
-        w->thins += round % 4 == 0;
+        w->thins += round % 64 == 0;
         if (!family_stat(w->family, &stat, &err))
             wrong(w, "stat", &err);
     }

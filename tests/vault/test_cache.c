@@ -139,7 +139,7 @@ static void *come(void *arg)
     return NULL;
 }
 
-Test(cache, reads_a_frame_once_for_all_that_wait, .timeout = 60)
+Test(cache, reads_a_frame_once_for_all_that_wait)
 {
     enum { COMERS = 8 };
     test_random_start("cache");
@@ -340,7 +340,33 @@ Test(cache, reads_a_pack_in_order_in_few_large_pieces)
     world_end(&w);
 }
 
-Test(cache, notices_by_itself_that_frames_are_read_in_order, .timeout = 60)
+Test(cache, reads_scattered_frames_ahead_all_at_once)
+{
+    test_random_start("cache");
+    struct pack_world w;
+    world_begin(&w, 200, false);
+    struct cache *cache = cache_over(&w, (struct cache_options){.no_stream = true});
+    struct cache_pack pack = pack_of(&w);
+    struct cache_stat stat = {0};
+    uint32_t wanted = 0;
+    for (uint32_t i = 8; i < 200; i += 5) {
+        cache_prefetch(cache, &pack, i, 1);
+        wanted += w.made[i].frame.present != 0;
+    }
+    for (uint64_t end = clock_mono_ms() + 20000; stat.ahead < wanted && clock_mono_ms() < end;) {
+        sched_yield();
+        cache_stat(cache, &stat);
+    }
+    for (uint32_t i = 8; i < 200; i += 5)
+        if (w.made[i].frame.present)
+            get_and_check(cache, &w, i);
+    cache_stat(cache, &stat);
+    cr_assert_eq(stat.misses, 0, "%zu had to be read when they were wanted", (size_t)stat.misses);
+    cache_free(cache);
+    world_end(&w);
+}
+
+Test(cache, notices_by_itself_that_frames_are_read_in_order)
 {
     test_random_start("cache");
     struct pack_world w;

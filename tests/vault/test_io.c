@@ -1,10 +1,11 @@
 /* The store's objects: promises that every backend keeps, and what is particular to a directory. */
+#include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/io/io.h"
-#include "tests/lib/descriptors.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/fault_loop.h"
+#include "tests/lib/memory_io.h"
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <errno.h>
@@ -28,8 +29,19 @@ static struct io *open_posix(const char *dir, struct err *err)
     return io_open(path, NULL, 0, err);
 }
 
+static struct io *open_memory(const char *dir, struct err *err)
+{
+    struct memory_io *memory;
+    (void)dir;
+    struct io *io = memory_io_open(0, &memory, err);
+    if (io)
+        memory_io_limit(memory, 1 << 30);
+    return io;
+}
+
 static const struct row rows[] = {
     {"posix", open_posix},
+    {"memory", open_memory},
 };
 
 #define WANT(condition)                                                                            \
@@ -273,11 +285,20 @@ PROMISE(space_is_known_or_said_not_to_be)
     return true;
 }
 
-PROMISE(locks_are_refused_where_there_are_none)
+PROMISE(a_locked_object_is_not_deleted_and_locks_only_grow)
 {
+    uint64_t until = clock_wall_us() + 3600 * UINT64_C(1000000);
     DO(put_text(io, "a", "1", IO_NEW, why));
-    if (!(io_abilities(io) & IO_CAN_LOCK))
-        WANT_CODE(io_lock(io, "a", 1, &e), UNSUPPORTED);
+    if (!(io_abilities(io) & IO_CAN_LOCK)) {
+        WANT_CODE(io_lock(io, "a", until, &e), UNSUPPORTED);
+        return true;
+    }
+    WANT_CODE(io_lock(io, "b", until, &e), NOT_FOUND);
+    DO(io_lock(io, "a", until, why));
+    struct err sooner = {0};
+    IGNORE(io_lock(io, "a", 1, &sooner)); /* refused or without effect */
+    WANT_CODE(io_delete(io, "a", &e), DENIED);
+    DO(holds(io, "a", "1", why));
     return true;
 }
 

@@ -172,14 +172,16 @@ Test(layer, a_span_over_a_huge_hole_is_quick_and_a_cut_of_it_too)
     struct err err = {0};
     AUTO(layer) struct layer *layer = make(dir, &err);
     cr_assert(layer, "%s", err.text);
-    uint64_t last = (UINT64_C(1) << 33) - 1;
+    uint64_t limit = (UINT64_C(1) << 33) - 1, last = limit;
     enum layer_has has;
     OK(put(layer, 1, 5, 1, 1, &err));
-    OK(put(layer, 1, last, 1, 2, &err));
+    /* 64 TiB where the box's file system has such files; ext4 ends at 16 TiB. */
+    for (; !put(layer, 1, last, 1, 2, &err); err_clear(&err))
+        cr_assert((last >>= 1) > UINT64_C(1) << 29, "%s", err.text);
     cr_expect(layer_span(layer, 1, 6, UINT64_MAX, &has) == last - 6 && has == LAYER_BELOW);
     OK(layer_truncate(layer, 1, 6 * R, &err));
     cr_expect(layer_has(layer, 1, last) == LAYER_HOLE && layer_records(layer) == 1);
-    cr_expect(!put(layer, 1, last, 2, 1, &err) && err.code == ERR_LIMIT);
+    cr_expect(!put(layer, 1, limit, 2, 1, &err) && err.code == ERR_LIMIT);
     err_clear(&err);
     cr_expect(!put(layer, UINT64_C(1) << 24, 0, 1, 1, &err) && err.code == ERR_LIMIT);
 }

@@ -559,6 +559,23 @@ Test(map, a_cut_reads_what_dies_and_the_path_to_it)
     cr_assert_eq(memory.death_count, 5 * 256 + 100 + 5 + 3);
 }
 
+Test(map, of_several_cuts_the_least_counts)
+{
+    AUTO(map_memory) struct map_memory memory = {0};
+    struct root base = dense(&memory, 1000), root;
+    struct map_source source = map_memory_source(&memory);
+    struct map_sink sink = map_memory_sink(&memory);
+    struct map_update *update = NULL;
+    struct cells none = {0};
+    struct window window = {&none, 100};
+    NO_ERR((update = map_update_begin(&source, &sink, &base, 2, err)));
+    NO_ERR(map_update_cut(update, 100, err));
+    NO_ERR(map_update_cut(update, 500, err));
+    NO_ERR(map_update_end(update, 1000 * RECORD_BYTES, &root, err));
+    NO_ERR(map_walk(&source, &root, 100, 1000, visit, &window, err));
+    cr_assert_eq(memory.death_count, 900 + 4 + 1);
+}
+
 Test(map, what_a_clone_inherits_dies_untold_and_unread)
 {
     AUTO(map_memory) struct map_memory memory = {0};

@@ -428,7 +428,7 @@ Test(table, frees_an_item_exactly_when_nothing_reaches_it)
 {
     const char *given = getenv("EVERCOPY_SEED");
     unsigned seed = given ? (unsigned)atoi(given) : (unsigned)clock_wall_us();
-    unsigned worlds = getenv("EVERCOPY_LONG") ? 5000 : 12;
+    unsigned worlds = getenv("EVERCOPY_LONG") ? 5000 : 8;
     for (unsigned i = 0; i < worlds; i++)
         live(seed + i, 250);
 }

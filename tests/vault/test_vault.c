@@ -30,3 +30,482 @@ Test(vault, keeps_a_file_over_snapshots_seals_and_crashes)
     world_expect(&w, "orcl", NULL, NULL, "a.dbf", 'a', 25000, 15000);
     world_end(&w);
 }
+
+static void expect_code(struct world *w, bool ok, enum err_code code)
+{
+    cr_assert(!ok, "that should have failed");
+    cr_assert_eq(w->err.code, code, "%s: %s", err_code_name(w->err.code), w->err.text);
+    err_clear(&w->err);
+}
+
+static struct vault_snapshot_info snapshot_info(struct world *w, const char *volume,
+                                                const char *name)
+{
+    size_t count = 0;
+    AUTO(mem)
+    struct vault_snapshot_info *list = vault_snapshot_list(w->vault, volume, &count, &w->err);
+    world_ok(w, list != NULL);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0)
+            return list[i];
+    return (struct vault_snapshot_info){0};
+}
+
+static void clone(struct world *w, const char *volume, const char *name, const char *snapshot)
+{
+    world_ok(w, vault_clone_create(w->vault, volume, name, snapshot, NULL, 0, &w->err));
+}
+
+Test(vault, clones_an_unsealed_snapshot_and_a_clone_of_it)
+{
+    struct world w;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 30000, 0);
+    world_snapshot(&w, "orcl", "s");
+    clone(&w, "orcl", "c1", "s");
+    world_write(&w, "orcl", "c1", "a", 'b', 10000, 0);
+    world_write(&w, "orcl", NULL, "a", 'z', 30000, 0);
+    world_snapshot(&w, "orcl/c1", "t");
+    clone(&w, "orcl/c1", "c2", "t");
+    world_write(&w, "orcl", "c2", "a", 'c', 100, 0);
+    for (int round = 0; round < 3; round++) {
+        world_expect(&w, "orcl", NULL, NULL, "a", 'z', 30000, 0);
+        world_expect(&w, "orcl", NULL, "c1", "a", 'b', 10000, 0);
+        world_expect(&w, "orcl", NULL, "c1", "a", 'a', 20000, 10000);
+        world_expect(&w, "orcl", NULL, "c2", "a", 'c', 100, 0);
+        world_expect(&w, "orcl", NULL, "c2", "a", 'b', 9900, 100);
+        world_expect(&w, "orcl", NULL, "c2", "a", 'a', 20000, 10000);
+        if (round == 0)
+            world_crash(&w);
+        else
+            world_ok(&w, vault_seal(w.vault, "orcl/c1", &w.err));
+    }
+    world_end(&w);
+}
+
+Test(vault, lets_a_deleted_snapshot_go_with_the_last_clone_of_it)
+{
+    struct world w;
+    uint64_t freed;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 300000, 0);
+    world_snapshot(&w, "orcl", "s");
+    clone(&w, "orcl", "c", "s");
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
+    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_NOT_FOUND);
+    world_write(&w, "orcl", NULL, "a", 'b', 300000, 0);
+    world_snapshot(&w, "orcl", "s"); /* the name is free again */
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    world_expect(&w, "orcl", NULL, "c", "a", 'a', 300000, 0);
+    world_crash(&w);
+    world_expect(&w, "orcl", NULL, "c", "a", 'a', 300000, 0);
+    struct view *view = world_view(&w, "orcl", NULL, "c");
+    expect_code(&w, vault_clone_drop(w.vault, "orcl", "c", &w.err), ERR_BUSY);
+    view_close(view);
+    world_ok(&w, vault_clone_drop(w.vault, "orcl", "c", &w.err));
+    expect_code(&w, vault_clone_drop(w.vault, "orcl", "c", &w.err), ERR_NOT_FOUND);
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
+    world_ok(&w, vault_thin(w.vault, "orcl", &freed, &w.err));
+    world_reopen(&w);
+    world_expect(&w, "orcl", NULL, NULL, "a", 'b', 300000, 0);
+    world_end(&w);
+}
+
+Test(vault, composes_a_clone_of_several_snapshots_and_the_live_area)
+{
+    struct world w;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "data", 'a', 20000, 0);
+    world_snapshot(&w, "orcl", "old");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    world_write(&w, "orcl", NULL, "data", 'b', 20000, 0);
+    world_write(&w, "orcl", NULL, "log", 'l', 5000, 0);
+    struct vault_part parts[] = {{"old", "data", "u/data.dbf"}, {NULL, "log", "arch/1.arc"}};
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "c", NULL, parts, 2, &w.err));
+    world_write(&w, "orcl", NULL, "log", 'x', 9000, 0);
+    for (int round = 0; round < 4; round++) {
+        world_expect(&w, "orcl", NULL, "c", "u/data.dbf", 'a', 20000, 0);
+        world_expect(&w, "orcl", NULL, "c", "arch/1.arc", 'l', 5000, 0);
+        size_t count = 0;
+        AUTO(mem)
+        struct vault_snapshot_info *list = vault_snapshot_list(w.vault, "orcl", &count, &w.err);
+        cr_assert_eq(count, 1, "what the clone holds of the live area is nobody's snapshot");
+        if (round == 0)
+            world_crash(&w);
+        else
+            world_ok(&w, vault_swap(w.vault, "orcl", "c", &w.err));
+        if (round > 0)
+            world_ok(&w, vault_seal(w.vault, "orcl/c", &w.err));
+    }
+    struct vault_part missing = {"old", "nothing", NULL};
+    expect_code(&w, vault_clone_create(w.vault, "orcl", "d", NULL, &missing, 1, &w.err),
+                ERR_NOT_FOUND);
+    world_ok(&w, vault_clone_drop(w.vault, "orcl", "c", &w.err));
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "old", &w.err));
+    world_reopen(&w);
+    world_expect(&w, "orcl", NULL, NULL, "log", 'x', 9000, 0);
+    world_end(&w);
+}
+
+Test(vault, serves_what_is_sealed_when_the_box_is_lost)
+{
+    struct world w;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 50000, 0);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_note_put(w.vault, "orcl", "s", NULL, "{\"hold\":1}", &w.err));
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    clone(&w, "orcl", "c", "s");
+    world_write(&w, "orcl", "c", "a", 'c', 100, 0);
+    world_snapshot(&w, "orcl/c", "t");
+    world_ok(&w, vault_seal(w.vault, "orcl/c", &w.err));
+    world_write(&w, "orcl", NULL, "a", 'b', 50000, 0);
+    struct hash before = snapshot_info(&w, "orcl", "s").identity;
+    vault_abandon(w.vault);
+    world_ok(&w, sys_remove_tree(w.box, &w.err));
+    world_open(&w);
+    world_expect(&w, "orcl", "s", NULL, "a", 'a', 50000, 0);
+    world_expect(&w, "orcl", NULL, NULL, "a", 'a', 50000, 0);
+    world_expect(&w, "orcl", NULL, "c", "a", 'c', 100, 0);
+    world_expect(&w, "orcl/c", "t", NULL, "a", 'a', 40000, 10000);
+    struct hash after = snapshot_info(&w, "orcl", "s").identity;
+    cr_assert(hash_equal(&before, &after));
+    AUTO(mem) char *note = vault_note_get(w.vault, "orcl", "s", NULL, &w.err);
+    world_ok(&w, note != NULL);
+    cr_assert_str_eq(note, "{\"hold\":1}");
+    world_write(&w, "orcl", NULL, "a", 'd', 50000, 0);
+    world_expect(&w, "orcl", NULL, NULL, "a", 'd', 50000, 0);
+    world_end(&w);
+}
+
+Test(vault, gives_a_replayed_request_its_first_answer_also_after_a_crash)
+{
+    struct world w;
+    struct view_file first, again;
+    struct view_caller caller = {.client = 9, .xid = 1}, other = {.client = 9, .xid = 2};
+    world_begin(&w);
+    create(&w, "orcl");
+    struct view *view = world_view(&w, "orcl", NULL, NULL);
+    world_ok(&w,
+             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &first, &w.err));
+    view_close(view);
+    world_crash(&w);
+    view = world_view(&w, "orcl", NULL, NULL);
+    world_ok(&w,
+             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err));
+    cr_assert_eq(first.file, again.file);
+    expect_code(&w,
+                view_create(view, &other, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err),
+                ERR_EXISTS);
+    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
+    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
+    other.xid++;
+    expect_code(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err), ERR_NOT_FOUND);
+    view_close(view);
+    world_end(&w);
+}
+
+Test(vault, counts_a_lock_in_time_the_box_was_up)
+{
+    struct world w;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 100, 0);
+    world_snapshot(&w, "orcl", "s");
+    clock_test_boot_id("first");
+    uint64_t until = clock_boot_ms() + 100000;
+    world_ok(&w, vault_snapshot_lock(w.vault, "orcl", "s", until, &w.err));
+    expect_code(&w, vault_snapshot_lock(w.vault, "orcl", "s", 5, &w.err), ERR_PRECONDITION);
+    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_PRECONDITION);
+    clock_test_wall(clock_wall_us() + 1000000000ull * 86400);
+    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_PRECONDITION);
+    clock_test_wall(0);
+    world_crash(&w);
+    cr_assert_eq(snapshot_info(&w, "orcl", "s").locked_until_boot_ms, until);
+    clock_test_shift(60000);
+    world_reopen(&w); /* the orderly stop tells what remains */
+    clock_test_boot_id("second");
+    vault_abandon(w.vault);
+    world_open(&w);
+    uint64_t left = snapshot_info(&w, "orcl", "s").locked_until_boot_ms - clock_boot_ms();
+    cr_assert(left > 30000 && left <= 40000, "%llu ms are left", (unsigned long long)left);
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_PRECONDITION);
+    clock_test_shift(60000 + 41000);
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
+    clock_test_shift(0);
+    clock_test_boot_id(NULL);
+    world_end(&w);
+}
+
+struct refusing {
+    uint32_t failures;
+    enum err_code code;
+};
+static bool refuse(void *arg, const struct memory_call *call, struct err *err)
+{
+    struct refusing *r = arg;
+    if (r->failures == 0 || call->op == MEMORY_READ || call->op == MEMORY_SIZE)
+        return true;
+    r->failures--;
+    return err_set(err, r->code, "the store says no");
+}
+
+Test(vault, keeps_layers_while_the_store_refuses_and_seals_them_later)
+{
+    struct world w;
+    struct refusing refusing = {0, ERR_NO_SPACE};
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 50000, 0);
+    world_snapshot(&w, "orcl", "s");
+    memory_io_hook(w.memory, refuse, &refusing);
+    refusing.failures = 1;
+    expect_code(&w, vault_seal(w.vault, "orcl", &w.err), ERR_NO_SPACE);
+    refusing = (struct refusing){1, ERR_UNAVAILABLE};
+    expect_code(&w, vault_seal(w.vault, "orcl", &w.err), ERR_UNAVAILABLE);
+    world_expect(&w, "orcl", "s", NULL, "a", 'a', 50000, 0);
+    cr_assert(!snapshot_info(&w, "orcl", "s").sealed);
+    refusing.failures = 0;
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    cr_assert(snapshot_info(&w, "orcl", "s").sealed);
+    world_expect(&w, "orcl", "s", NULL, "a", 'a', 50000, 0);
+    memory_io_hook(w.memory, NULL, NULL);
+    world_end(&w);
+}
+
+Test(vault, tells_writers_to_come_again_when_the_store_cannot_keep_up)
+{
+    struct world w;
+    struct vault_options options = {
+        .seal_by_hand = true, .frozen_bytes = 100000, .layer_bytes = 50000, .wait_ms = 50};
+    world_begin_with(&w, &options);
+    create(&w, "orcl");
+    struct view *view = world_view(&w, "orcl", NULL, NULL);
+    uint64_t file = world_file(&w, view, "a");
+    AUTO(mem) char *bytes = own_alloc(60000, &w.err);
+    bool ok = true;
+    for (uint64_t i = 0; ok && i < 40; i++)
+        ok = view_write(view, file, bytes, 60000, i * 60000, true, &w.err) &&
+             (memset(bytes, (int)i + 1, 60000), true);
+    expect_code(&w, ok, ERR_BUSY);
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    world_ok(&w, view_write(view, file, "x", 1, 0, true, &w.err));
+    view_close(view);
+    world_end(&w);
+}
+
+Test(vault, seals_by_itself_and_says_when)
+{
+    struct world w;
+    bool sealed = false;
+    world_begin_with(&w, &(struct vault_options){.layer_bytes = 100000});
+    create(&w, "orcl");
+    for (uint64_t i = 0; i < 20; i++)
+        world_write(&w, "orcl", NULL, "a", (char)('a' + i), 40000, i * 40000);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_snapshot_wait(w.vault, "orcl", "s", 30000, &sealed, &w.err));
+    cr_assert(sealed);
+    for (uint64_t i = 0; i < 20; i++)
+        world_expect(&w, "orcl", "s", NULL, "a", (char)('a' + i), 40000, i * 40000);
+    struct vault_volume_info info;
+    world_ok(&w, vault_volume_info(w.vault, "orcl", &info, &w.err));
+    cr_assert_eq(info.unsealed_bytes, 0);
+    cr_assert_eq(info.logical_bytes, 800000);
+    world_end(&w);
+}
+
+static bool no_b(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
+                 const uint8_t *bytes)
+{
+    struct world *w = arg;
+    cr_assert(first, "the file begins with a record");
+    cr_assert_str_eq(path, "d/a.dbf");
+    cr_assert_eq(size, 5 * RECORD_BYTES);
+    IGNORE(w == NULL);
+    return bytes[0] != 'b' || record != 3;
+}
+
+Test(vault, keeps_and_names_the_records_that_the_check_refuses)
+{
+    struct world w;
+    struct vault_options options = {.seal_by_hand = true, .check = no_b, .check_arg = &w};
+    struct view_file folder, file;
+    world_begin_with(&w, &options);
+    create(&w, "orcl");
+    struct view *view = world_view(&w, "orcl", NULL, NULL);
+    world_ok(&w,
+             view_create(view, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &folder, &w.err));
+    world_ok(&w,
+             view_create(view, NULL, folder.file, "a.dbf", INODE_FILE, NULL, NULL, &file, &w.err));
+    char bytes[5 * RECORD_BYTES];
+    memset(bytes, 'b', sizeof bytes);
+    world_ok(&w, view_write(view, file.file, bytes, sizeof bytes, 0, true, &w.err));
+    view_close(view);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    cr_assert_eq(snapshot_info(&w, "orcl", "s").bad_records, 1);
+    world_expect(&w, "orcl", "s", NULL, "d/a.dbf", 'b', sizeof bytes, 0);
+    world_reopen(&w);
+    cr_assert_eq(snapshot_info(&w, "orcl", "s").bad_records, 1);
+    world_end(&w);
+}
+
+struct entries {
+    size_t count;
+    uint64_t last;
+};
+static bool take_three(void *arg, uint64_t cookie, const char *name, const struct view_file *file)
+{
+    struct entries *e = arg;
+    cr_assert_gt(cookie, e->last);
+    cr_assert(name[0] && file->file == cookie);
+    e->last = cookie;
+    return ++e->count % 3 != 0;
+}
+
+Test(vault, keeps_names_as_a_file_system_does)
+{
+    struct world w;
+    struct view_file d, e, f, again;
+    char target[64];
+    bool end = false;
+    world_begin(&w);
+    create(&w, "orcl");
+    struct view *v = world_view(&w, "orcl", NULL, NULL);
+    world_ok(&w, view_create(v, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &d, &w.err));
+    world_ok(&w, view_create(v, NULL, d.file, "e", INODE_DIRECTORY, NULL, NULL, &e, &w.err));
+    world_ok(&w, view_create(v, NULL, e.file, "l", INODE_SYMLINK, "../x", NULL, &f, &w.err));
+    world_ok(&w, view_readlink(v, f.file, target, sizeof target, &w.err));
+    cr_assert_str_eq(target, "../x");
+    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, &w.err), ERR_EXISTS);
+    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", false, &w.err), ERR_PRECONDITION);
+    expect_code(&w, view_rename(v, NULL, VIEW_ROOT, "d", e.file, "d", &w.err), ERR_INVALID);
+    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "..", INODE_FILE, NULL, NULL, &f, &w.err),
+                ERR_INVALID);
+    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "a/b", INODE_FILE, NULL, NULL, &f, &w.err),
+                ERR_INVALID);
+    world_ok(&w, view_rename(v, NULL, d.file, "e", VIEW_ROOT, "moved", &w.err));
+    world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, &w.err));
+    struct view_attributes a = {.set_mode = true,
+                                .mode = 0640,
+                                .set_uid = true,
+                                .uid = 54321,
+                                .set_mtime = true,
+                                .mtime_us = 77};
+    world_ok(&w, view_set(v, NULL, e.file, &a, &again, &w.err));
+    for (int i = 0; i < 20; i++) {
+        char name[8];
+        str_format(name, sizeof name, "n%d", i);
+        world_ok(&w, view_create(v, NULL, e.file, name, INODE_FILE, NULL, &a, &f, &w.err));
+    }
+    world_snapshot(&w, "orcl", "s");
+    view_close(v);
+    for (int round = 0; round < 3; round++) {
+        v = world_view(&w, "orcl", round == 2 ? "s" : NULL, NULL);
+        world_ok(&w, view_find(v, "moved/l", &f, &w.err));
+        world_ok(&w, view_readlink(v, f.file, target, sizeof target, &w.err));
+        cr_assert_str_eq(target, "../x");
+        world_ok(&w, view_lookup(v, f.parent, "..", &again, &w.err));
+        cr_assert_eq(again.file, VIEW_ROOT);
+        cr_assert_eq(again.links, 3);
+        world_ok(&w, view_stat(v, f.parent, 0, &again, &w.err));
+        cr_assert_eq(again.mode, 0640);
+        cr_assert_eq(again.uid, 54321);
+        cr_assert_geq(again.mtime_us, 77);
+        world_ok(&w, view_find(v, "moved/n7", &again, &w.err));
+        cr_assert_eq(again.mtime_us, 77);
+        struct entries entries = {0};
+        size_t calls = 0;
+        for (end = false; !end; calls++)
+            world_ok(&w, view_list(v, f.parent, entries.last, take_three, &entries, &end, &w.err));
+        cr_assert_eq(entries.count, 21);
+        cr_assert_eq(calls, 8);
+        if (round == 2)
+            expect_code(&w, view_remove(v, NULL, f.parent, "l", false, &w.err), ERR_DENIED);
+        view_close(v);
+        world_crash(&w);
+        if (round == 1)
+            world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    }
+    world_end(&w);
+}
+
+Test(vault, refuses_a_box_that_belongs_to_another_store_or_process)
+{
+    struct world w, other;
+    world_begin(&w);
+    world_begin(&other);
+    create(&w, "orcl");
+    struct err err = {0};
+    cr_assert_null(vault_open(w.box, w.io, &w.options, &err));
+    cr_assert_eq(err.code, ERR_BUSY, "%s", err.text);
+    vault_close(w.vault);
+    cr_assert_null(vault_open(w.box, other.io, &other.options, &err));
+    cr_assert_eq(err.code, ERR_PRECONDITION, "%s", err.text);
+    world_open(&w);
+    world_end(&w);
+    world_end(&other);
+}
+
+Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
+{
+    struct world w;
+    struct view_file file;
+    world_begin(&w);
+    create(&w, "orcl");
+    for (unsigned round = 0; round < 3; round++) {
+        struct view *v = world_view(&w, "orcl", NULL, NULL);
+        for (unsigned i = 0; i < 700; i++) {
+            char name[250];
+            str_format(name, sizeof name, "%0200u.%u", i, round);
+            world_ok(&w,
+                     view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, &w.err));
+        }
+        view_close(v);
+        world_snapshot(&w, "orcl", round == 0 ? "s0" : round == 1 ? "s1" : "s2");
+        if (round < 2)
+            world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    }
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s1", &w.err));
+    struct view_file before;
+    struct view *v = world_view(&w, "orcl", "s2", NULL);
+    world_ok(&w, view_stat(v, VIEW_ROOT, 0, &before, &w.err));
+    view_close(v);
+    world_crash(&w);
+    struct vault_volume_info info;
+    world_ok(&w, vault_volume_info(w.vault, "orcl", &info, &w.err));
+    v = world_view(&w, "orcl", "s2", NULL);
+    world_ok(&w, view_stat(v, VIEW_ROOT, 0, &file, &w.err));
+    cr_assert_eq(file.mtime_us, before.mtime_us);
+    struct entries entries = {.count = 1};
+    bool end = false;
+    while (!end)
+        world_ok(&w, view_list(v, VIEW_ROOT, entries.last, take_three, &entries, &end, &w.err));
+    cr_assert_eq(entries.count, 2101);
+    view_close(v);
+    world_end(&w);
+}
+
+Test(vault, holds_writers_for_a_moment_only_whatever_was_written)
+{
+    struct world w;
+    uint64_t longest = 0;
+    world_begin(&w);
+    create(&w, "orcl");
+    for (int i = 0; i < 9; i++) {
+        char name[8];
+        world_write(&w, "orcl", NULL, "a", 'a', (size_t)4096 << i, 0);
+        str_format(name, sizeof name, "s%d", i);
+        world_snapshot(&w, "orcl", name);
+        uint64_t us = vault_pause_us(w.vault);
+        longest = us > longest ? us : longest;
+    }
+    cr_log_info("the longest pause took %llu us", (unsigned long long)longest);
+    cr_assert_lt(longest, 1000000);
+    world_end(&w);
+}

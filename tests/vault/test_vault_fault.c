@@ -1,201 +1,131 @@
-/* The whole vault while one call of box or store fails: it says so, can be asked again, and has
- * lost nothing at the end. EVERCOPY_SEED repeats a run. */
-#include "agent/base/clock.h"
-#include "agent/base/sys.h"
-#include "tests/lib/engine_drive.h"
-#include "tests/vault/story_world.h"
-#include <criterion/criterion.h>
-#include <errno.h>
+/* The vault when calls fail, one after the other: each run is done or says why, and what it had
+ * acknowledged before is there when the vault is opened again. */
+#include "tests/lib/fault_loop.h"
+#include "tests/vault/volume_world.h"
 
-struct fault {
-    const char *name;
-    int errno_value; /* of the box's and the store's system calls; 0: of the store's calls */
-    enum err_code code;
-    bool after;
-    bool reopens; /* it may take a new start to go on: what a disk lost cannot be known else */
-};
-static const struct fault faults[] = {
-    {"i/o error", EIO, 0, false, true},
-    {"disk full", ENOSPC, 0, false, true},
-    {"store i/o error", 0, ERR_IO, false, false},
-    {"store full", 0, ERR_NO_SPACE, false, false},
-    {"store away", 0, ERR_UNAVAILABLE, false, false},
-    {"store away, done", 0, ERR_UNAVAILABLE, true, false},
-    {"store late", 0, ERR_TIMEOUT, false, false},
-    {"store late, done", 0, ERR_TIMEOUT, true, false},
+struct story {
+    struct vault_options options;
+    enum { NOTHING, WRITTEN, TAKEN, SEALED, CLONED, CLONE_WRITTEN, RENAMED, ALL } got;
 };
 
-static void arm(const struct fault *fault, long nth)
+static bool open_both(const struct story *s, const char *dir, struct io **ret_io,
+                      struct vault **ret_vault, struct err *err)
 {
-    if (fault->errno_value)
-        IGNORE(sys_fault(nth, fault->errno_value));
+    char box[256], store[256];
+    str_format(box, sizeof box, "%s/box", dir);
+    str_format(store, sizeof store, "%s/store", dir);
+    *ret_io = io_open(store, NULL, 0, err);
+    *ret_vault = *ret_io ? vault_open(box, *ret_io, &s->options, err) : NULL;
+    return *ret_vault != NULL;
+}
+
+static bool write_file(struct vault *vault, const char *clone, char fill, struct err *err)
+{
+    AUTO(view) struct view *view = view_open(vault, "v", NULL, clone, err);
+    char bytes[20000];
+    struct view_file file;
+    struct err missing = {0};
+    memset(bytes, fill, sizeof bytes);
+    return view &&
+           (view_find(view, "a", &file, &missing) ||
+            view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, err)) &&
+           view_write(view, file.file, bytes, sizeof bytes, 0, true, err);
+}
+
+static bool expect(struct vault *vault, const char *snapshot, const char *clone, const char *name,
+                   char fill, struct err *err)
+{
+    AUTO(view) struct view *view = view_open(vault, "v", snapshot, clone, err);
+    char bytes[20000];
+    struct view_file file;
+    if (!view || !view_find(view, name, &file, err) ||
+        view_read(view, file.file, bytes, sizeof bytes, 0, err) != sizeof bytes)
+        return err_wrap(err, "%s of %s", name, snapshot ? snapshot : clone ? clone : "live");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        if (bytes[i] != fill)
+            return err_set(err, ERR_INTERNAL, "byte %zu of %s is '%c'", i, name, bytes[i]);
+    return true;
+}
+
+static bool setup(void *arg, const char *dir, struct err *err)
+{
+    struct story *s = arg;
+    struct io *io = NULL;
+    struct vault *vault = NULL;
+    s->got = NOTHING;
+    bool ok = open_both(s, dir, &io, &vault, err) && vault_volume_create(vault, "v", err) &&
+              write_file(vault, NULL, 'a', err);
+    vault_close(vault);
+    io_close(io);
+    return ok;
+}
+
+static bool tell(struct story *s, bool ok, int got)
+{
+    if (ok)
+        s->got = got;
+    return ok;
+}
+
+static bool rename_it(struct vault *vault, struct err *err)
+{
+    AUTO(view) struct view *view = view_open(vault, "v", NULL, NULL, err);
+    return view && view_rename(view, NULL, VIEW_ROOT, "a", VIEW_ROOT, "b", err);
+}
+
+static bool run(void *arg, const char *dir, struct err *err)
+{
+    struct story *s = arg;
+    struct io *io = NULL;
+    struct vault *vault = NULL;
+    const char *name = "v";
+    bool ok = open_both(s, dir, &io, &vault, err) &&
+              tell(s, write_file(vault, NULL, 'b', err), WRITTEN) &&
+              tell(s, vault_snapshot_create(vault, &name, 1, "s", err), TAKEN) &&
+              tell(s, vault_seal(vault, "v", err), SEALED) &&
+              tell(s, vault_clone_create(vault, "v", "c", "s", NULL, 0, err), CLONED) &&
+              tell(s, write_file(vault, "c", 'c', err), CLONE_WRITTEN) &&
+              tell(s, rename_it(vault, err), RENAMED) &&
+              tell(s, vault_snapshot_drop(vault, "v", "s", err), ALL);
+    if (ok)
+        vault_close(vault);
     else
-        IGNORE(io_fault(nth, fault->code, fault->after));
+        vault_abandon(vault);
+    io_close(io);
+    return ok;
 }
 
-static long disarm(const struct fault *fault)
+static bool check(void *arg, const char *dir, bool done, struct err *err)
 {
-    return fault->errno_value ? sys_fault(0, 0) : io_fault(0, ERR_IO, false);
+    struct story *s = arg;
+    struct io *io = NULL;
+    struct vault *vault = NULL;
+    (void)done;
+    bool ok =
+        open_both(s, dir, &io, &vault, err) &&
+        (s->got < WRITTEN || s->got >= CLONE_WRITTEN || expect(vault, NULL, NULL, "a", 'b', err)) &&
+        (s->got < TAKEN || s->got >= RENAMED || expect(vault, "s", NULL, "a", 'b', err)) &&
+        (s->got < CLONE_WRITTEN || expect(vault, NULL, "c", "a", 'c', err)) &&
+        (s->got < RENAMED || expect(vault, NULL, NULL, "b", 'b', err)) &&
+        vault_seal(vault, "v", err) && (s->got < CLONED || vault_seal(vault, "v/c", err));
+    vault_close(vault);
+    io_close(io);
+    return ok;
 }
 
-struct round {
-    struct story *story;
-    const char *dir;
-    const struct fault *fault;
-    struct opened o;
-    bool met, reopened; /* a call failed and it was told; started anew */
-};
-
-static bool open_again(struct round *r, bool orderly, struct err *err)
+static void loop(enum fault_kind kind, long few, long many)
 {
-    if (orderly)
-        vault_close(TAKE(r->o.vault));
-    opened_done(&r->o);
-    return open_in(r->dir, &r->o, err);
+    static struct story story = {
+        .options = {.seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}}};
+    struct fault_case fault = {
+        .name = "vault", .setup = setup, .run = run, .check = check, .arg = &story, .least = 50};
+    struct fault_report report;
+    struct err err = {0};
+    bool ok = fault_loop_run(&fault, kind, getenv("EVERCOPY_LONG") ? many : few, &report, &err);
+    cr_assert(ok, "%s", err.text);
+    cr_log_info("%ld rounds of %ld calls", report.rounds, report.calls);
 }
 
-/* A layer or journal whose sync failed takes nothing more until a new start. */
-static bool after_new_start(struct round *r, size_t n, const struct err *first, struct err *err)
-{
-    struct err why = {0};
-    uint64_t sum;
-    r->reopened = true;
-    if (!open_again(r, false, err) || !story_check(r->story, r->o.vault, n, true, &sum, err) ||
-        !story_send_again(r->story, r->o.vault, r->story->is, err))
-        return err_wrap(err, "(%.200s) opened again", first->text);
-    return story_do(r->story, r->o.vault, n, &why) || story_was_done(r->story, n, &why) ||
-           err_set(err, why.code, "(%.200s) opened, again: %.200s", first->text, why.text);
-}
-
-/* One step, twice when it fails, after a new start when that does not help. */
-static bool do_step(struct round *r, size_t n, struct err *err)
-{
-    struct err why = {0}, again = {0};
-    uint64_t sum;
-    bool reopen = r->story->ops[n].kind == STORY_REOPEN;
-    if (reopen ? open_again(r, true, &why) : story_do(r->story, r->o.vault, n, &why))
-        return true;
-    if (why.code == ERR_NONE)
-        return err_set(err, ERR_INTERNAL, "failed without a reason");
-    if (r->met && (r->reopened || !r->fault->reopens))
-        return err_set(err, why.code, "fails though nothing is wrong: %.300s", why.text);
-    r->met = true;
-    IGNORE(disarm(r->fault) < 0);
-    if (reopen)
-        return (open_again(r, false, err) &&
-                story_check(r->story, r->o.vault, n, true, &sum, err) &&
-                story_send_again(r->story, r->o.vault, n, err)) ||
-               err_wrap(err, "(%.200s) opening again", why.text);
-    if (!story_check(r->story, r->o.vault, n, true, &sum, err))
-        return err_wrap(err, "(%.200s) afterwards", why.text);
-    if (story_do(r->story, r->o.vault, n, &again) ||
-        (!r->fault->reopens && story_was_done(r->story, n, &again)))
-        return true;
-    if (!r->fault->reopens)
-        return err_set(err, again.code, "(%.200s) again: %.250s", why.text, again.text);
-    return after_new_start(r, n, &why, err);
-}
-
-static bool check_end(struct round *r, struct err *err)
-{
-    uint64_t sum;
-    for (int i = 0; i < 2; i++) {
-        if (!story_check(r->story, r->o.vault, r->story->op_count, false, &sum, err) ||
-            !open_again(r, true, err) || !vault_fsck(r->o.vault, err))
-            return err_wrap(err, "at the end");
-    }
-    return true;
-}
-
-static bool do_round(struct round *r, long nth, long *ret_calls, struct err *err)
-{
-    struct err why = {0};
-    bool ok = true;
-    arm(r->fault, nth);
-    if (!open_in(r->dir, &r->o, &why)) {
-        r->met = true;
-        IGNORE(disarm(r->fault) < 0);
-        opened_done(&r->o);
-        ok = open_in(r->dir, &r->o, err) || err_wrap(err, "(%.200s) opening", why.text);
-    }
-    for (size_t n = 0; ok && n < r->story->op_count; n++) {
-        ok = do_step(r, n, err) ||
-             err_wrap(err, "step %zu, %s", n, story_kind_name(r->story->ops[n].kind));
-        sys_record_mark(n + 1);
-    }
-    *ret_calls = disarm(r->fault);
-    if (r->met)
-        *ret_calls = nth;
-    ok = ok && check_end(r, err);
-    opened_done(&r->o);
-    return ok || err_wrap(err, "%s, call %ld", r->fault->name, nth);
-}
-
-/* crashes: so many moments of it are looked at as a power cut would have left them. */
-static bool one_round(struct story *story, const struct fault *fault, long nth, size_t crashes,
-                      long *ret_calls, struct err *err)
-{
-    AUTO(drive_dir) char *dir = drive_dir();
-    AUTO(drive_dir) char *scratch = drive_dir();
-    struct round r = {.story = story, .dir = dir, .fault = fault};
-    char state[256];
-    uint64_t states;
-    IGNORE(str_format(state, sizeof state, "%s/state", scratch));
-    if (crashes > 0)
-        sys_record_begin();
-    bool ok = do_round(&r, nth, ret_calls, err);
-    AUTO(sys_record) struct sys_record record = sys_record_end();
-    if (!ok || crashes == 0)
-        return ok;
-    struct story_explorer e = {.story = story, .again = 5, .on = 5, .checks = (uint64_t)nth};
-    struct crash_plan plan = {.record = &record,
-                              .root = dir,
-                              .scratch = state,
-                              .step = record.count * 3 / crashes + 1,
-                              .seeds = 1,
-                              .seed = (uint64_t)nth,
-                              .check = story_check_crash,
-                              .arg = &e};
-    return crash_states_each(&plan, &states, err) ||
-           err_wrap(err, "%s, call %ld", fault->name, nth);
-}
-
-static bool all_rounds(struct rnd rnd, size_t ops, size_t rounds, size_t crashes, struct err *err)
-{
-    AUTO(story) struct story *story = story_new(rnd, ops, err);
-    if (!story)
-        return false;
-    story_trace(story);
-    for (size_t f = 0; f < sizeof faults / sizeof faults[0]; f++) {
-        long calls, told = 0, count = 0, step;
-        if (!one_round(story, &faults[f], 1000000000, 0, &calls, err))
-            return false;
-        step = calls / (long)rounds + 1;
-        for (long nth = 1 + (long)rnd_below(&rnd, (uint64_t)step); nth <= calls; nth += step) {
-            long reached;
-            if (!one_round(story, &faults[f], nth, rnd_chance(&rnd, 30) ? crashes : 0, &reached,
-                           err))
-                return false;
-            count++;
-            told += reached == nth;
-        }
-        fprintf(stderr, "# %s: %ld rounds of %ld calls, %ld told\n", faults[f].name, count, calls,
-                told);
-    }
-    return true;
-}
-
-Test(vault_fault, a_call_that_fails_is_told_can_be_repeated_and_loses_nothing, .timeout = 7200)
-{
-    bool more = getenv("EVERCOPY_LONG");
-    size_t runs = story_setting("EVERCOPY_RUNS", more ? 5 : 1);
-    size_t ops = story_setting("EVERCOPY_STEPS", more ? 80 : 30);
-    size_t rounds = story_setting("EVERCOPY_ROUNDS", more ? 100000 : 4);
-    size_t crashes = story_setting("EVERCOPY_STATES", more ? 40 : 6);
-    for (uint64_t i = 0; i < runs; i++) {
-        struct err err = {0};
-        struct rnd rnd = story_seed("vault fault", i);
-        cr_assert(all_rounds(rnd, ops, rounds, crashes, &err), "EVERCOPY_SEED=%" PRIu64 ": %s",
-                  rnd.state, err.text);
-    }
-}
+Test(vault_fault, survives_input_and_output_errors, .timeout = 3600) { loop(FAULT_IO, 5, 1); }
+Test(vault_fault, survives_a_full_disk, .timeout = 3600) { loop(FAULT_FULL, 7, 1); }
+Test(vault_fault, survives_without_memory, .timeout = 3600) { loop(FAULT_MEMORY, 11, 1); }

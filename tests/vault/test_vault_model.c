@@ -38,8 +38,7 @@ struct model {
 };
 
 #define MUST_BE(m, ok)                                                                             \
-    cr_assert((ok), "step %llu, %s: %s", (unsigned long long)(m)->step, (m)->doing,               \
-              (m)->w.err.text)
+    cr_assert((ok), "step %llu, %s: %s", (unsigned long long)(m)->step, (m)->doing, (m)->w.err.text)
 
 static size_t below(struct model *m, size_t n) { return (size_t)rnd_below(&m->rnd, n); }
 
@@ -181,8 +180,8 @@ static void compare_file(struct model *m, struct view *view, const struct file *
 static void compare(struct model *m, struct mirror *v, struct past *past)
 {
     struct tree *t = past ? &past->tree : &v->tree;
-    AUTO(view) struct view *view =
-        view_open(m->w.vault, v->name, past ? past->name : NULL, NULL, &m->w.err);
+    AUTO(view)
+    struct view *view = view_open(m->w.vault, v->name, past ? past->name : NULL, NULL, &m->w.err);
     MUST_BE(m, view != NULL);
     size_t count = 0;
     for (int i = 0; i < FILES; i++)
@@ -207,7 +206,8 @@ static void compare_all(struct model *m)
                 compare(m, v, &v->pasts[k]);
                 pasts++;
             }
-        AUTO(mem) struct vault_snapshot_info *list =
+        AUTO(mem)
+        struct vault_snapshot_info *list =
             vault_snapshot_list(m->w.vault, v->name, &count, &m->w.err);
         MUST_BE(m, list != NULL);
         cr_assert_eq(count, pasts, "step %llu: %zu snapshots of '%s', not %zu",
@@ -372,8 +372,8 @@ static void step_create(struct model *m)
     }
     MUST_BE(m, made);
     if (rnd_chance(&m->rnd, 20)) {
-        MUST_BE(m, view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &again,
-                               &m->w.err));
+        MUST_BE(
+            m, view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &again, &m->w.err));
         cr_assert_eq(again.file, file.file);
     }
     file_begin(f, path);
@@ -582,12 +582,23 @@ static const struct {
     void (*run)(struct model *m);
     unsigned weight;
 } steps[] = {
-    {"write", step_write, 40},     {"commit", step_commit, 4},   {"resize", step_resize, 6},
-    {"create", step_create, 10},   {"remove", step_remove, 3},   {"rename", step_rename, 4},
-    {"snapshot", step_snapshot, 6}, {"drop", step_drop, 4},       {"clone", step_clone, 3},
-    {"compose", step_compose, 2},  {"drop clone", step_clone_drop, 2}, {"swap", step_swap, 3},
-    {"seal", step_seal, 6},        {"thin", step_thin, 1},       {"crash", step_crash, 2},
-    {"reopen", step_reopen, 1},    {"compare", step_compare, 8},
+    {"write", step_write, 40},
+    {"commit", step_commit, 4},
+    {"resize", step_resize, 6},
+    {"create", step_create, 10},
+    {"remove", step_remove, 3},
+    {"rename", step_rename, 4},
+    {"snapshot", step_snapshot, 6},
+    {"drop", step_drop, 4},
+    {"clone", step_clone, 3},
+    {"compose", step_compose, 2},
+    {"drop clone", step_clone_drop, 2},
+    {"swap", step_swap, 3},
+    {"seal", step_seal, 6},
+    {"thin", step_thin, 1},
+    {"crash", step_crash, 2},
+    {"reopen", step_reopen, 1},
+    {"compare", step_compare, 8},
 };
 
 static void step(struct model *m)
@@ -648,5 +659,5 @@ Test(vault_model, agrees_byte_for_byte_when_sealed_by_hand, .timeout = 3600)
 Test(vault_model, agrees_byte_for_byte_while_threads_seal, .timeout = 3600)
 {
     run(&(struct vault_options){.layer_bytes = 200000, .seal_threads = 2},
-        steps_wanted(500, 200000));
+        steps_wanted(400, 200000));
 }

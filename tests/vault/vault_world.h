@@ -33,6 +33,8 @@ struct vw_volume {
     struct volume_origin origins[4];
     size_t origin_count;
     struct root table;
+    bool composed; /* of these inodes, until its first seal */
+    struct inode inodes[VW_FILES];
     struct vw_content now;
 };
 struct vw {
@@ -149,14 +151,42 @@ static inline bool vw_add_clone(struct vw *w, const struct vw_snapshot *from, st
     return family_volume_add(w->family, &row, err) && ++w->volume_count;
 }
 
+/* A clone whose files come from two snapshots in turn; its table is written by its first seal. */
+static inline bool vw_compose(struct vw *w, const struct vw_snapshot *const from[2],
+                              struct err *err)
+{
+    struct vw_volume *volume = &w->volumes[w->volume_count];
+    struct volume_row row = {.id = ++w->sequence, .clone = true, .start = ++w->sequence};
+    *volume = (struct vw_volume){.id = row.id, .start = row.start, .composed = true};
+    for (size_t k = 0; k < 2; k++) {
+        row.origins[k] = (struct volume_origin){from[k]->volume, from[k]->sequence};
+        volume->origins[k] = row.origins[k];
+    }
+    row.origin_count = volume->origin_count = 2;
+    for (size_t i = 0; i < VW_FILES; i++) {
+        const struct vw_snapshot *source = from[i % 2];
+        struct snapshot_row origin = vw_row(w, source->volume, source->sequence);
+        struct err missing = {0};
+        if (!family_inode(w->family, &origin.table, VW_FIRST_FILE + i, &volume->inodes[i],
+                          &missing) &&
+            missing.code != ERR_NOT_FOUND) {
+            *err = missing;
+            return false;
+        }
+        volume->now.sizes[i] = source->content.sizes[i];
+        memcpy(volume->now.records[i], source->content.records[i], sizeof volume->now.records[i]);
+    }
+    return family_volume_add(w->family, &row, err) && ++w->volume_count;
+}
+
 /* ---- sealing ---- */
 
 static inline bool vw_old_inode(struct vw *w, const struct vw_volume *volume, size_t i,
                                 struct inode *ret, struct err *err)
 {
     struct err missing = {0};
-    *ret = (struct inode){0};
-    if (!volume->table.stored)
+    *ret = volume->composed ? volume->inodes[i] : (struct inode){0};
+    if (!volume->table.stored || volume->composed)
         return true;
     if (family_inode(w->family, &volume->table, VW_FIRST_FILE + i, ret, &missing) ||
         missing.code == ERR_NOT_FOUND)
@@ -226,6 +256,7 @@ static inline bool vw_seal(struct vw *w, struct vw_volume *volume, const struct 
     if (!seal_commit(TAKE(seal), &result, err))
         return false;
     volume->table = result.table;
+    volume->composed = false;
     volume->now = *next;
     if (named)
         w->snapshots[w->snapshot_count++] =

@@ -6,8 +6,10 @@
 #include "drivers/vault/volume/vault.h"
 #include "tests/lib/memory_io.h"
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct world {
     char box[64];
@@ -28,7 +30,9 @@ static inline void world_open(struct world *w)
 
 static inline void world_begin_with(struct world *w, const struct vault_options *options)
 {
-    *w = (struct world){.box = "/tmp/vault.XXXXXX", .options = *options};
+    *w = (struct world){.options = *options};
+    str_format(w->box, sizeof w->box, "%s/evercopy-vault.XXXXXX",
+               access("/dev/shm", W_OK) == 0 ? "/dev/shm" : P_tmpdir);
     w->options.reserve_bytes = 4096;
     w->options.store.threads = 1;
     cr_assert(mkdtemp(w->box));
@@ -76,8 +80,8 @@ static inline uint64_t world_file(struct world *w, struct view *view, const char
     struct view_file file;
     struct err missing = {0};
     if (!view_lookup(view, VIEW_ROOT, name, &file, &missing))
-        world_ok(w, view_create(view, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file,
-                                &w->err));
+        world_ok(w,
+                 view_create(view, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, &w->err));
     return file.file;
 }
 
@@ -102,8 +106,8 @@ static inline void world_expect(struct world *w, const char *volume, const char 
     world_ok(w, n >= 0);
     cr_assert_eq((size_t)n, size, "%s: %zd of %zu bytes", name, n, size);
     for (size_t i = 0; i < size; i++)
-        cr_assert_eq(bytes[i], fill, "%s: byte %zu is '%c', not '%c'", name,
-                     (size_t)offset + i, bytes[i], fill);
+        cr_assert_eq(bytes[i], fill, "%s: byte %zu is '%c', not '%c'", name, (size_t)offset + i,
+                     bytes[i], fill);
 }
 
 static inline void world_snapshot(struct world *w, const char *volume, const char *name)

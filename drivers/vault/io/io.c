@@ -252,7 +252,7 @@ enum { GET_TRIES = 8 };
 char *io_get(struct io *io, const char *name, size_t max, size_t *ret_len, struct err *err)
 {
     for (int i = 0; i < GET_TRIES; i++) {
-        uint64_t bytes;
+        uint64_t bytes = 0;
         if (!io_size(io, name, &bytes, err))
             return NULL;
         if (bytes > max || bytes > SSIZE_MAX - 2) {

@@ -9,6 +9,7 @@ enum {
     DIR_BYTES = 32 << 20,
     TABLE_SIZE = 1024, /* at first */
     THREADS_MAX = 4,
+    COMING_MAX = 128,
 };
 
 static struct held {
@@ -485,7 +486,8 @@ static void set_defaults(struct cache *cache, const struct cache_options *given)
         o->threads = processors < 1             ? 1
                      : processors > THREADS_MAX ? THREADS_MAX
                                                 : (unsigned)processors;
-    cache->jobs_max = 2 * o->threads;
+    size_t quarter = o->frame_bytes / FRAME_RAW_MAX / 4;
+    cache->coming_max = quarter < COMING_MAX ? (uint32_t)quarter : COMING_MAX;
 }
 
 struct cache *cache_new(struct io *io, const struct cache_options *options, struct err *err)

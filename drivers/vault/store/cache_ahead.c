@@ -110,7 +110,7 @@ static void job_run(struct work *work)
     }
     cache_dir_release(dir);
     lock(cache);
-    cache->jobs--;
+    cache->coming -= job->count;
     unlock(cache);
     own_free(job->bytes);
     own_free(job);
@@ -122,13 +122,13 @@ static bool submit(struct cache *cache, const struct cache_pack *pack, uint32_t 
 {
     struct err err = {0};
     lock(cache);
-    bool room = cache->jobs < cache->jobs_max;
-    cache->jobs += room;
+    bool room = cache->coming + count <= cache->coming_max;
+    cache->coming += room ? count : 0;
     unlock(cache);
     struct job *job = room ? own_alloc(sizeof *job, &err) : NULL;
     if (!job) {
         lock(cache);
-        cache->jobs -= room;
+        cache->coming -= room ? count : 0;
         unlock(cache);
         return false;
     }
@@ -181,12 +181,11 @@ bool stream_seen(struct cache *cache, const struct cache_pack *pack, uint32_t fr
     if (s->run < RUN_LEAST)
         return false;
     uint32_t far = io_abilities(cache->io) & IO_IS_REMOTE ? AHEAD_REMOTE : AHEAD;
-    uint32_t most = (uint32_t)(cache->options.frame_bytes / FRAME_RAW_MAX / 4);
-    far = far < most ? far : most;
+    far = far < cache->coming_max ? far : cache->coming_max;
     if (s->asked <= frame)
         s->asked = frame + 1;
     if (far < PIECE_FRAMES || s->asked > frame + far - PIECE_FRAMES ||
-        cache->jobs >= cache->jobs_max)
+        cache->coming + PIECE_FRAMES > cache->coming_max)
         return false;
     *ret_first = s->asked;
     *ret_count = PIECE_FRAMES;

@@ -76,7 +76,7 @@ struct cache {
     uint8_t *spare[16]; /* buffers of FRAME_RAW_MAX */
     size_t spare_count;
     struct lane *lane;
-    unsigned jobs, jobs_max;
+    uint32_t coming, coming_max; /* frames that jobs under way are to bring */
 };
 
 /* ---- slots (cache.c); all with the lock held ---- */

@@ -5,7 +5,14 @@
 #include <zstd.h>
 
 static const char commit_magic[8] = "ECCOMMIT", table_magic[8] = "ECTABLE1";
-enum { HEAD_BYTES = 48, SUM_BYTES = 8, LISTS_MAX = 1 << 16, LOCKED_MAX = 1 << 24 };
+enum {
+    HEAD_BYTES = 48,
+    SUM_BYTES = 8,
+    LISTS_MAX = 1 << 16,
+    LOCKED_MAX = 1 << 24,
+    VOLUMES_MAX = 1 << 14, /* of a family, clones included */
+    SNAPSHOTS_MAX = 1 << 18,
+};
 
 /* ---- fields ---- */
 
@@ -210,35 +217,56 @@ static bool decode_pack(struct table_pack *pack, struct cursor *from, struct err
 
 /* ---- arrays of a change or row ---- */
 
-static bool encode_array(uint8_t type, const void *base, struct bytes *to, struct err *err)
+static size_t array_count(uint8_t type, const void *base)
+{
+    const struct change *change = base;
+    switch (type) {
+    case F_ORIGINS:
+        return ((const struct volume_row *)base)->origin_count;
+    case F_PACKS:
+        return change->pack_count;
+    case F_LISTS:
+        return change->list_count;
+    case F_BAD:
+        return change->bad_count;
+    case F_LOCKED:
+        return change->locked_count;
+    default:
+        return change->freed_count;
+    }
+}
+
+static bool encode_element(uint8_t type, const void *base, size_t i, struct bytes *to,
+                           struct err *err)
 {
     const struct volume_row *row = base;
     const struct change *change = base;
-    size_t count = type == F_ORIGINS  ? row->origin_count
-                   : type == F_PACKS  ? change->pack_count
-                   : type == F_LISTS  ? change->list_count
-                   : type == F_BAD    ? change->bad_count
-                   : type == F_LOCKED ? change->locked_count
-                                      : change->freed_count;
-    bool good = bytes_varint(to, count, err);
-    for (size_t i = 0; i < count && good; i++) {
-        if (type == F_ORIGINS)
-            good = bytes_varint(to, row->origins[i].volume, err) &&
-                   bytes_varint(to, row->origins[i].sequence, err);
-        else if (type == F_PACKS)
-            good = encode_pack(&change->packs[i], to, err);
-        else if (type == F_LISTS)
-            good = encode_list(&change->lists[i], to, err);
-        else if (type == F_BAD)
-            good = bytes_varint(to, change->bad[i].file, err) &&
-                   bytes_varint(to, change->bad[i].record, err);
-        else if (type == F_LOCKED)
-            good = bytes_varint(to, change->locked[i], err);
-        else
-            good = bytes_varint(to, change->freed[i].pack, err) &&
-                   bytes_u8(to, change->freed[i].gone != NULL, err) &&
-                   (!change->freed[i].gone || masks_encode(change->freed[i].gone, to, err));
+    switch (type) {
+    case F_ORIGINS:
+        return bytes_varint(to, row->origins[i].volume, err) &&
+               bytes_varint(to, row->origins[i].sequence, err);
+    case F_PACKS:
+        return encode_pack(&change->packs[i], to, err);
+    case F_LISTS:
+        return encode_list(&change->lists[i], to, err);
+    case F_BAD:
+        return bytes_varint(to, change->bad[i].file, err) &&
+               bytes_varint(to, change->bad[i].record, err);
+    case F_LOCKED:
+        return bytes_varint(to, change->locked[i], err);
+    default:
+        return bytes_varint(to, change->freed[i].pack, err) &&
+               bytes_u8(to, change->freed[i].gone != NULL, err) &&
+               (!change->freed[i].gone || masks_encode(change->freed[i].gone, to, err));
     }
+}
+
+static bool encode_array(uint8_t type, const void *base, struct bytes *to, struct err *err)
+{
+    size_t count = array_count(type, base);
+    bool good = bytes_varint(to, count, err);
+    for (size_t i = 0; i < count && good; i++)
+        good = encode_element(type, base, i, to, err);
     return good;
 }
 
@@ -676,6 +704,8 @@ bool table_encode(const struct table *table, uint64_t seed, struct bytes *to, st
 static bool decode_volumes(struct table *table, struct cursor *from, struct err *err)
 {
     uint64_t count = cursor_varint(from);
+    if (count > VOLUMES_MAX)
+        return wrong(err, "too many volumes");
     for (uint64_t i = 0; i < count && !from->bad; i++) {
         if (!own_grow((void **)&table->volumes, &table->volume_capacity, table->volume_count,
                       sizeof *table->volumes, err))
@@ -711,13 +741,16 @@ static bool decode_snapshot(struct table_snapshot *row, struct cursor *from, str
         return false;
     row->bad->refs = 1;
     row->bad->count = bad.bad_count;
-    memcpy(row->bad->records, bad.bad, bad.bad_count * sizeof *bad.bad);
+    if (bad.bad_count > 0)
+        memcpy(row->bad->records, bad.bad, bad.bad_count * sizeof *bad.bad);
     return true;
 }
 
 static bool decode_snapshots(struct table *table, struct cursor *from, struct err *err)
 {
     uint64_t count = cursor_varint(from);
+    if (count > SNAPSHOTS_MAX)
+        return wrong(err, "too many snapshots");
     for (uint64_t i = 0; i < count && !from->bad; i++) {
         if (!own_grow((void **)&table->snapshots, &table->snapshot_capacity, table->snapshot_count,
                       sizeof *table->snapshots, err))

@@ -101,40 +101,52 @@ bool family_is_doomed(const struct family *family, const char *name)
     return false;
 }
 
-/* A later owner claims the store before it writes: what lies there before its claim is no pack of
- * its. */
-static bool may_delete(struct family *family, const struct doomed *doomed, bool *ret_gone)
+static bool is_gone(struct io *io, const char *name)
 {
-    struct err err = {0};
+    struct err missing = {0};
     uint64_t bytes;
-    *ret_gone = false;
-    if (!doomed->unheard)
-        return true;
-    bool there = io_size(family->store->io, doomed->name, &bytes, &err);
-    *ret_gone = !there && err.code == ERR_NOT_FOUND;
-    return there && store_is_owner(family->store);
+    return !io_size(io, name, &bytes, &missing) && missing.code == ERR_NOT_FOUND;
+}
+
+/* What is not there is forgotten, what is seen is deleted as others are. */
+static void look_for_unheard(struct family *family)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < family->doomed_count; i++) {
+        struct doomed doomed = family->doomed[i];
+        struct err missing = {0};
+        uint64_t bytes;
+        bool there = doomed.unheard && io_size(family->store->io, doomed.name, &bytes, &missing);
+        if (doomed.unheard && !there && missing.code == ERR_NOT_FOUND)
+            continue;
+        doomed.unheard = doomed.unheard && !there;
+        family->doomed[kept++] = doomed;
+    }
+    family->doomed_count = kept;
 }
 
 /* A delete that failed may have been done all the same. */
 static bool delete_object(struct io *io, const char *name)
 {
-    struct err err = {0}, missing = {0};
-    uint64_t bytes;
-    if (io_delete(io, name, &err) || err.code == ERR_NOT_FOUND)
-        return true;
-    return !io_size(io, name, &bytes, &missing) && missing.code == ERR_NOT_FOUND;
+    struct err err = {0};
+    return io_delete(io, name, &err) || err.code == ERR_NOT_FOUND || is_gone(io, name);
 }
 
+/* A later owner claims the store before it writes, so what is there while the claim is ours is no
+ * pack of its. */
 void family_delete_doomed(struct family *family)
 {
     size_t kept = 0;
     uint64_t now_us = clock_wall_us();
+    struct io *io = family->store->io;
+    if (family->doomed_count == 0 || family->fenced)
+        return;
+    look_for_unheard(family);
+    if (!store_is_owner(family->store))
+        return;
     for (size_t i = 0; i < family->doomed_count; i++) {
         struct doomed doomed = family->doomed[i];
-        bool gone = false;
-        if (doomed.not_before_us <= now_us && may_delete(family, &doomed, &gone))
-            gone = delete_object(family->store->io, doomed.name);
-        if (gone)
+        if (!doomed.unheard && doomed.not_before_us <= now_us && delete_object(io, doomed.name))
             family_count_bytes(family, -(int64_t)doomed.bytes);
         else
             family->doomed[kept++] = doomed;
@@ -239,6 +251,11 @@ static bool read_commit_bytes(struct family *family, uint64_t number, struct byt
     return ret->data != NULL;
 }
 
+static bool same_bytes(const struct bytes *a, const struct bytes *b)
+{
+    return a->data && b->data && a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
 enum outcome { IS_THERE, IS_NOT, IS_OTHERS, IS_UNKNOWN };
 
 /* What became of a put that failed with `failed`. */
@@ -247,9 +264,7 @@ static enum outcome find_out(struct family *family, uint64_t number, const struc
 {
     struct err err = {0};
     if (read_commit_bytes(family, number, ret_theirs, &err)) {
-        bool same =
-            ret_theirs->len == ours->len && memcmp(ret_theirs->data, ours->data, ours->len) == 0;
-        return same ? IS_THERE : IS_OTHERS;
+        return same_bytes(ret_theirs, ours) ? IS_THERE : IS_OTHERS;
     }
     /* Not there now; what timed out may still arrive. */
     bool late = failed->code == ERR_UNAVAILABLE || failed->code == ERR_TIMEOUT;
@@ -305,11 +320,10 @@ static bool settle(struct family *family, bool *ret_pending_won, struct err *err
         return err_wrap(err, "what became of commit %" PRIu64 " is not known yet", number);
     }
     struct bytes *ours = &family->pending_bytes;
-    if (theirs.len == ours->len && memcmp(theirs.data, ours->data, ours->len) == 0) {
+    if (same_bytes(&theirs, ours)) {
         accept(family, &family->pending, ours->len);
         *ret_pending_won = true;
-    } else if (!theirs.data ||
-               (theirs.len == bytes.len && memcmp(theirs.data, bytes.data, bytes.len) == 0)) {
+    } else if (!theirs.data || same_bytes(&theirs, &bytes)) {
         doom_packs_of(family, &family->pending);
         edit_done(&family->pending);
         accept(family, &edit, bytes.len);

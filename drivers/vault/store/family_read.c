@@ -35,7 +35,7 @@ static bool deleted(struct addr addr, struct err *err)
 struct cache_frame *family_frame(const struct source *source, struct addr addr, struct err *err)
 {
     struct err failed = {0};
-    struct cache_pack pack, before = {0};
+    struct cache_pack pack = {0}, before = {0};
     for (int i = 0; i < GENERATION_TRIES; i++) { /* it may be thinned while we look */
         if (!family_locate(source, addr.pack, &pack, err))
             return NULL;
@@ -76,7 +76,7 @@ static bool source_hash(void *arg, struct addr addr, struct hash *ret, struct er
 {
     const struct source *source = arg;
     for (int i = 0;; i++) {
-        struct cache_pack pack, again;
+        struct cache_pack pack = {0}, again = {0};
         struct err failed = {0};
         if (!family_locate(source, addr.pack, &pack, err))
             return false;

@@ -29,8 +29,8 @@ uint64_t *store_families(struct store *store, size_t *ret_count, struct err *err
 
 /* ---- a family ---- */
 struct family;
-/* create: EXISTS when it is there; else NOT_FOUND when it is not. Recovery as FORMAT.md section 5.
- */
+/* create: EXISTS when it is there (one without volumes and packs is as good as none); else
+ * NOT_FOUND when it is not. Recovery as FORMAT.md section 5. */
 struct family *family_open(struct store *store, uint64_t id, bool create, struct err *err) MUST;
 void family_close(struct family *family);
 OWN_DEFINE(family, struct family, family_close);
@@ -62,17 +62,23 @@ struct snapshot_row {
 struct volume_row *family_volumes(struct family *family, size_t *ret_count, struct err *err) MUST;
 struct snapshot_row *family_snapshots(struct family *family, uint64_t volume, size_t *ret_count,
                                       struct err *err) MUST;
+/* A clone's table and slots are its first source's, or none when it is composed. `sealed` becomes
+ * `start`. NOT_FOUND while a source is not sealed. */
 bool family_volume_add(struct family *family, const struct volume_row *row, struct err *err) MUST;
-/* Frees what only it had. PRECONDITION while it has snapshots. */
+/* Frees what only it had. PRECONDITION while it has snapshots (hidden ones too), BUSY while it is
+ * sealed. */
 bool family_volume_drop(struct family *family, uint64_t volume, struct err *err) MUST;
 /* Frees what only it had, at that cost; hidden instead while pinned. PRECONDITION while locked. */
 bool family_snapshot_drop(struct family *family, uint64_t volume, uint64_t sequence,
                           struct err *err) MUST;
-/* Exactly what dropping the set would free (shared between its members included). `now`: frames and
- * packs that go at once; `later`: what thinning brings besides. */
+/* Exactly what dropping the set would free (shared between its members included; locked and cloned
+ * ones bring nothing). `now`: bytes of packs that go at once; `later`: the dead share of others,
+ * which thinning brings. */
 bool family_reclaimable(struct family *family, uint64_t volume, const uint64_t *sequences,
                         size_t count, uint64_t *ret_now, uint64_t *ret_later, struct err *err) MUST;
-/* Locks: remaining time up; every pack it references is locked too where io can. Only extends. */
+/* Locks: remaining time up (longer of what is left and what is asked for; 0 only saves what is
+ * left); it counts on within boot_id, as clock_boot_id has it; every pack it references is locked
+ * too where io can. Only extends. */
 bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint64_t remaining_ms,
                  const char *boot_id, uint64_t until_us, struct err *err) MUST;
 /* Copies survivors out of packs with a quarter or more dead. False with CANCELLED when `stop`. */
@@ -105,11 +111,14 @@ bool family_inode(struct family *family, const struct root *table, uint64_t file
 
 /* ---- sealing a layer: one at a time a volume; several volumes at once may ---- */
 struct seal;
+/* EXISTS: the layer is sealed already (a commit may have arrived unheard): drop it. BUSY: another
+ * seal of the volume. FENCED: another box owns the store. */
 struct seal *seal_begin(struct family *family, uint64_t volume, uint64_t sequence, struct err *err)
     MUST;
 bool seal_file_begin(struct seal *seal, uint64_t file, const struct root *base, struct err *err)
     MUST;
-/* Ascending; bytes NULL or all zero: a hole. Copied before it returns. */
+/* Ascending, below the size that seal_file_end will tell; bytes NULL or all zero: a hole. Copied
+ * before it returns. */
 bool seal_record(struct seal *seal, uint64_t record, const void *bytes, struct err *err) MUST;
 /* Everything from this record on dies, before what follows is set. */
 bool seal_cut(struct seal *seal, uint64_t record, struct err *err) MUST;

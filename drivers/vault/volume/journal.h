@@ -15,7 +15,8 @@ struct journal *journal_open(const char *folder, journal_state_fn *state, journa
 bool journal_close(struct journal *journal, struct err *err);
 void journal_free(struct journal *journal); /* as a crash would leave it */
 OWN_DEFINE(journal, struct journal, journal_free);
-/* Appends; durable only after journal_sync. Any thread. Returns its number by ret_number. */
+/* Appends; durable only after journal_sync. Any thread. Returns its number by ret_number. kind 1 to
+ * 255; at most 1 MiB; LIMIT when 256 MiB came since the last state. */
 bool journal_add(struct journal *journal, uint8_t kind, const struct bytes *payload,
                  uint64_t *ret_number, struct err *err) MUST;
 /* Waits until record `number` is on disk; concurrent calls share one sync. After a failed sync the

@@ -3,7 +3,7 @@
 #include "agent/base/log.h"
 #include "drivers/vault/volume/vault_int.h"
 
-enum { LOCK_TOLD_MS = 3600 * 1000 };
+enum { LOCK_TOLD_MS = 3600 * 1000, COMPLAIN_MS = 60 * 1000 };
 
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only)
 {
@@ -59,11 +59,15 @@ bool volume_room(struct volume *v, struct err *err)
 
 /* ---- chores ---- */
 
-static void complain(const struct volume *v, const char *what, const struct err *err)
+/* Once a minute a volume: what waits is tried every second. */
+static void complain(struct volume *v, const char *what, const struct err *err)
 {
-    if (err->code != ERR_NONE)
-        log_warning("%s waits volume=%s code=%s error=%s", what, v->name, err_code_name(err->code),
-                    err->text);
+    uint64_t now = clock_mono_ms();
+    if (err->code == ERR_NONE || now < v->complain_after_ms)
+        return;
+    v->complain_after_ms = now + COMPLAIN_MS;
+    log_warning("%s waits volume=%s code=%s error=%s", what, v->name, err_code_name(err->code),
+                err->text);
 }
 
 static void write_back(struct volume *v)
@@ -125,7 +129,7 @@ static void tend_admin(struct volume *v, bool locks_too)
     volume_reap(v);
     for (size_t i = 0; locks_too && i < v->snap_count; i++)
         if (v->snaps[i]->locked_until_boot_ms > clock_boot_ms() &&
-            !snap_lock_note(v->snaps[i], &err))
+            (!snap_lock_note(v->snaps[i], &err) || !snap_lock_store(v->snaps[i], &err)))
             complain(v, "a lock's note", &err);
     pthread_mutex_unlock(&v->admin);
 }
@@ -169,13 +173,14 @@ void *keeper_run(void *arg)
 {
     struct vault *vault = arg;
     pthread_mutex_lock(&vault->lock);
-    vault->tended_ms = clock_boot_ms();
+    bool first = true; /* locks of another boot begin to count when they are told anew */
     while (!vault->stopping) {
         uint64_t deadline = clock_mono_ms() + 1000;
-        while (!vault->work && !vault->stopping && vault_wait_until(vault, deadline))
+        while (!first && !vault->work && !vault->stopping && vault_wait_until(vault, deadline))
             ;
         vault->work = false;
-        bool locks_too = clock_boot_ms() - vault->tended_ms > LOCK_TOLD_MS;
+        bool locks_too = first || clock_boot_ms() - vault->tended_ms > LOCK_TOLD_MS;
+        first = false;
         if (locks_too)
             vault->tended_ms = clock_boot_ms();
         struct volume *v = NULL;

@@ -29,8 +29,8 @@ struct lfile *layer_file_get(struct layer *layer, uint64_t file, struct err *err
         return NULL;
     }
     if (!presence_reserve(&layer->by_number, 1, err) ||
-        !own_grow((void **)&layer->files, &layer->file_capacity, layer->file_count,
-                  sizeof *layer->files, err) ||
+        !own_grow((void **)&layer->files, &layer->file_capacity, layer->file_count, sizeof(void *),
+                  err) ||
         !(f = own_alloc(sizeof *f, err)))
         return NULL;
     f->file = file;
@@ -85,8 +85,8 @@ static bool open_data(struct layer *layer, struct lfile *f, bool make, struct er
     char name[32];
     data_name(f, name);
     if ((layer->open_count >= OPEN_FILES && !close_one(layer, err)) ||
-        !own_grow((void **)&layer->open, &layer->open_capacity, layer->open_count,
-                  sizeof *layer->open, err))
+        !own_grow((void **)&layer->open, &layer->open_capacity, layer->open_count, sizeof(void *),
+                  err))
         return false;
     f->fd = sys_openat(layer->dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | (make ? O_CREAT : 0),
                        0600, err);

@@ -14,7 +14,8 @@ struct layer *layer_open(const char *path, uint64_t sequence, uint64_t seed, boo
 struct layer *layer_ref(struct layer *layer);
 void layer_unref(struct layer *layer); /* closes; the files stay */
 OWN_DEFINE(layer, struct layer, layer_unref);
-/* Removes its folder when the last reference goes (at once on disk's names). */
+/* Its folder is called l-N.gone at once and removed when the last reference goes, which may take
+ * long; after a crash such folders are the opener's to sweep. */
 void layer_drop(struct layer *layer);
 uint64_t layer_sequence(const struct layer *layer);
 /* No write comes after; what is under way has ended when it returns. */
@@ -38,10 +39,11 @@ bool layer_write(struct layer *layer, uint64_t file, uint64_t record, uint64_t c
 bool layer_truncate(struct layer *layer, uint64_t file, uint64_t size, struct err *err) MUST;
 /* All that the layer has of a file goes; nothing of below shows. */
 bool layer_forget(struct layer *layer, uint64_t file, struct err *err) MUST;
-/* Size and time of the file to be kept with its next commit. */
+/* Size and time of the file to be kept with its next commit; file numbers are below 2^24. */
 void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us);
 /* Durable: what was written to the file (UINT64_MAX: to any) before the call. Concurrent calls
- * share their syncs. */
+ * share their syncs. Only a commit of all makes layer_open's `clean` true:
+ * it never saves the log's sync (README.md, Layers 3). After a failed sync all changes say IO. */
 bool layer_commit(struct layer *layer, uint64_t file, struct err *err) MUST;
 /* Bytes written and not yet committed; records present, and their bytes on disk. */
 uint64_t layer_debt(const struct layer *layer);

@@ -150,7 +150,7 @@ static bool take(struct layer *layer, struct batch *b, struct err *err)
     if (layer_is_broken(layer, err))
         return false;
     /* An orderly stop relies on a log that is on disk: all means all. */
-    b->must_sync = b->all && layer->log_end != layer->log_synced;
+    b->must_sync = (b->all || layer->frozen) && layer->log_end != layer->log_synced;
     for (size_t i = 0; b->all && i < layer->file_count; i++)
         if (!take_file(layer, b, layer->files[i], err))
             return false;
@@ -354,6 +354,7 @@ bool layer_commit(struct layer *layer, uint64_t file, struct err *err)
     struct waiter me = {.file = file};
     pthread_mutex_lock(&layer->lock);
     me.next = layer->waiters;
+    /* cppcheck-suppress autoVariables; it is off the list before this returns */
     layer->waiters = &me;
     while (!me.done) {
         if (layer->committing)

@@ -43,14 +43,14 @@ static bool load_record(struct loading *l, uint64_t record, struct err *err)
         return false;
     for (size_t i = 0; i < SLOTS_A_RECORD; i++) {
         struct inode inode;
+        uint64_t file = record * SLOTS_A_RECORD + i;
         if (!inode_decode(bytes + i * INODE_BYTES, store_seed(l->v->vault->store), &inode, err))
             return false;
         if (inode.kind == INODE_FREE)
             continue;
-        if (inode.file != record * SLOTS_A_RECORD + i)
+        if (inode.file != file)
             return err_set(err, ERR_CORRUPT, "slot %llu of a file table says it is file %llu",
-                           (unsigned long long)(record * SLOTS_A_RECORD + i),
-                           (unsigned long long)inode.file);
+                           (unsigned long long)file, (unsigned long long)inode.file);
         if (!tree_load(&l->tree, &inode, err) || !root_put(&l->base, inode.file, &inode.root, err))
             return false;
     }

@@ -18,11 +18,13 @@ bool slot_mark(struct slot *slot, uint64_t file, struct err *err)
     return true;
 }
 
-static bool apply_create(struct tree *tree, const struct record *record, struct err *err)
+static bool apply_create(struct tree *tree, const struct slot *slot, const struct record *record,
+                         struct err *err)
 {
     struct inode inode = {.file = record->file,
                           .parent = record->folder,
-                          .generation = 1,
+                          .generation =
+                              (uint32_t)slot->sequence, /* grows, whoever had the number */
                           .kind = record->file_kind,
                           .mode = record->mode,
                           .uid = record->uid,
@@ -76,7 +78,7 @@ bool names_apply(struct tree *tree, struct slot *slot, const struct record *reco
         return false;
     switch (record->kind) {
     case RECORD_CREATE:
-        return slot_mark(slot, record->folder, err) && apply_create(tree, record, err);
+        return slot_mark(slot, record->folder, err) && apply_create(tree, slot, record, err);
     case RECORD_REMOVE:
         return slot_mark(slot, record->folder, err) &&
                tree_remove(tree, record->file, record->time_us, err);
@@ -361,7 +363,7 @@ static bool create_content(struct volume *v, struct record *record, const char *
         uint8_t bytes[RECORD_BYTES] = {0};
         if (len == 0 || len > TREE_TARGET_MAX)
             return err_set(err, ERR_INVALID, "a link's target has 1 to %d bytes", TREE_TARGET_MAX);
-        memcpy(bytes, target, len);
+        memcpy(bytes, target, len); /* NOLINT(bugprone-not-null-terminated-result) */
         record->size = len;
         if (!layer_write(layer, record->file, 0, 1, bytes, err))
             return false;

@@ -79,7 +79,6 @@ bool plan_make(struct volume *v, const struct snap *snap, uint64_t file, struct 
     ret->family = v->family;
     ret->changes = v->landing->changes;
     ret->size = entry->size;
-    ret->volume = v;
     return plan_descend(ret, v, snap, file, err);
 }
 
@@ -124,11 +123,11 @@ bool plan_read(const struct plan *plan, uint64_t record, uint64_t count, uint8_t
 }
 
 /* True when what the plan relied on may have gone while it was read. */
-static bool plan_is_stale(struct vault *vault, const struct plan *plan)
+static bool plan_is_stale(const struct volume *v, const struct plan *plan)
 {
-    pthread_mutex_lock(&vault->lock);
-    bool stale = plan->changes != plan->volume->landing->changes;
-    pthread_mutex_unlock(&vault->lock);
+    pthread_mutex_lock(&v->vault->lock);
+    bool stale = plan->changes != v->landing->changes;
+    pthread_mutex_unlock(&v->vault->lock);
     return stale;
 }
 
@@ -152,7 +151,7 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
         if (plan_read(&plan, record, count, to, &own))
             return true;
         /* A seal or a removal moved it under us: where does it lie now? */
-        if (plan_is_stale(v->vault, &plan))
+        if (plan_is_stale(v, &plan))
             continue;
         *err = own;
         return false;

@@ -8,13 +8,13 @@ enum field_type { U8, U16, U32, U64, TEXT, BOOT, MEMBERS };
 #define ASKED (IN(CREATE) | IN(REMOVE) | IN(RENAME) | IN(ATTRIBUTES) | IN(ANSWER))
 #define ROW(type, member, kinds)                                                                   \
     {                                                                                              \
-        type, offsetof(struct record, member), kinds                                               \
+        offsetof(struct record, member), type, kinds                                               \
     }
 
 /* The order of this table is the format (README.md). */
 static const struct {
-    enum field_type type;
     size_t at;
+    enum field_type type;
     uint32_t kinds;
 } fields[] = {
     ROW(U64, client, ASKED),

@@ -188,7 +188,10 @@ static bool take_snapshot_rows(struct volume *v, struct err *err)
         snap->identity = row->identity;
         if (row->lock_remaining_ms > 0)
             snap->locked_until_boot_ms = clock_boot_ms() + row->lock_remaining_ms;
-        if (!snap_enlist(v, snap, err))
+        AUTO(mem)
+        struct bad_record *bad =
+            family_bad_records(v->family, v->id, row->sequence, &snap->bad_records, err);
+        if (!bad || !snap_enlist(v, snap, err))
             return false;
         snap = NULL;
     }
@@ -431,6 +434,11 @@ static void settle_deleted(struct volume *v)
     }
 }
 
+static uint64_t locked_by_store(const struct snap *snap)
+{
+    return snap->sealed ? snap->locked_until_boot_ms : 0;
+}
+
 static void settle_locks(struct volume *v)
 {
     struct replayed *r = v->replayed;
@@ -442,10 +450,10 @@ static void settle_locks(struct volume *v)
         if (!snap)
             continue;
         bool same = boot_id[0] && strcmp(boot_id, lock->boot_id) == 0;
-        snap->locked_until_boot_ms =
-            same ? lock->until_boot_ms : clock_boot_ms() + lock->remaining_ms;
-        if (lock->remaining_ms == 0)
-            snap->locked_until_boot_ms = 0;
+        uint64_t until = same ? lock->until_boot_ms : clock_boot_ms() + lock->remaining_ms;
+        /* The last record of the box counts, unless the store still knows of more. */
+        if (lock->remaining_ms > 0 && until > locked_by_store(snap))
+            snap->locked_until_boot_ms = until;
     }
 }
 
@@ -525,11 +533,12 @@ static bool tidy_tails(struct slot *slot, struct err *err)
 
 static bool slot_add(struct volume *v, struct slot *slot, struct err *err)
 {
-    if (!own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err)) {
+    if (!own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof(struct slot *),
+                  err)) {
         slot_free(slot);
         return false;
     }
-    v->slots[v->slot_count++] = slot;
+    v->active = v->slots[v->slot_count++] = slot;
     return true;
 }
 
@@ -637,11 +646,11 @@ static bool sweep_layers(struct volume *v, struct err *err)
     for (size_t i = 0; i < names.count; i++) {
         uint64_t sequence;
         char path[600];
-        bool dropped = str_ends(names.names[i], ".gone"); /* a crash came while it went */
+        bool gone = str_ends(names.names[i], ".gone"); /* dropped, and its removal cut short */
         if (!str_starts(names.names[i], "l-") ||
-            (!dropped && !folder_id(names.names[i] + 2, &sequence)))
+            (!gone && !folder_id(names.names[i] + 2, &sequence)))
             continue;
-        bool known = !dropped && sequence > v->sealed && layer_at(v->replayed, sequence);
+        bool known = !gone && sequence > v->sealed && layer_at(v->replayed, sequence);
         if (!known && (!str_format(path, sizeof path, "%s/%s", v->path, names.names[i]) ||
                        !sys_remove_tree(path, err)))
             return false;
@@ -698,7 +707,7 @@ static bool settle_all(struct vault *vault, struct volume **order, struct err *e
         if (!settle_facts(order[i], err))
             return false;
     /* By start: origins come before what stands on them, also among clones. */
-    qsort(order, vault->volume_count, sizeof order[0], by_start);
+    qsort(order, vault->volume_count, sizeof(struct volume *), by_start);
     if (!settle_sets(vault, err))
         return false;
     for (size_t i = 0; i < vault->volume_count; i++) {

@@ -144,8 +144,9 @@ static bool seal_run(struct sealing *s, const struct entry *entry, const char *p
 static size_t stretch(const uint64_t *records, size_t i, size_t count, uint64_t end, uint64_t cut)
 {
     size_t joined = 1;
-    while (i + joined < count && joined < RUN_RECORDS && records[i + joined] == records[i] + joined &&
-           records[i + joined] < end && records[i + joined] != cut)
+    while (i + joined < count && joined < RUN_RECORDS &&
+           records[i + joined] == records[i] + joined && records[i + joined] < end &&
+           records[i + joined] != cut)
         joined++;
     return joined;
 }
@@ -193,7 +194,8 @@ static bool seal_one(struct sealing *s, const struct layer_file *file, struct er
          !take_first(s, entry, err)))
         return false;
     return seal_file_begin(s->seal, entry->file, base_root(s, entry->file), err) &&
-           seal_records(s, entry, path, cut, err) && seal_file_end(s->seal, entry->size, &root, err) &&
+           seal_records(s, entry, path, cut, err) &&
+           seal_file_end(s->seal, entry->size, &root, err) &&
            root_put(&s->base, entry->file, &root, err);
 }
 
@@ -378,7 +380,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
         snap->base = index_copy(&v->base);
     }
     vault->frozen_bytes -= s->slot->bytes;
-    memmove(&v->slots[0], &v->slots[1], --v->slot_count * sizeof v->slots[0]);
+    memmove(&v->slots[0], &v->slots[1], --v->slot_count * sizeof(struct slot *));
     v->landing->changes++;
     for (size_t i = 0; snap && snap->pins > 0 && i < vault->volume_count; i++) {
         struct volume *clone = vault->volumes[i];
@@ -441,8 +443,10 @@ bool seal_oldest(struct volume *v, struct err *err)
 
 bool seal_is_due(const struct volume *v)
 {
+    if (v->making)
+        return false;
     const struct slot *oldest = v->slot_count > 1 ? v->slots[0] : NULL;
-    return oldest && !v->gone && !v->making && !v->sealing && v->ready && oldest->frozen &&
+    return oldest && !v->gone && !v->sealing && v->ready && oldest->frozen &&
            oldest->committed && oldest->decided;
 }
 

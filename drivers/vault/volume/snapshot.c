@@ -32,7 +32,7 @@ void snap_free(struct snap *snap)
 
 bool snap_enlist(struct volume *v, struct snap *snap, struct err *err)
 {
-    if (!own_grow((void **)&v->snaps, &v->snap_capacity, v->snap_count, sizeof v->snaps[0], err))
+    if (!own_grow((void **)&v->snaps, &v->snap_capacity, v->snap_count, sizeof(struct snap *), err))
         return false;
     size_t at = v->snap_count++;
     for (; at > 0 && v->snaps[at - 1]->sequence > snap->sequence; at--)
@@ -46,7 +46,8 @@ void snap_delist(struct snap *snap)
     struct volume *v = snap->volume;
     for (size_t i = 0; i < v->snap_count; i++)
         if (v->snaps[i] == snap) {
-            memmove(&v->snaps[i], &v->snaps[i + 1], (v->snap_count - i - 1) * sizeof v->snaps[0]);
+            memmove(&v->snaps[i], &v->snaps[i + 1],
+                    (v->snap_count - i - 1) * sizeof(struct snap *));
             v->snap_count--;
             break;
         }
@@ -339,7 +340,7 @@ bool vault_snapshot_create(struct vault *vault, const char *const *names, size_t
         got += ok;
     }
     if (ok)
-        qsort(volumes, count, sizeof volumes[0], by_id);
+        qsort(volumes, count, sizeof(struct volume *), by_id);
     for (size_t i = 1; ok && i < count; i++)
         if (volumes[i] == volumes[i - 1])
             ok = err_set(err, ERR_INVALID, "'%s' twice in a set", volumes[i]->name);

@@ -5,7 +5,7 @@
 #include "agent/base/sys.h"
 #include "drivers/vault/volume/vault_int.h"
 
-struct slot *slot_active(const struct volume *v) { return v->slots[v->slot_count - 1]; }
+struct slot *slot_active(const struct volume *v) { return v->active; }
 
 static bool slot_path(const struct volume *v, uint64_t sequence, char ret[600], struct err *err)
 {
@@ -82,7 +82,7 @@ bool swap_now(struct volume *v, struct err *err)
         return err_set(err, ERR_INTERNAL, "a swap without a layer to come");
     pthread_mutex_lock(&v->vault->lock);
     bool room =
-        own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err);
+        own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof(struct slot *), err);
     pthread_mutex_unlock(&v->vault->lock);
     struct record record = {
         .kind = RECORD_SWAP, .sequence = old->sequence, .next = v->spare->sequence};
@@ -94,7 +94,7 @@ bool swap_now(struct volume *v, struct err *err)
     old->frozen = true;
     old->bytes = layer_records(old->layer) << RECORD_SHIFT;
     v->vault->frozen_bytes += old->bytes;
-    v->slots[v->slot_count++] = TAKE(v->spare);
+    v->active = v->slots[v->slot_count++] = TAKE(v->spare);
     pthread_mutex_unlock(&v->vault->lock);
     return true;
 }

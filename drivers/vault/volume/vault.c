@@ -323,14 +323,14 @@ bool volume_first_layer(struct volume *v, struct err *err)
     pthread_mutex_lock(&v->vault->lock);
     uint64_t sequence = sequence_next(v);
     bool ok =
-        own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof v->slots[0], err);
+        own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof(struct slot *), err);
     pthread_mutex_unlock(&v->vault->lock);
     AUTO(slot) struct slot *slot = ok ? slot_new(v, sequence, err) : NULL;
     struct record record = {.kind = RECORD_LAYER, .sequence = sequence};
     if (!slot || !volume_note(v, &record, err))
         return false;
     slot->registered = true;
-    v->slots[v->slot_count++] = TAKE(slot);
+    v->active = v->slots[v->slot_count++] = TAKE(slot);
     return volume_sync(v, err);
 }
 
@@ -443,8 +443,9 @@ bool volume_end(struct volume *v, struct err *err)
     struct err own = {0};
     bool ok =
         !v->in_family || family_volume_drop(v->family, v->id, &own) || own.code == ERR_NOT_FOUND;
-    if (ok)
-        v->in_family = false;
+    pthread_mutex_lock(&vault->lock);
+    v->in_family = v->in_family && !ok;
+    pthread_mutex_unlock(&vault->lock);
     ok = ok && str_format(gone, sizeof gone, "%s.gone", v->path) && sys_remove_tree(gone, &own);
     if (!ok) {
         pthread_mutex_lock(&vault->lock);

@@ -35,7 +35,8 @@ struct snap {
     bool sealed;
     bool row_hidden; /* the store knows that it is hidden */
     struct root table;
-    uint64_t slots, logical_bytes, bad_records;
+    uint64_t slots, logical_bytes;
+    size_t bad_records;
     struct hash identity;
     uint64_t locked_until_boot_ms;
     uint32_t pins; /* clones that stand on it */
@@ -91,12 +92,14 @@ struct volume {
     uint64_t table_slots, sealed;
     struct slot **slots; /* oldest first; the last is active */
     size_t slot_count, slot_capacity;
+    struct slot *active; /* changes under volume.write and vault.lock: either is enough to read */
     struct slot *spare;  /* registered, to be the next */
     struct snap **snaps; /* by sequence */
     size_t snap_count, snap_capacity;
     bool sealing, snapping;
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
+    uint64_t complain_after_ms;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
     struct answer *answers;
     size_t answer_count, answer_next;
@@ -251,7 +254,6 @@ struct plan {
     struct root root; /* stored false: nothing below */
     struct family *family;
     uint64_t changes, size;
-    struct volume *volume;
 };
 void plan_done(struct plan *plan);
 OWN_DEFINE_INPLACE(plan, struct plan, plan_done);
