@@ -39,10 +39,10 @@ static struct record sample(uint8_t kind)
 Test(record, lies_as_the_format_says)
 {
     static const uint8_t swap[] = {5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0};
-    static const uint8_t remove[] = {1, 0, 0, 0, 0, 0, 0, 0, 2,  0, 0, 0, 3, 0, 0,
-                                     0, 0, 0, 0, 0, 4, 0, 0, 0,  0, 0, 0, 0, 10, 0,
+    static const uint8_t remove[] = {1, 0, 0, 0, 0, 0, 0,  0, 2, 0, 0, 0, 3, 0,  0,
+                                     0, 0, 0, 0, 0, 4, 0,  0, 0, 0, 0, 0, 0, 10, 0,
                                      0, 0, 0, 0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0};
-    static const uint8_t part[] = {10, 0, 0, 0, 0, 0, 0, 0, 14, 0, 0,  0, 0, 0, 0, 0, 15,
+    static const uint8_t part[] = {10, 0, 0, 0, 0, 0, 0, 0,  14, 0, 0, 0, 0, 0, 0, 0, 15,
                                    0,  0, 0, 0, 0, 0, 0, 16, 20, 0, 0, 0, 0, 0, 0, 0};
     static const struct {
         uint8_t kind;

@@ -126,6 +126,9 @@ bool plan_read(const struct plan *plan, uint64_t record, uint64_t count, uint8_t
 static bool plan_is_stale(const struct volume *v, const struct plan *plan)
 {
     pthread_mutex_lock(&v->vault->lock);
+    /* A seal's commit frees before we hear of it: then it is waited for. */
+    while (plan->changes == v->landing->changes && v->landing->committing > 0)
+        IGNORE(vault_wait_until(v->vault, UINT64_MAX));
     bool stale = plan->changes != v->landing->changes;
     pthread_mutex_unlock(&v->vault->lock);
     return stale;

@@ -22,7 +22,8 @@ struct sealing {
     size_t file_count;
     uint64_t *slots; /* of the file table that change; sorted, each once */
     size_t slot_count, slot_capacity;
-    uint8_t *bytes, *first; /* a run; record 0 of the file */
+    uint8_t *bytes;
+    uint8_t first[RECORD_BYTES]; /* of the file that is sealed, when has_first */
     bool has_first;
     struct bad_record *bad;
     size_t bad_count, bad_capacity;
@@ -106,19 +107,6 @@ static bool check(struct sealing *s, const char *path, const struct entry *entry
     return true;
 }
 
-/* Record 0, by which the check knows what file it is. */
-static bool take_first(struct sealing *s, const struct entry *entry, struct err *err)
-{
-    enum layer_has has;
-    const struct root *base = base_root(s, entry->file);
-    IGNORE(layer_span(s->slot->layer, entry->file, 0, 1, &has));
-    s->has_first = has == LAYER_PRESENT || (has == LAYER_BELOW && base);
-    if (!s->has_first)
-        return true;
-    return has == LAYER_PRESENT ? layer_read(s->slot->layer, entry->file, 0, 1, s->first, err)
-                                : family_read(s->v->family, base, 0, 1, s->first, err);
-}
-
 /* A run of records of which the layer says the same. */
 static bool seal_run(struct sealing *s, const struct entry *entry, const char *path,
                      uint64_t record, uint64_t max, uint64_t *ret_run, struct err *err)
@@ -179,6 +167,21 @@ static bool seal_records(struct sealing *s, const struct entry *entry, const cha
     return !due || seal_cut(s->seal, cut, err);
 }
 
+/* Record 0 as the file will have it: what tells the check what kind of file it is. */
+static bool find_first(struct sealing *s, const struct entry *entry, struct err *err)
+{
+    enum layer_has has = layer_has(s->slot->layer, entry->file, 0);
+    const struct root *root = base_root(s, entry->file);
+    bool ok = true;
+    s->has_first = has == LAYER_PRESENT || (has == LAYER_BELOW && root);
+    if (has == LAYER_PRESENT)
+        ok = layer_read(s->slot->layer, entry->file, 0, 1, s->first, err);
+    else if (s->has_first)
+        ok = family_read(s->v->family, root, 0, 1, s->first, err);
+    s->has_first = ok && s->has_first && !format_is_zero(s->first, sizeof s->first);
+    return ok;
+}
+
 static bool seal_one(struct sealing *s, const struct layer_file *file, struct err *err)
 {
     const struct entry *entry = tree_find(&s->slot->tree, file->file);
@@ -189,9 +192,9 @@ static bool seal_one(struct sealing *s, const struct layer_file *file, struct er
     struct root root;
     if (!entry || entry->kind == INODE_DIRECTORY)
         return true;
-    if (s->v->vault->options.check && entry->kind == INODE_FILE &&
+    if (s->v->vault->options.check &&
         (!tree_path(&s->slot->tree, entry->file, path, sizeof path, err) ||
-         !take_first(s, entry, err)))
+         !find_first(s, entry, err)))
         return false;
     return seal_file_begin(s->seal, entry->file, base_root(s, entry->file), err) &&
            seal_records(s, entry, path, cut, err) &&
@@ -336,12 +339,27 @@ static void name_result(struct sealing *s, struct seal_result *result)
     result->logical_bytes = s->slot->tree.bytes;
 }
 
+/* Until settle() readers may meet what this frees. */
+static bool commit(struct sealing *s, const struct seal_result *result, struct err *err)
+{
+    struct vault *vault = s->v->vault;
+    pthread_mutex_lock(&vault->lock);
+    s->v->landing->committing++;
+    pthread_mutex_unlock(&vault->lock);
+    if (seal_commit(TAKE(s->seal), result, err))
+        return true;
+    pthread_mutex_lock(&vault->lock);
+    s->v->landing->committing--;
+    pthread_cond_broadcast(&vault->changed);
+    pthread_mutex_unlock(&vault->lock);
+    return false;
+}
+
 static bool seal_layer(struct sealing *s, struct seal_result *result, struct err *err)
 {
     struct volume *v = s->v;
     struct err own = {0};
-    s->bytes = own_alloc(((size_t)RUN_RECORDS + 1) * RECORD_BYTES, err);
-    s->first = s->bytes ? s->bytes + (size_t)RUN_RECORDS * RECORD_BYTES : NULL;
+    s->bytes = own_alloc((size_t)RUN_RECORDS * RECORD_BYTES, err);
     s->files = s->bytes ? layer_files(s->slot->layer, &s->file_count, &own) : NULL;
     if (own.code != ERR_NONE)
         *err = own;
@@ -355,7 +373,7 @@ static bool seal_layer(struct sealing *s, struct seal_result *result, struct err
         return false;
     result->bad = s->bad;
     result->bad_count = s->bad_count;
-    return seal_commit(TAKE(s->seal), result, err);
+    return commit(s, result, err);
 }
 
 /* The store has it: in memory from here on too. vault.lock is held. */
@@ -382,6 +400,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
     vault->frozen_bytes -= s->slot->bytes;
     memmove(&v->slots[0], &v->slots[1], --v->slot_count * sizeof(struct slot *));
     v->landing->changes++;
+    v->landing->committing--;
     for (size_t i = 0; snap && snap->pins > 0 && i < vault->volume_count; i++) {
         struct volume *clone = vault->volumes[i];
         struct err later = {0};
@@ -446,8 +465,8 @@ bool seal_is_due(const struct volume *v)
     if (v->making)
         return false;
     const struct slot *oldest = v->slot_count > 1 ? v->slots[0] : NULL;
-    return oldest && !v->gone && !v->sealing && v->ready && oldest->frozen &&
-           oldest->committed && oldest->decided;
+    return oldest && !v->gone && !v->sealing && v->ready && oldest->frozen && oldest->committed &&
+           oldest->decided;
 }
 
 static bool seal_marked(struct volume *v, struct err *err)

@@ -386,18 +386,40 @@ bool vault_volume_create(struct vault *vault, const char *name, struct err *err)
     return ok;
 }
 
+/* Deleted already, and only waiting to go. */
+static bool is_going(const struct snap *snap)
+{
+    return snap->hidden && !snap->pending && snap->pins == 0 && snap->uses == 0;
+}
+
+/* The snapshots that were going are gone; volume.admin is held, no seal is under way. */
+static bool reap_all(struct volume *v, struct err *err)
+{
+    for (;;) {
+        pthread_mutex_lock(&v->vault->lock);
+        struct snap *snap = v->snap_count > 0 ? v->snaps[v->snap_count - 1] : NULL;
+        pthread_mutex_unlock(&v->vault->lock);
+        if (!snap)
+            return true;
+        if (!snap_reap(snap, err))
+            return false;
+    }
+}
+
 bool volume_doom(struct volume *v, struct err *err)
 {
     struct vault *vault = v->vault;
     bool ok = true;
     volume_reap(v); /* what nobody sees any more is no reason */
     pthread_mutex_lock(&vault->lock);
-    size_t clones = 0;
+    size_t clones = 0, staying = 0;
+    for (size_t i = 0; i < v->snap_count; i++)
+        staying += !is_going(v->snaps[i]);
     for (size_t i = 0; i < vault->volume_count; i++)
         clones += vault->volumes[i] != v && vault->volumes[i]->landing == v;
     if (v->gone)
         ok = err_set(err, ERR_NOT_FOUND, "no '%s'", v->name);
-    else if (v->snap_count > 0)
+    else if (staying > 0)
         ok = err_set(err, ERR_PRECONDITION, "'%s' has snapshots", v->name);
     else if (clones > 0)
         ok = err_set(err, ERR_PRECONDITION, "'%s' has clones", v->name);
@@ -406,12 +428,17 @@ bool volume_doom(struct volume *v, struct err *err)
             err_set(err, ERR_BUSY, "'%s' is in use by %llu", v->name, (unsigned long long)v->users);
     if (ok)
         v->gone = true; /* no seal begins any more */
-    while (ok && v->sealing)
-        IGNORE(vault_wait_until(vault, UINT64_MAX)); /* a seal gives up when it sees it */
     pthread_mutex_unlock(&vault->lock);
     if (!ok)
         return false;
-    ok = volume_erase(v, err);
+    /* A seal gives up when it sees that; but before, it may want the lock that we have. */
+    pthread_mutex_unlock(&v->admin);
+    pthread_mutex_lock(&vault->lock);
+    while (v->sealing)
+        IGNORE(vault_wait_until(vault, UINT64_MAX));
+    pthread_mutex_unlock(&vault->lock);
+    pthread_mutex_lock(&v->admin);
+    ok = reap_all(v, err) && volume_erase(v, err);
     pthread_mutex_lock(&vault->lock);
     v->gone = v->erased = ok;
     pthread_mutex_unlock(&vault->lock);

@@ -97,6 +97,7 @@ struct volume {
     struct snap **snaps; /* by sequence */
     size_t snap_count, snap_capacity;
     bool sealing, snapping;
+    uint32_t committing;    /* seals of the family in their commit (the landing volume counts) */
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
     uint64_t complain_after_ms;
@@ -156,8 +157,9 @@ void vault_wake(struct vault *vault);
 bool volume_folder(struct volume *v, struct err *err) MUST;
 bool volume_first_layer(struct volume *v, struct err *err) MUST;
 bool volume_found(struct volume *v, struct err *err) MUST;
-/* Marks it gone, on disk too, when nobody uses it; volume.admin is held. Then volume_end, without
- * a lock, lets go of what it had in the store, or waits for who is at it. */
+/* Marks it gone, on disk too, when nobody uses it; volume.admin is held, and given up for a while.
+ * Then volume_end, without a lock, lets go of what it had in the store, or waits for who does.
+ */
 bool volume_doom(struct volume *v, struct err *err) MUST;
 bool volume_end(struct volume *v, struct err *err) MUST;
 /* Gives the reserve up when the error says that the disk is full: try once more when true. */
