@@ -6,7 +6,6 @@
 #include "agent/base/sys.h"
 #include "drivers/vault/store/family_int.h"
 #include "drivers/vault/volume/vault_int.h"
-#include <stdio.h>
 #include <string.h>
 
 enum { SLOTS_A_RECORD = RECORD_BYTES / INODE_BYTES };
@@ -239,7 +238,6 @@ bool vault_fsck(struct vault *vault, struct err *err)
         err_clear(&why);
         if (check_once(vault, &why))
             return true;
-        fprintf(stderr,"RETRY %s\n", why.text);
         vault_wake(vault);
         pthread_mutex_lock(&vault->lock);
         IGNORE(vault_wait_until(vault, clock_mono_ms() + 1000));

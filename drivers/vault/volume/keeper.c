@@ -93,7 +93,7 @@ static void commit_frozen(struct volume *v)
     complain(v, "a layer's commit", &err);
 }
 
-void volume_reap(struct volume *v)
+static void reap(struct volume *v)
 {
     struct vault *vault = v->vault;
     struct err err = {0};
@@ -126,7 +126,7 @@ static void tend_admin(struct volume *v, bool locks_too)
     pthread_mutex_unlock(&v->vault->lock);
     if (full && !swap_quietly(v, &err))
         complain(v, "a swap", &err);
-    volume_reap(v);
+    reap(v);
     for (size_t i = 0; locks_too && i < v->snap_count; i++)
         if (v->snaps[i]->locked_until_boot_ms > clock_boot_ms() &&
             (!snap_lock_note(v->snaps[i], &err) || !snap_lock_store(v->snaps[i], &err)))

@@ -410,7 +410,6 @@ bool volume_doom(struct volume *v, struct err *err)
 {
     struct vault *vault = v->vault;
     bool ok = true;
-    volume_reap(v); /* what nobody sees any more is no reason */
     pthread_mutex_lock(&vault->lock);
     size_t clones = 0, staying = 0;
     for (size_t i = 0; i < v->snap_count; i++)

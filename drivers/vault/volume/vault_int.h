@@ -238,7 +238,6 @@ bool seal_is_due(const struct volume *v); /* vault.lock is held */
 void *sealer_run(void *vault);
 /* ---- keeper.c: debt, full layers, leftovers ---- */
 void *keeper_run(void *vault);
-void volume_reap(struct volume *v); /* hidden snapshots nobody needs; volume.admin is held */
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
 bool volume_room(struct volume *v, struct err *err) MUST;
 
