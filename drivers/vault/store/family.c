@@ -626,7 +626,7 @@ static bool sweep(struct family *family, struct err *err)
     return true;
 }
 
-static bool is_there(struct store *store, uint64_t id, bool *ret_there, struct err *err)
+bool family_is_there(struct store *store, uint64_t id, bool *ret_there, struct err *err)
 {
     AUTO(io_list) struct io_list list = {0};
     char folder[IO_NAME_MAX];
@@ -640,7 +640,7 @@ static bool is_there(struct store *store, uint64_t id, bool *ret_there, struct e
 struct family *family_open(struct store *store, uint64_t id, bool create, struct err *err)
 {
     bool there = false;
-    if (!is_there(store, id, &there, err))
+    if (!family_is_there(store, id, &there, err))
         return NULL;
     if (!there && (!create || store->read_only)) {
         err_set(err, ERR_NOT_FOUND, "the store has no family %016" PRIx64, id);

@@ -72,6 +72,9 @@ enum { COMMITS_A_TABLE = 64, DROP_MEMORY = 48 << 20, NOTE_MAX = 64 << 10 };
 /* Another store for copies of this one's packs: its sums begin alike. INVALID when it is this one,
  * PRECONDITION when it is something else. */
 bool store_make_like(struct io *io, const struct store *store, struct err *err) MUST;
+/* A folder in which nothing is yet is no family. */
+bool family_is_there(struct store *store, uint64_t id, bool *ret_there, struct err *err) MUST;
+
 /* Exactly that many lower-case hexadecimal digits. */
 bool family_hex(const char *text, size_t digits, uint64_t *ret);
 /* "commit", "table", "note"; NULL and 0: the folder of the family or of that kind. */

@@ -238,8 +238,16 @@ uint64_t *store_families(struct store *store, size_t *ret_count, struct err *err
     if (!ids)
         return NULL;
     size_t count = 0;
-    for (size_t i = 0; i < list.count; i++)
-        count += list.entries[i].folder && family_hex(list.entries[i].name, 16, &ids[count]);
+    for (size_t i = 0; i < list.count; i++) {
+        bool there = false;
+        if (!list.entries[i].folder || !family_hex(list.entries[i].name, 16, &ids[count]))
+            continue;
+        if (!family_is_there(store, ids[count], &there, err)) {
+            own_free(ids);
+            return NULL;
+        }
+        count += there;
+    }
     *ret_count = count;
     return ids;
 }

@@ -88,21 +88,8 @@ static void write_back(struct volume *v)
 /* A frozen layer whose commit failed once is tried again; nothing is sealed before. */
 static void commit_frozen(struct volume *v)
 {
-    struct vault *vault = v->vault;
     struct err err = {0};
-    struct slot *found = NULL;
-    pthread_mutex_lock(&vault->lock);
-    for (size_t i = 0; i < v->slot_count && !found; i++)
-        if (v->slots[i]->frozen && v->slots[i]->decided && !v->slots[i]->committed)
-            found = v->slots[i]; /* stays: only a seal takes it, and none does before */
-    pthread_mutex_unlock(&vault->lock);
-    if (!found)
-        return;
-    bool ok = layer_commit(found->layer, UINT64_MAX, &err) && volume_sync(v, &err);
-    pthread_mutex_lock(&vault->lock);
-    found->committed = ok;
-    pthread_cond_broadcast(&vault->changed);
-    pthread_mutex_unlock(&vault->lock);
+    IGNORE(frozen_commit(v, &err));
     complain(v, "a layer's commit", &err);
 }
 
@@ -151,11 +138,12 @@ static void tend(struct volume *v, bool locks_too)
 {
     struct err err = {0};
     pthread_mutex_lock(&v->vault->lock);
-    bool gone = v->gone, register_it = v->clone && !v->in_family && v->ready && !v->mapped &&
-                                       clock_mono_ms() >= v->seal_after_ms;
+    bool gone = v->gone, ending = v->ending;
+    bool register_it =
+        v->clone && !v->in_family && v->ready && !v->mapped && clock_mono_ms() >= v->seal_after_ms;
     pthread_mutex_unlock(&v->vault->lock);
     if (gone) {
-        if (!volume_end(v, &err))
+        if (!ending && !volume_end(v, &err))
             complain(v, "a drop", &err);
         return;
     }

@@ -159,7 +159,7 @@ static bool take(struct layer *layer, struct batch *b, struct err *err)
         if (f && !take_file(layer, b, f, err))
             return false;
     }
-    b->must_sync |= b->log.len && layer->frozen;
+    b->must_sync |= b->log.len && (layer->frozen || b->all);
     return !b->rewrite || whole_log(layer, b, err);
 }
 

@@ -1,5 +1,6 @@
 /* Snapshots: made by a swap, listed once the journal has them, let go when nobody needs them. */
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/volume/vault_int.h"
@@ -119,16 +120,6 @@ void snap_unuse(struct snap *snap)
 
 /* ---- creation ---- */
 
-static bool commit_frozen(struct volume *v, struct slot *slot, struct err *err)
-{
-    if (!layer_commit(slot->layer, UINT64_MAX, err))
-        return false;
-    pthread_mutex_lock(&v->vault->lock);
-    slot->committed = true;
-    pthread_mutex_unlock(&v->vault->lock);
-    return true;
-}
-
 static bool note_and_sync(struct volume *v, const struct record *record, struct err *err)
 {
     pthread_mutex_lock(&v->write);
@@ -170,6 +161,24 @@ static bool swap_all(struct creation *c, struct err *err)
     return ok;
 }
 
+/* The first that is on disk makes the set whole: an opening then tells the others. A journal that
+ * fails here cannot be taken back from, so one that does not must do. */
+static bool record_whole(struct creation *c, struct err *err)
+{
+    struct record whole = {.kind = RECORD_WHOLE, .id = c->set_id};
+    struct err why = {0};
+    size_t told = 0;
+    for (size_t i = 0; i < c->count; i++)
+        told += note_and_sync(c->volumes[i], &whole, &why);
+    if (told == 0)
+        *err = why;
+    else if (told < c->count)
+        log_warning(
+            "a journal does not know yet that a snapshot's set is whole snapshot=%s error=%s",
+            c->name, why.text);
+    return told > 0;
+}
+
 static bool record_all(struct creation *c, struct err *err)
 {
     struct record record = {.kind = RECORD_SNAPSHOT, .id = c->set_id};
@@ -185,11 +194,7 @@ static bool record_all(struct creation *c, struct err *err)
         if (!note_and_sync(c->volumes[i], &record, err))
             return false;
     }
-    struct record whole = {.kind = RECORD_WHOLE, .id = c->set_id};
-    for (size_t i = 0; c->count > 1 && i < c->count; i++)
-        if (!note_and_sync(c->volumes[i], &whole, err))
-            return false;
-    return true;
+    return c->count == 1 || record_whole(c, err);
 }
 
 /* Counts as a try: what cannot be written now is taken back at the next opening. */
@@ -209,7 +214,7 @@ static bool prepare(struct creation *c, struct err *err)
     c->set_id = new_id();
     for (size_t i = 0; i < c->count; i++) {
         struct volume *v = c->volumes[i];
-        if (!spare_ready(v, err))
+        if (!frozen_commit(v, err) || !spare_ready(v, err))
             return false;
         c->snaps[i] = snap_new(v, 0, c->name, err);
         if (!c->snaps[i])
@@ -268,7 +273,7 @@ static void finish(struct creation *c, bool ok)
 static bool freeze_all(struct creation *c, struct err *err)
 {
     for (size_t i = 0; i < c->count; i++)
-        if (!commit_frozen(c->volumes[i], c->slots[i], err))
+        if (!frozen_commit(c->volumes[i], err))
             return false;
     return record_all(c, err);
 }

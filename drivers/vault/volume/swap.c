@@ -99,10 +99,43 @@ bool swap_now(struct volume *v, struct err *err)
     return true;
 }
 
+/* The oldest frozen layer that is not on disk yet; referenced. */
+static struct layer *uncommitted(struct volume *v, uint64_t *ret_sequence)
+{
+    struct layer *layer = NULL;
+    pthread_mutex_lock(&v->vault->lock);
+    for (size_t i = 0; i < v->slot_count && !layer; i++)
+        if (v->slots[i]->frozen && !v->slots[i]->committed) {
+            layer = layer_ref(v->slots[i]->layer);
+            *ret_sequence = v->slots[i]->sequence;
+        }
+    pthread_mutex_unlock(&v->vault->lock);
+    return layer;
+}
+
+bool frozen_commit(struct volume *v, struct err *err)
+{
+    uint64_t sequence = 0;
+    struct layer *layer;
+    while ((layer = uncommitted(v, &sequence))) {
+        bool ok = layer_commit(layer, UINT64_MAX, err) && volume_sync(v, err);
+        layer_unref(layer);
+        if (!ok)
+            return false;
+        pthread_mutex_lock(&v->vault->lock);
+        for (size_t i = 0; i < v->slot_count; i++) /* it may be sealed by now */
+            if (v->slots[i]->sequence == sequence)
+                v->slots[i]->committed = true;
+        pthread_cond_broadcast(&v->vault->changed);
+        pthread_mutex_unlock(&v->vault->lock);
+    }
+    return true;
+}
+
 /* volume.admin is held: nobody else swaps. */
 bool swap_quietly(struct volume *v, struct err *err)
 {
-    if (!spare_ready(v, err))
+    if (!frozen_commit(v, err) || !spare_ready(v, err))
         return false;
     pthread_mutex_lock(&v->write);
     struct slot *slot = slot_active(v);
@@ -110,9 +143,8 @@ bool swap_quietly(struct volume *v, struct err *err)
     pthread_mutex_unlock(&v->write);
     if (!ok)
         return false;
-    ok = layer_commit(slot->layer, UINT64_MAX, err) && volume_sync(v, err);
+    ok = frozen_commit(v, err);
     pthread_mutex_lock(&v->vault->lock);
-    slot->committed = ok;
     slot->decided = true;
     pthread_cond_broadcast(&v->vault->changed);
     pthread_mutex_unlock(&v->vault->lock);

@@ -96,11 +96,27 @@ static bool box_lock(struct vault *vault, struct err *err)
     return locked || err_set(err, ERR_BUSY, "another process serves box '%s'", vault->box);
 }
 
+/* The folders the box lies in may be as new as the box: their names go to disk too. */
+static bool sync_above(const char *box, struct err *err)
+{
+    char path[sizeof((struct vault *)0)->box];
+    IGNORE(str_copy(path, sizeof path, box)); /* it fitted before */
+    for (char *slash; (slash = strrchr(path, '/'));) {
+        struct err why = {0};
+        *slash = '\0';
+        if (!sys_fsync_dir(path[0] ? path : "/", &why) && why.code != ERR_DENIED) {
+            *err = why;
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool box_open(struct vault *vault, struct err *err)
 {
     char path[600];
-    return sys_mkdirs(vault->box, 0700, err) && box_lock(vault, err) &&
-           box_path(vault, "v", path, err) && sys_mkdirs(path, 0700, err) &&
+    return sys_mkdirs(vault->box, 0700, err) && sync_above(vault->box, err) &&
+           box_lock(vault, err) && box_path(vault, "v", path, err) && sys_mkdirs(path, 0700, err) &&
            box_path(vault, "notes", path, err) && sys_mkdirs(path, 0700, err) &&
            sys_fsync_dir(vault->box, err);
 }
@@ -443,7 +459,9 @@ bool volume_end(struct volume *v, struct err *err)
     struct vault *vault = v->vault;
     char gone[sizeof v->path + 8];
     pthread_mutex_lock(&vault->lock);
-    bool mine = v->erased && !v->ending;
+    while (v->ending && !v->delisted)
+        IGNORE(vault_wait_until(vault, UINT64_MAX));
+    bool mine = v->erased && !v->delisted;
     v->ending = v->ending || mine;
     pthread_mutex_unlock(&vault->lock);
     if (!mine)
@@ -458,6 +476,7 @@ bool volume_end(struct volume *v, struct err *err)
     if (!ok) {
         pthread_mutex_lock(&vault->lock);
         v->ending = false;
+        pthread_cond_broadcast(&vault->changed);
         pthread_mutex_unlock(&vault->lock);
         *err = own;
         return false;

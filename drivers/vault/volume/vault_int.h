@@ -159,7 +159,7 @@ bool volume_folder(struct volume *v, struct err *err) MUST;
 bool volume_first_layer(struct volume *v, struct err *err) MUST;
 bool volume_found(struct volume *v, struct err *err) MUST;
 /* Marks it gone, on disk too, when nobody uses it; volume.admin is held, and given up for a while.
- * Then volume_end, without a lock, lets go of what it had in the store, when nobody else does so.
+ * Then volume_end, without a lock, lets go of what it had in the store, or waits for who does.
  */
 bool volume_doom(struct volume *v, struct err *err) MUST;
 bool volume_end(struct volume *v, struct err *err) MUST;
@@ -187,6 +187,9 @@ OWN_DEFINE(slot, struct slot, slot_free);
 bool spare_ready(struct volume *v, struct err *err) MUST;
 /* The active layer becomes frozen; volume.write is held and a spare ready. */
 bool swap_now(struct volume *v, struct err *err) MUST;
+/* All that is frozen is on disk, and the swaps that led there: a layer is worth nothing without
+ * those below it, and none is sealed before. */
+bool frozen_commit(struct volume *v, struct err *err) MUST;
 /* Freezes and commits, without a snapshot. */
 bool swap_quietly(struct volume *v, struct err *err) MUST;
 struct slot *slot_active(const struct volume *v);

@@ -157,6 +157,7 @@ void vault_delist(struct vault *vault, struct volume *v)
             break;
         }
     v->gone = v->delisted = true;
+    pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
 }
 
