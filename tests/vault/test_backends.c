@@ -15,6 +15,8 @@ struct day { /* what the files were when its snapshot was taken */
     uint8_t files[FILES][FILE_BYTES];
 };
 
+/* s3rver shows no folder that holds folders alone: an object beside them makes it. */
+static bool show_folders;
 static struct day days[DAYS];
 static uint8_t live[FILES][FILE_BYTES], cloned[FILES][FILE_BYTES];
 
@@ -101,6 +103,13 @@ static void drop_day(struct world *w, size_t d)
 static void age(struct world *w, struct rnd *rnd)
 {
     world_ok(w, vault_volume_create(w->vault, "orcl", &w->err));
+    if (show_folders) {
+        struct vault_volume_info info;
+        char name[IO_NAME_MAX];
+        world_ok(w, vault_volume_info(w->vault, "orcl", &info, &w->err));
+        str_format(name, sizeof name, "f/%016llx/shown", (unsigned long long)info.id);
+        world_ok(w, io_put(w->io, name, "", 0, IO_NEW, &w->err));
+    }
     for (size_t d = 0; d < DAYS; d++) {
         take_day(w, rnd, d);
         if (d >= 1)
@@ -232,6 +241,9 @@ Test(backends, a_store_in_a_bucket_that_others_wrote_ages_and_stays_whole)
     }
     AUTO(io) struct io *io = object_store_open(&store, "store", NULL, 0, &err);
     cr_assert(io, "%s", err.text);
-    struct hash there = tell(io, seed), here = in_a_directory(seed);
+    show_folders = true;
+    struct hash there = tell(io, seed);
+    show_folders = false;
+    struct hash here = in_a_directory(seed);
     cr_assert(hash_equal(&there, &here));
 }

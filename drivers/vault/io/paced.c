@@ -9,8 +9,9 @@ enum { WAIT_MS = 50, BURST_MS = 200 };
 struct paced {
     struct io *io;
     struct paced_options options;
-    pthread_mutex_t lock; /* over due_us */
-    uint64_t due_us;      /* when what was read so far will have been its time's worth */
+    pthread_mutex_t lock;    /* over due_us */
+    struct io_backend table; /* says what the other one can */
+    uint64_t due_us;         /* when what was read so far will have been its time's worth */
 };
 
 static bool stopped(const struct paced *p, struct err *err)
@@ -145,5 +146,8 @@ struct io *paced_open(struct io *io, const struct paced_options *options, struct
     p->io = io;
     p->options = *options;
     pthread_mutex_init(&p->lock, NULL);
-    return io_new(&backend, io_abilities(io) & ~(uint32_t)IO_CAN_LOCK, p, io_label(io), err);
+    p->table = backend;
+    if (!(io_abilities(io) & IO_CAN_SPACE))
+        p->table.space = NULL;
+    return io_new(&p->table, io_abilities(io) & ~(uint32_t)IO_CAN_LOCK, p, io_label(io), err);
 }
