@@ -1,4 +1,5 @@
 /* Scrub: whatever rots is found and named, nothing else is, and nothing is changed. */
+#include "drivers/vault/io/paced.h"
 #include "drivers/vault/store/copies.h"
 #include "drivers/vault/store/pack_int.h"
 #include "drivers/vault/store/scrub.h"
@@ -244,5 +245,31 @@ Test(scrub, runs_beside_an_owner_that_seals_drops_and_thins)
     cr_assert_gt(m.changes, 5);
     scrub(w, tells);
     cr_assert_eq(tells->count, 0);
+    vw_end(w);
+}
+
+Test(scrub, keeps_to_its_bandwidth_and_can_change_nothing)
+{
+    struct err err = {0};
+    AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
+    AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
+    tw_small(w, 3, 300);
+    uint64_t bytes = scrub(w, tells).bytes;
+    struct scrub_options options = {.bytes_per_s = bytes * 2};
+    struct scrub_result result;
+    uint64_t begun_ms = clock_mono_ms();
+    VW_OK(scrub_store(w->io, &options, &result, &err));
+    cr_assert_geq(clock_mono_ms() - begun_ms, 250, "half a second but for a burst");
+    struct io *paced = paced_open(w->io, &(struct paced_options){0}, &err);
+    VW_OK(paced);
+    cr_assert_not(io_put(paced, "x", "y", 1, IO_NEW, &err));
+    cr_assert_eq(err.code, ERR_DENIED);
+    err_clear(&err);
+    cr_assert_not(io_delete(paced, "evercopy-store", &err));
+    cr_assert_eq(err.code, ERR_DENIED);
+    err_clear(&err);
+    cr_assert_null(io_create(paced, "x", &err));
+    cr_assert_eq(err.code, ERR_DENIED);
+    io_close(paced);
     vw_end(w);
 }

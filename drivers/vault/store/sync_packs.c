@@ -179,9 +179,9 @@ static bool join_frame(struct joint *j, struct pack_writer *writer, uint32_t fra
                               .items = FRAME_ITEMS,
                               .present = needed};
     j->raw.len = 0;
-    for (uint8_t item = 0; item < FRAME_ITEMS; item++) {
+    for (unsigned item = 0; item < FRAME_ITEMS; item++) {
         const struct side *side = &j->sides[!(j->sides[0].row.present >> item & 1)];
-        if (needed >> item & 1 && !take_item(j, side, frame, item, count++, err))
+        if (needed >> item & 1 && !take_item(j, side, frame, (uint8_t)item, count++, err))
             return false;
     }
     if (j->frame.kind == FRAME_NODES && !frame_join(j->nodes, count, &j->raw, err))

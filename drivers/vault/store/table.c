@@ -639,7 +639,7 @@ void table_head_to_newest(struct table *table)
         struct table_volume *head = &table->volumes[i];
         const struct table_snapshot *newest =
             table_snapshot(table, head->row.id, table_before(table, head->row.id, UINT64_MAX));
-        if (!newest || (head->sealed && same_frame(head->seal, newest->seal)))
+        if (!newest)
             continue;
         deaths_done(&head->deaths);
         head->sealed = true;
