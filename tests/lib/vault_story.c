@@ -453,7 +453,7 @@ static enum story_kind some_kind(struct story *s)
         [STORY_COMMIT] = 5,     [STORY_RESIZE] = 5,      [STORY_REMOVE] = 3, [STORY_RENAME] = 5,
         [STORY_SNAPSHOT] = 9,   [STORY_DROP] = 6,        [STORY_CLONE] = 5,  [STORY_COMPOSE] = 4,
         [STORY_CLONE_DROP] = 4, [STORY_VOLUME_DROP] = 2, [STORY_NOTE] = 2,   [STORY_LOCK] = 1,
-        [STORY_SWAP] = 4,       [STORY_SEAL] = 9,        [STORY_THIN] = 3,   [STORY_REOPEN] = 1,
+        [STORY_SWAP] = 4,       [STORY_SEAL] = 9,        [STORY_THIN] = 3,   [STORY_REOPEN] = 2,
     };
     unsigned total = 0;
     for (size_t i = 0; i < STORY_KINDS; i++)
