@@ -509,8 +509,8 @@ bool snap_lock_store(struct snap *snap, struct err *err)
     if (!snap->sealed || until <= now)
         return true;
     clock_boot_id(boot_id);
-    return family_lock(snap->volume->family, snap->volume->id, snap->sequence, until - now, boot_id,
-                       clock_wall_us() + (until - now) * 1000, err);
+    return family_lock(snap->volume->family, snap->volume->id, snap->sequence, until - now, now,
+                       boot_id, clock_wall_us() + (until - now) * 1000, err);
 }
 
 static void lock_until(struct snap *snap, uint64_t until_boot_ms)
