@@ -2,7 +2,7 @@
  * objects are damaged: nothing acknowledged is lost, nothing is left behind. */
 #include "tests/vault/vault_world.h"
 
-TestSuite(recovery, .timeout = 900);
+TestSuite(recovery);
 
 static unsigned first_seed(void)
 {
