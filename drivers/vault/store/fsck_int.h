@@ -21,7 +21,7 @@ struct fsck {
     struct seal_told *seals; /* by sequence */
     size_t seal_count, seal_capacity;
     uint64_t highest; /* number of a commit or table when it was begun */
-    bool hurt; /* a pack or seal frame is damaged: nothing is given up */
+    bool hurt;        /* a pack or seal frame is damaged: nothing is given up */
     struct fsck_result result;
 };
 void fsck_tell(struct fsck *f, enum finding_kind kind, const char *object, const char *text);
