@@ -229,6 +229,7 @@ static bool seal_beside(struct story *story, const char *dir, long nth, struct e
         struct err first = {0}, second = {0};
         if (story->ops[n].kind == STORY_REOPEN || story_do(story, o.vault, n, &first))
             continue;
+
         ok = err_is_transient(first.code) &&
              (story_do(story, o.vault, n, &second) || story_was_done(story, n, &second));
         if (!ok)
@@ -236,12 +237,15 @@ static bool seal_beside(struct story *story, const char *dir, long nth, struct e
                     story_kind_name(story->ops[n].kind), first.text, second.text);
     }
     IGNORE(io_fault(0, ERR_IO, false) < 0);
-    return ok && wait_for_seals(story, o.vault, err) &&
-           story_check(story, o.vault, story->op_count, false, &sum, err) &&
-           vault_fsck(o.vault, err);
+    if (!ok || !wait_for_seals(story, o.vault, err) ||
+        !story_check(story, o.vault, story->op_count, false, &sum, err))
+        return false;
+    vault_close(TAKE(o.vault)); /* layers without a name may still be sealed */
+    opened_done(&o);
+    return open_in(dir, &o, err) && vault_fsck(o.vault, err);
 }
 
-Test(story_fault, a_store_that_was_away_gets_everything_without_being_asked_again, .timeout = 1200)
+Test(story_fault, a_store_that_was_away_gets_everything_without_being_asked_again, .timeout = 2900)
 {
     bool more = getenv("EVERCOPY_LONG") && getenv("EVERCOPY_LONG")[0];
     struct rnd rnd = story_seed("story seal", 0);
