@@ -20,7 +20,7 @@ WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpoi
            -Wwrite-strings -Wvla -Wformat=2 -Wno-format-nonliteral
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 # pkg-config gives nothing for mbedTLS 2.28, so its three libraries are named here.
-PKGS    := libzstd libgcrypt libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs
+PKGS    := libcurl expat libzstd libgcrypt libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs
 PKGLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 PKGCFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS     = -Wl,--as-needed $(PKGLIBS) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread -lm

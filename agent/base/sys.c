@@ -238,6 +238,12 @@ bool sys_mkdir_at(int dir, const char *name, mode_t mode, struct err *err)
            err_errno(err, errno, "create directory '%s'", name);
 }
 
+bool sys_symlink_at(const char *target, int dir, const char *name, struct err *err)
+{
+    return SYS_TRY(symlinkat(target, dir, name)) == 0 ||
+           err_errno(err, errno, "create link '%s'", name);
+}
+
 bool sys_mkdirs(const char *path, mode_t mode, struct err *err)
 {
     char part[PATH_MAX];

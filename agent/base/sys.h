@@ -40,6 +40,7 @@ bool sys_mkdirs(const char *path, mode_t mode, struct err *err) MUST; /* existin
 bool sys_stat(const char *path, struct stat *ret_stat, struct err *err) MUST;
 bool sys_lstat(const char *path, struct stat *ret_stat, struct err *err) MUST;
 bool sys_lstat_at(int dir, const char *name, struct stat *ret_stat, struct err *err) MUST;
+bool sys_symlink_at(const char *target, int dir, const char *name, struct err *err) MUST;
 /* The target's text, terminated; LIMIT when it does not fit. */
 bool sys_read_link_at(int dir, const char *name, char *ret, size_t size, struct err *err) MUST;
 bool sys_fstat(int fd, struct stat *ret_stat, const char *what, struct err *err) MUST;

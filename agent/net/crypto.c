@@ -5,7 +5,10 @@
 #include "agent/base/str.h"
 #include "agent/net/crypto_int.h"
 #include <assert.h>
+#include <mbedtls/base64.h>
 #include <mbedtls/error.h>
+#include <mbedtls/md.h>
+#include <mbedtls/md5.h>
 #include <mbedtls/sha256.h>
 
 void crypto_sha256_hex(const void *bytes, size_t len, char ret[CRYPTO_SHA256_HEX])
@@ -14,6 +17,24 @@ void crypto_sha256_hex(const void *bytes, size_t len, char ret[CRYPTO_SHA256_HEX
     int rc = mbedtls_sha256_ret(bytes, len, hash, 0);
     assert(rc == 0); /* in software it cannot fail */
     str_hex(hash, sizeof hash, ret);
+}
+
+void crypto_hmac_sha256(const void *key, size_t key_len, const void *bytes, size_t len,
+                        uint8_t ret[CRYPTO_SHA256_BYTES])
+{
+    const mbedtls_md_info_t *sha256 = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
+    int rc = mbedtls_md_hmac(sha256, key, key_len, bytes, len, ret);
+    assert(rc == 0); /* in software it fails for lack of memory alone */
+}
+
+void crypto_md5_base64(const void *bytes, size_t len, char ret[CRYPTO_MD5_BASE64])
+{
+    uint8_t hash[16];
+    size_t written;
+    int rc = mbedtls_md5_ret(bytes, len, hash);
+    assert(rc == 0);
+    rc = mbedtls_base64_encode((unsigned char *)ret, CRYPTO_MD5_BASE64, &written, hash, 16);
+    assert(rc == 0);
 }
 
 int crypto_random(void *unused, unsigned char *bytes, size_t len)

@@ -398,12 +398,11 @@ void nfs_unref(struct nfs *nfs)
 
 static void nfs_close(void *state) { nfs_unref(state); }
 
-static void nfs_release(struct nfs *nfs)
+void nfs_release(struct nfs *nfs)
 {
     if (nfs)
         nfs_unref(nfs);
 }
-OWN_DEFINE(nfs, struct nfs, nfs_release);
 
 static struct area_nfs_options completed(const struct area_nfs_options *options,
                                          const struct nfs_url *url)
@@ -443,7 +442,7 @@ static struct nfs *nfs_new(const struct nfs_url *url, const struct area_nfs_opti
 static enum nfs_outcome try_fsinfo(struct nfs_op *op, void *arg, struct err *err)
 {
     uint32_t *read_max = arg;
-    return nfs_call_fsinfo(&op->ask, &op->nfs->root, read_max, err);
+    return nfs_call_fsinfo(&op->ask, &op->nfs->root, read_max, &op->nfs->write_max, err);
 }
 
 static void set_request_bytes(struct nfs *nfs, uint32_t read_max)
@@ -483,6 +482,19 @@ static const struct area_backend nfs_backend = {
     .close = nfs_close,
 };
 
+struct nfs *nfs_open(const struct nfs_url *place, const struct area_nfs_options *options,
+                     struct err *err)
+{
+    AUTO(nfs) struct nfs *nfs = nfs_new(place, options, err);
+    if (!nfs)
+        return NULL;
+    if (!reach(nfs, err)) {
+        nfs_named(nfs, err);
+        return NULL;
+    }
+    return TAKE(nfs);
+}
+
 struct area *area_nfs_open(const char *url, const char *below,
                            const struct area_nfs_options *options, struct err *err)
 {
@@ -493,12 +505,6 @@ struct area *area_nfs_open(const char *url, const char *below,
     place = parsed;
     if (below && !nfs_url_below(&parsed, below, &place, err))
         return NULL;
-    AUTO(nfs) struct nfs *nfs = nfs_new(&place, options, err);
-    if (!nfs)
-        return NULL;
-    if (!reach(nfs, err)) {
-        nfs_named(nfs, err);
-        return NULL;
-    }
-    return area_new(&nfs_backend, TAKE(nfs), err);
+    AUTO(nfs) struct nfs *nfs = nfs_open(&place, options, err);
+    return nfs ? area_new(&nfs_backend, TAKE(nfs), err) : NULL;
 }

@@ -2,14 +2,12 @@
 #include "drivers/area/nfs_calls.h"
 
 #include "agent/base/str.h"
+#include "drivers/area/nfs_calls_int.h"
 #include "drivers/area/nfs_guard.h"
 #include <arpa/inet.h>
 #include <string.h>
 
-#include <nfsc/libnfs-zdr.h>
-
 #include <nfsc/libnfs-raw-mount.h>
-#include <nfsc/libnfs-raw-nfs.h>
 #include <nfsc/libnfs-raw-portmap.h>
 
 enum {
@@ -20,12 +18,6 @@ enum {
     SHORT_ANSWER_MAX = NFS_SCRATCH_BYTES + 512,
     SECOND_US = 1000000,
     WHO_BYTES = 20, /* of an AUTH_SYS identity, besides the machine's name */
-};
-
-struct call {
-    uint32_t program, version, procedure;
-    zdrproc_t encode; /* NULL: no arguments */
-    void *args;
 };
 
 static uint8_t *put_u32(uint8_t *at, uint32_t value)
@@ -47,7 +39,7 @@ static enum nfs_outcome failed(struct nfs_link *link, struct err *err, const cha
     return NFS_FAILED;
 }
 
-static enum nfs_outcome send_call(const struct nfs_asking *ask, const struct call *call,
+static enum nfs_outcome send_call(const struct nfs_asking *ask, const struct nfs_call *call,
                                   uint32_t *ret_xid, struct err *err)
 {
     static const char machine[8] = "evercopy";
@@ -75,7 +67,7 @@ static enum nfs_outcome send_call(const struct nfs_asking *ask, const struct cal
     size_t len = (size_t)(at - bytes);
     if (call->encode) {
         ZDR zdr;
-        libnfs_zdrmem_create(&zdr, (caddr_t)at, (uint32_t)(sizeof bytes - len), ZDR_ENCODE);
+        libnfs_zdrmem_create(&zdr, (caddr_t)at, (uint32_t)(sizeof bytes - 4 - len), ZDR_ENCODE);
         bool ok = call->encode(&zdr, call->args);
         len += libnfs_zdr_getpos(&zdr);
         libnfs_zdr_destroy(&zdr);
@@ -84,7 +76,9 @@ static enum nfs_outcome send_call(const struct nfs_asking *ask, const struct cal
             return NFS_FAILED;
         }
     }
-    if (!nfs_link_send(ask->link, bytes, len, ask->patience, err))
+    if (call->data)
+        len = (size_t)(put_u32(bytes + len, (uint32_t)call->data_len) - bytes);
+    if (!nfs_link_send(ask->link, bytes, len, call->data, call->data_len, ask->patience, err))
         return outcome_of(err);
     *ret_xid = xid;
     return NFS_DONE;
@@ -156,7 +150,7 @@ static enum nfs_outcome take_head(const struct nfs_asking *ask, size_t limit, ui
 }
 
 /* One call and its whole answer, in the scratch room. */
-static enum nfs_outcome converse(const struct nfs_asking *ask, const struct call *call,
+static enum nfs_outcome converse(const struct nfs_asking *ask, const struct nfs_call *call,
                                  size_t *ret_len, struct err *err)
 {
     uint32_t xid = 0;
@@ -192,6 +186,13 @@ static enum nfs_outcome outcome_of_status(uint32_t status, const char *what, str
         {NFS3ERR_JUKEBOX, NFS_LATER, ERR_UNAVAILABLE, "the server is busy (JUKEBOX)"},
         {NFS3ERR_SERVERFAULT, NFS_LATER, ERR_UNAVAILABLE, "the server failed (SERVERFAULT)"},
         {NFS3ERR_NAMETOOLONG, NFS_FAILED, ERR_INVALID, "the name is too long"},
+        {NFS3ERR_EXIST, NFS_FAILED, ERR_EXISTS, "there is such a name already"},
+        {NFS3ERR_NOSPC, NFS_FAILED, ERR_NO_SPACE, "no space left on the server"},
+        {NFS3ERR_DQUOT, NFS_FAILED, ERR_QUOTA, "the quota on the server is used up"},
+        {NFS3ERR_ROFS, NFS_FAILED, ERR_DENIED, "the export may only be read"},
+        {NFS3ERR_FBIG, NFS_FAILED, ERR_LIMIT, "longer than a file may be on the server"},
+        {NFS3ERR_ISDIR, NFS_FAILED, ERR_INVALID, "it is a directory"},
+        {NFS3ERR_NOTSUPP, NFS_FAILED, ERR_UNSUPPORTED, "the server cannot do that"},
     };
     if (status == NFS3_OK)
         return NFS_DONE;
@@ -204,22 +205,11 @@ static enum nfs_outcome outcome_of_status(uint32_t status, const char *what, str
     return NFS_FAILED;
 }
 
-/* How the answer to a call looks; both shapes without the status in front. */
-struct answer {
-    const char *what;
-    const char *good, *bad;
-    zdrproc_t decode;
-};
-
-/* Asks, guards, decodes; `result` has to be freed by zdr_destroy whatever comes back. */
-static enum nfs_outcome ask_for(const struct nfs_asking *ask, const struct call *call,
-                                const struct answer *answer, ZDR *zdr, void *result,
-                                struct err *err)
+/* Guards and decodes what lies in the scratch room. */
+static enum nfs_outcome decode(const struct nfs_asking *ask, size_t len,
+                               const struct nfs_answer *answer, ZDR *zdr, void *result,
+                               struct err *err)
 {
-    size_t len;
-    enum nfs_outcome outcome = converse(ask, call, &len, err);
-    if (outcome != NFS_DONE)
-        return outcome;
     uint8_t *bytes = nfs_link_scratch(ask->link);
     uint32_t status;
     struct err why = {0};
@@ -229,7 +219,7 @@ static enum nfs_outcome ask_for(const struct nfs_asking *ask, const struct call 
     status = ntohl(status);
     if (!nfs_guard(status == NFS3_OK ? answer->good : answer->bad, bytes + 4, len - 4, &why))
         return failed(ask->link, err, why.text);
-    outcome = outcome_of_status(status, answer->what, err);
+    enum nfs_outcome outcome = outcome_of_status(status, answer->what, err);
     if (outcome != NFS_DONE)
         return outcome;
     libnfs_zdrmem_create(zdr, (caddr_t)bytes, (uint32_t)len, ZDR_DECODE);
@@ -238,12 +228,39 @@ static enum nfs_outcome ask_for(const struct nfs_asking *ask, const struct call 
     return NFS_DONE;
 }
 
-static void zdr_done(ZDR *zdr)
+/* Asks, guards, decodes; `result` has to be freed by zdr_destroy whatever comes back. */
+enum nfs_outcome nfs_ask_for(const struct nfs_asking *ask, const struct nfs_call *call,
+                             const struct nfs_answer *answer, ZDR *zdr, void *result,
+                             struct err *err)
+{
+    size_t len;
+    enum nfs_outcome outcome = converse(ask, call, &len, err);
+    return outcome == NFS_DONE ? decode(ask, len, answer, zdr, result, err) : outcome;
+}
+
+enum nfs_outcome nfs_send_call(const struct nfs_asking *ask, const struct nfs_call *call,
+                               uint32_t *ret_xid, struct err *err)
+{
+    return send_call(ask, call, ret_xid, err);
+}
+
+enum nfs_outcome nfs_next_answer(const struct nfs_asking *ask, const struct nfs_answer *answer,
+                                 uint32_t *ret_xid, ZDR *zdr, void *result, struct err *err)
+{
+    size_t len;
+    enum nfs_outcome outcome = take_head(ask, SHORT_ANSWER_MAX, ret_xid, err);
+    if (outcome != NFS_DONE)
+        return outcome;
+    if (!nfs_link_take_rest(ask->link, &len, ask->patience, err))
+        return outcome_of(err);
+    return decode(ask, len, answer, zdr, result, err);
+}
+
+void nfs_zdr_done(ZDR *zdr)
 {
     if (zdr->buf)
         libnfs_zdr_destroy(zdr);
 }
-OWN_DEFINE_INPLACE(zdr, ZDR, zdr_done);
 
 static struct nfs_attr attr_of(const fattr3 *from)
 {
@@ -256,7 +273,7 @@ static struct nfs_attr attr_of(const fattr3 *from)
                              .fileid = from->fileid};
 }
 
-static bool attr_ok(struct nfs_link *link, const struct nfs_attr *attr, struct err *err)
+bool nfs_attr_ok(struct nfs_link *link, const struct nfs_attr *attr, struct err *err)
 {
     if (attr->known && (attr->kind < NF3REG || attr->kind > NF3FIFO))
         return nfs_link_lied(link, err, "a file of no kind that there is (%u)", attr->kind);
@@ -264,20 +281,20 @@ static bool attr_ok(struct nfs_link *link, const struct nfs_attr *attr, struct e
            nfs_link_lied(link, err, "a file larger than any");
 }
 
-static struct nfs_attr post_attr_of(const post_op_attr *from)
+struct nfs_attr nfs_post_attr_of(const post_op_attr *from)
 {
     return from->attributes_follow ? attr_of(&from->post_op_attr_u.attributes)
                                    : (struct nfs_attr){0};
 }
 
-static struct nfs_handle handle_of(const char *bytes, uint32_t len)
+struct nfs_handle nfs_handle_of(const char *bytes, uint32_t len)
 {
     struct nfs_handle handle = {.len = len < sizeof handle.bytes ? len : sizeof handle.bytes};
     memcpy(handle.bytes, bytes, handle.len); /* the guard saw to it that it fits */
     return handle;
 }
 
-static nfs_fh3 to_fh3(const struct nfs_handle *handle)
+nfs_fh3 nfs_to_fh3(const struct nfs_handle *handle)
 {
     nfs_fh3 fh = {.data = {.data_len = handle->len, .data_val = (char *)handle->bytes}};
     return fh;
@@ -287,8 +304,8 @@ enum nfs_outcome nfs_call_port(const struct nfs_asking *ask, uint32_t program, u
                                uint16_t *ret_port, struct err *err)
 {
     pmap2_mapping mapping = {.prog = program, .vers = version, .prot = IPPROTO_TCP};
-    struct call call = {PMAP_PROGRAM, PMAP_V2, PMAP2_GETPORT, (zdrproc_t)zdr_pmap2_mapping,
-                        &mapping};
+    struct nfs_call call =
+        NFS_CALL(PMAP_PROGRAM, PMAP_V2, PMAP2_GETPORT, zdr_pmap2_mapping, &mapping);
     size_t len;
     uint32_t port;
     struct err why = {0};
@@ -313,46 +330,49 @@ enum nfs_outcome nfs_call_port(const struct nfs_asking *ask, uint32_t program, u
 enum nfs_outcome nfs_call_mount(const struct nfs_asking *ask, const char *path,
                                 struct nfs_handle *ret_root, struct err *err)
 {
-    static const struct answer answer = {"mount", "FV", "", (zdrproc_t)zdr_mountres3};
+    static const struct nfs_answer answer = {"mount", "FV", "", (zdrproc_t)zdr_mountres3};
     char *dir = (char *)path; /* the encoder does not write */
-    struct call call = {MOUNT_PROGRAM, MOUNT_V3, MOUNT3_MNT, (zdrproc_t)zdr_dirpath, &dir};
+    struct nfs_call call = NFS_CALL(MOUNT_PROGRAM, MOUNT_V3, MOUNT3_MNT, zdr_dirpath, &dir);
     AUTO(zdr) ZDR zdr = {0};
     mountres3 result = {0};
-    enum nfs_outcome outcome = ask_for(ask, &call, &answer, &zdr, &result, err);
+    enum nfs_outcome outcome = nfs_ask_for(ask, &call, &answer, &zdr, &result, err);
     if (outcome != NFS_DONE)
         return outcome;
     const fhandle3 *handle = &result.mountres3_u.mountinfo.fhandle;
-    *ret_root = handle_of(handle->fhandle3_val, handle->fhandle3_len);
+    *ret_root = nfs_handle_of(handle->fhandle3_val, handle->fhandle3_len);
     return NFS_DONE;
 }
 
 enum nfs_outcome nfs_call_fsinfo(const struct nfs_asking *ask, const struct nfs_handle *root,
-                                 uint32_t *ret_read_max, struct err *err)
+                                 uint32_t *ret_read_max, uint32_t *ret_write_max, struct err *err)
 {
-    static const struct answer answer = {"fsinfo", "?Auuuuuuuh8u", "?A", (zdrproc_t)zdr_FSINFO3res};
-    FSINFO3args args = {.fsroot = to_fh3(root)};
-    struct call call = {NFS_PROGRAM, NFS_V3, NFS3_FSINFO, (zdrproc_t)zdr_FSINFO3args, &args};
+    static const struct nfs_answer answer = {"fsinfo", "?Auuuuuuuh8u", "?A",
+                                             (zdrproc_t)zdr_FSINFO3res};
+    FSINFO3args args = {.fsroot = nfs_to_fh3(root)};
+    struct nfs_call call = NFS_CALL(NFS_PROGRAM, NFS_V3, NFS3_FSINFO, zdr_FSINFO3args, &args);
     AUTO(zdr) ZDR zdr = {0};
     FSINFO3res result = {0};
-    enum nfs_outcome outcome = ask_for(ask, &call, &answer, &zdr, &result, err);
-    if (outcome == NFS_DONE)
-        *ret_read_max = result.FSINFO3res_u.resok.rtmax;
-    return outcome;
+    enum nfs_outcome outcome = nfs_ask_for(ask, &call, &answer, &zdr, &result, err);
+    if (outcome != NFS_DONE)
+        return outcome;
+    *ret_read_max = result.FSINFO3res_u.resok.rtmax;
+    *ret_write_max = result.FSINFO3res_u.resok.wtmax;
+    return NFS_DONE;
 }
 
 enum nfs_outcome nfs_call_getattr(const struct nfs_asking *ask, const struct nfs_handle *handle,
                                   struct nfs_attr *ret_attr, struct err *err)
 {
-    static const struct answer answer = {"getattr", "A", "", (zdrproc_t)zdr_GETATTR3res};
-    GETATTR3args args = {.object = to_fh3(handle)};
-    struct call call = {NFS_PROGRAM, NFS_V3, NFS3_GETATTR, (zdrproc_t)zdr_GETATTR3args, &args};
+    static const struct nfs_answer answer = {"getattr", "A", "", (zdrproc_t)zdr_GETATTR3res};
+    GETATTR3args args = {.object = nfs_to_fh3(handle)};
+    struct nfs_call call = NFS_CALL(NFS_PROGRAM, NFS_V3, NFS3_GETATTR, zdr_GETATTR3args, &args);
     AUTO(zdr) ZDR zdr = {0};
     GETATTR3res result = {0};
-    enum nfs_outcome outcome = ask_for(ask, &call, &answer, &zdr, &result, err);
+    enum nfs_outcome outcome = nfs_ask_for(ask, &call, &answer, &zdr, &result, err);
     if (outcome != NFS_DONE)
         return outcome;
     struct nfs_attr attr = attr_of(&result.GETATTR3res_u.resok.obj_attributes);
-    if (!attr_ok(ask->link, &attr, err))
+    if (!nfs_attr_ok(ask->link, &attr, err))
         return NFS_FAILED;
     *ret_attr = attr;
     return NFS_DONE;
@@ -362,19 +382,19 @@ enum nfs_outcome nfs_call_lookup(const struct nfs_asking *ask, const struct nfs_
                                  const char *name, struct nfs_handle *ret_handle,
                                  struct nfs_attr *ret_attr, struct err *err)
 {
-    static const struct answer answer = {"lookup", "F?A?A", "?A", (zdrproc_t)zdr_LOOKUP3res};
-    LOOKUP3args args = {.what = {.dir = to_fh3(dir), .name = (char *)name}};
-    struct call call = {NFS_PROGRAM, NFS_V3, NFS3_LOOKUP, (zdrproc_t)zdr_LOOKUP3args, &args};
+    static const struct nfs_answer answer = {"lookup", "F?A?A", "?A", (zdrproc_t)zdr_LOOKUP3res};
+    LOOKUP3args args = {.what = {.dir = nfs_to_fh3(dir), .name = (char *)name}};
+    struct nfs_call call = NFS_CALL(NFS_PROGRAM, NFS_V3, NFS3_LOOKUP, zdr_LOOKUP3args, &args);
     AUTO(zdr) ZDR zdr = {0};
     LOOKUP3res result = {0};
-    enum nfs_outcome outcome = ask_for(ask, &call, &answer, &zdr, &result, err);
+    enum nfs_outcome outcome = nfs_ask_for(ask, &call, &answer, &zdr, &result, err);
     if (outcome != NFS_DONE)
         return outcome;
     const LOOKUP3resok *ok = &result.LOOKUP3res_u.resok;
-    struct nfs_attr attr = post_attr_of(&ok->obj_attributes);
-    if (!attr_ok(ask->link, &attr, err))
+    struct nfs_attr attr = nfs_post_attr_of(&ok->obj_attributes);
+    if (!nfs_attr_ok(ask->link, &attr, err))
         return NFS_FAILED;
-    *ret_handle = handle_of(ok->object.data.data_val, ok->object.data.data_len);
+    *ret_handle = nfs_handle_of(ok->object.data.data_val, ok->object.data.data_len);
     *ret_attr = attr;
     return NFS_DONE;
 }
@@ -385,30 +405,30 @@ static bool hand_out(const struct nfs_asking *ask, const entryplus3 *from, struc
     struct nfs_handle handle = {0};
     bool told = from->name_handle.handle_follows;
     if (told)
-        handle = handle_of(from->name_handle.post_op_fh3_u.handle.data.data_val,
-                           from->name_handle.post_op_fh3_u.handle.data.data_len);
+        handle = nfs_handle_of(from->name_handle.post_op_fh3_u.handle.data.data_val,
+                               from->name_handle.post_op_fh3_u.handle.data.data_len);
     struct nfs_entry entry = {.name = from->name,
                               .cookie = from->cookie,
-                              .attr = post_attr_of(&from->name_attributes),
+                              .attr = nfs_post_attr_of(&from->name_attributes),
                               .handle = told ? &handle : NULL};
-    return attr_ok(ask->link, &entry.attr, err) && page->entry(page->arg, &entry, err);
+    return nfs_attr_ok(ask->link, &entry.attr, err) && page->entry(page->arg, &entry, err);
 }
 
 enum nfs_outcome nfs_call_list(const struct nfs_asking *ask, const struct nfs_handle *dir,
                                struct nfs_page *page, struct err *err)
 {
-    static const struct answer answer = {"list", "?A8*(hNh?A?F)b", "?A",
-                                         (zdrproc_t)zdr_READDIRPLUS3res};
-    READDIRPLUS3args args = {.dir = to_fh3(dir),
+    static const struct nfs_answer answer = {"list", "?A8*(hNh?A?F)b", "?A",
+                                             (zdrproc_t)zdr_READDIRPLUS3res};
+    READDIRPLUS3args args = {.dir = nfs_to_fh3(dir),
                              .cookie = page->cookie,
                              .dircount = PAGE_BYTES / 4,
                              .maxcount = PAGE_BYTES};
     memcpy(args.cookieverf, page->verifier, sizeof page->verifier);
-    struct call call = {NFS_PROGRAM, NFS_V3, NFS3_READDIRPLUS, (zdrproc_t)zdr_READDIRPLUS3args,
-                        &args};
+    struct nfs_call call =
+        NFS_CALL(NFS_PROGRAM, NFS_V3, NFS3_READDIRPLUS, zdr_READDIRPLUS3args, &args);
     AUTO(zdr) ZDR zdr = {0};
     READDIRPLUS3res result = {0};
-    enum nfs_outcome outcome = ask_for(ask, &call, &answer, &zdr, &result, err);
+    enum nfs_outcome outcome = nfs_ask_for(ask, &call, &answer, &zdr, &result, err);
     if (outcome != NFS_DONE)
         return outcome;
     const READDIRPLUS3resok *ok = &result.READDIRPLUS3res_u.resok;
@@ -431,8 +451,8 @@ enum nfs_outcome nfs_call_list(const struct nfs_asking *ask, const struct nfs_ha
 enum nfs_outcome nfs_read_ask(const struct nfs_asking *ask, const struct nfs_handle *handle,
                               uint64_t offset, uint32_t count, uint32_t *ret_xid, struct err *err)
 {
-    READ3args args = {.file = to_fh3(handle), .offset = offset, .count = count};
-    struct call call = {NFS_PROGRAM, NFS_V3, NFS3_READ, (zdrproc_t)zdr_READ3args, &args};
+    READ3args args = {.file = nfs_to_fh3(handle), .offset = offset, .count = count};
+    struct nfs_call call = NFS_CALL(NFS_PROGRAM, NFS_V3, NFS3_READ, zdr_READ3args, &args);
     return send_call(ask, &call, ret_xid, err);
 }
 
@@ -463,7 +483,7 @@ static bool take_attr(const struct nfs_asking *ask, struct nfs_attr *ret, struct
     libnfs_zdr_destroy(&zdr);
     *ret = attr_of(&attributes);
     return (ok || nfs_link_lied(ask->link, err, "attributes that cannot be decoded")) &&
-           attr_ok(ask->link, ret, err);
+           nfs_attr_ok(ask->link, ret, err);
 }
 
 enum nfs_outcome nfs_read_take(const struct nfs_asking *ask, void *to, uint32_t asked,

@@ -1,5 +1,6 @@
-/* The NFSv3, MOUNT and portmapper calls that reading needs. Arguments and results are encoded by
- * libnfs; what a server says passes the guard first (nfs_guard.h), data never goes through it. */
+/* The NFSv3, MOUNT and portmapper calls that reading and the vault's writing need. Arguments and
+ * results are encoded by libnfs; what a server says passes the guard first (nfs_guard.h), data
+ * never goes through it. */
 #pragma once
 #include "drivers/area/nfs_link.h"
 
@@ -38,7 +39,7 @@ enum nfs_outcome nfs_call_port(const struct nfs_asking *ask, uint32_t program, u
 enum nfs_outcome nfs_call_mount(const struct nfs_asking *ask, const char *path,
                                 struct nfs_handle *ret_root, struct err *err);
 enum nfs_outcome nfs_call_fsinfo(const struct nfs_asking *ask, const struct nfs_handle *root,
-                                 uint32_t *ret_read_max, struct err *err);
+                                 uint32_t *ret_read_max, uint32_t *ret_write_max, struct err *err);
 enum nfs_outcome nfs_call_getattr(const struct nfs_asking *ask, const struct nfs_handle *handle,
                                   struct nfs_attr *ret_attr, struct err *err);
 /* The attributes may be unknown. */
@@ -77,3 +78,29 @@ struct nfs_read {
 /* Its bytes, straight from the socket to `to`. */
 enum nfs_outcome nfs_read_take(const struct nfs_asking *ask, void *to, uint32_t asked,
                                struct nfs_read *ret_read, struct err *err);
+
+/* ---- changing (nfs_change.c): for the vault's objects alone ---- */
+
+/* A plain file of mode 0600 or a directory of mode 0700. A file that is there is emptied; a
+ * directory that is there is EXISTS. Handle or attributes may be unknown (len 0). */
+enum nfs_outcome nfs_call_make(const struct nfs_asking *ask, const struct nfs_handle *dir,
+                               const char *name, enum nfs_kind kind, struct nfs_handle *ret_handle,
+                               struct nfs_attr *ret_attr, struct err *err);
+/* Asked and answered apart, so that several are under way on one link. Not on disk before a commit
+ * answers with the same verifier: else the server forgot it. */
+enum nfs_outcome nfs_write_ask(const struct nfs_asking *ask, const struct nfs_handle *handle,
+                               uint64_t offset, const void *bytes, uint32_t len, uint32_t *ret_xid,
+                               struct err *err);
+/* Whose answer it is; how much was written has still to be compared with what was asked. */
+enum nfs_outcome nfs_write_take(const struct nfs_asking *ask, uint32_t *ret_xid,
+                                uint32_t *ret_written, uint64_t *ret_verifier, struct err *err);
+enum nfs_outcome nfs_call_commit(const struct nfs_asking *ask, const struct nfs_handle *handle,
+                                 uint64_t *ret_verifier, struct err *err);
+enum nfs_outcome nfs_call_rename(const struct nfs_asking *ask, const struct nfs_handle *dir,
+                                 const char *from, const char *to, struct err *err);
+enum nfs_outcome nfs_call_link(const struct nfs_asking *ask, const struct nfs_handle *file,
+                               const struct nfs_handle *dir, const char *name, struct err *err);
+enum nfs_outcome nfs_call_remove(const struct nfs_asking *ask, const struct nfs_handle *dir,
+                                 const char *name, struct err *err);
+enum nfs_outcome nfs_call_space(const struct nfs_asking *ask, const struct nfs_handle *root,
+                                uint64_t *ret_total, uint64_t *ret_free, struct err *err);

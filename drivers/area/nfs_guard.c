@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { HANDLE_MAX = 64, NAME_MAX_BYTES = 255, FLAVORS_MAX = 32, ATTRIBUTES = 84 };
+enum { HANDLE_MAX = 64, NAME_MAX_BYTES = 255, FLAVORS_MAX = 32, ATTRIBUTES = 84, BEFORE = 24 };
 
 struct walk {
     const uint8_t *bytes;
@@ -75,6 +75,8 @@ static bool take_one(struct walk *walk, char kind)
         return take_flag(walk, &n);
     case 'A':
         return skip(walk, ATTRIBUTES);
+    case 'W':
+        return skip(walk, BEFORE);
     case 'F':
         return take_opaque(walk, HANDLE_MAX, "a file handle of an impossible length", &bytes, &n);
     case 'N':

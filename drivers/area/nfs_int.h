@@ -23,6 +23,7 @@ struct nfs {
     struct nfs_context contexts[NFS_CONTEXTS_MAX];
     struct nfs_handle root;
     struct nfs_attr root_attr;
+    uint32_t write_max;   /* of one WRITE, as the server says; set once */
     struct lane *readers; /* reading ahead; made when first needed */
     _Atomic bool closing;
 };
@@ -61,7 +62,12 @@ enum nfs_outcome nfs_look_up(struct nfs_op *op, const struct nfs_handle *dir, co
 /* The root as it is now known, asked for again when the server does not know it any more. */
 bool nfs_root(struct nfs_op *op, bool anew, struct nfs_handle *ret_handle,
               struct nfs_attr *ret_attr, struct err *err) MUST;
+/* Mounts the place and asks what the server can. Users: the caller, and each open file. */
+struct nfs *nfs_open(const struct nfs_url *place, const struct area_nfs_options *options,
+                     struct err *err) MUST;
 void nfs_unref(struct nfs *nfs);
+void nfs_release(struct nfs *nfs); /* the same; NULL is fine */
+OWN_DEFINE(nfs, struct nfs, nfs_release);
 /* Puts the server's name in front. Returns false. */
 bool nfs_named(const struct nfs *nfs, struct err *err);
 
@@ -70,3 +76,15 @@ void *nfs_file_open(void *state, const char *path, struct err *err) MUST;
 bool nfs_file_stat(void *file, uint64_t *ret_size, uint64_t *ret_mtime_us, struct err *err) MUST;
 ssize_t nfs_file_read(void *file, void *to, size_t size, uint64_t offset, struct err *err) MUST;
 void nfs_file_close(void *file);
+
+/* A file that was looked up already; found by its path when the server forgets it. */
+void *nfs_file_at(struct nfs *nfs, const char *path, const struct nfs_handle *handle,
+                  const struct nfs_attr *attr, struct err *err) MUST;
+/* As nfs_file_read, and nothing is read ahead. */
+ssize_t nfs_file_read_now(void *file, void *to, size_t size, uint64_t offset, struct err *err) MUST;
+
+/* One directory: every name but "." and "..", once, with attributes (unknown: asked for); what went
+ * meanwhile is left out. At most `max` names (LIMIT). */
+typedef bool nfs_name_fn(void *arg, const char *name, const struct nfs_attr *attr, struct err *err);
+enum nfs_outcome nfs_each_name(struct nfs_op *op, const struct nfs_handle *dir, size_t max,
+                               nfs_name_fn *fn, void *arg, struct err *err) MUST;

@@ -192,16 +192,20 @@ static bool send_all(struct nfs_link *link, const uint8_t *bytes, size_t len,
     return true;
 }
 
-bool nfs_link_send(struct nfs_link *link, const void *bytes, size_t len,
-                   const struct nfs_patience *patience, struct err *err)
+bool nfs_link_send(struct nfs_link *link, const void *bytes, size_t len, const void *data,
+                   size_t data_len, const struct nfs_patience *patience, struct err *err)
 {
-    uint32_t marker = htonl(LAST_FRAGMENT | (uint32_t)len);
+    static const uint8_t zeros[3];
+    size_t padding = -data_len & 3;
+    uint32_t marker = htonl(LAST_FRAGMENT | (uint32_t)(len + data_len + padding));
     uint8_t first[1024]; /* small calls leave in one packet */
     size_t with = len < sizeof first - sizeof marker ? len : 0;
     memcpy(first, &marker, sizeof marker);
     memcpy(first + sizeof marker, bytes, with);
     return send_all(link, first, sizeof marker + with, patience, err) &&
-           send_all(link, (const uint8_t *)bytes + with, len - with, patience, err);
+           send_all(link, (const uint8_t *)bytes + with, len - with, patience, err) &&
+           send_all(link, data, data_len, patience, err) &&
+           send_all(link, zeros, padding, patience, err);
 }
 
 /* ---- receiving ---- */

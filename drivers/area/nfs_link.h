@@ -27,9 +27,9 @@ bool nfs_link_lied(struct nfs_link *link, struct err *err, const char *fmt, ...)
 uint32_t nfs_link_next_xid(struct nfs_link *link);
 uint8_t *nfs_link_scratch(struct nfs_link *link); /* NFS_SCRATCH_BYTES and 64 bytes of 0 behind */
 
-/* Sends one record: its marker is put in front. */
-bool nfs_link_send(struct nfs_link *link, const void *bytes, size_t len,
-                   const struct nfs_patience *patience, struct err *err) MUST;
+/* Sends one record: its marker is put in front; data (may be NULL) and padding to four behind. */
+bool nfs_link_send(struct nfs_link *link, const void *bytes, size_t len, const void *data,
+                   size_t data_len, const struct nfs_patience *patience, struct err *err) MUST;
 /* Receiving: begin, then take what is wanted, then end. IO when the record is shorter, or longer;
  * limit is what a record may have in all. */
 bool nfs_link_begin(struct nfs_link *link, size_t limit, const struct nfs_patience *patience,

@@ -257,3 +257,18 @@ bool nfs_list(void *state, size_t max_files, struct area_list *ret_list, struct 
     str_done(&listing.path);
     return ok || nfs_named(nfs, err);
 }
+
+enum nfs_outcome nfs_each_name(struct nfs_op *op, const struct nfs_handle *dir, size_t max,
+                               nfs_name_fn *fn, void *arg, struct err *err)
+{
+    AUTO(names) struct names names = {0};
+    struct listing listing = {.op = op, .seen_max = max};
+    enum nfs_outcome outcome = read_names(&listing, dir, &names, err);
+    for (size_t i = 0; outcome == NFS_DONE && i < names.count; i++) {
+        bool gone;
+        if (!complete(&listing, dir, &names.items[i], &gone, err) ||
+            (!gone && !fn(arg, names.items[i].name, &names.items[i].attr, err)))
+            outcome = NFS_FAILED;
+    }
+    return outcome;
+}

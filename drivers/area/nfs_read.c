@@ -446,6 +446,15 @@ ssize_t nfs_file_read(void *state, void *to, size_t size, uint64_t offset, struc
     return got;
 }
 
+ssize_t nfs_file_read_now(void *state, void *to, size_t size, uint64_t offset, struct err *err)
+{
+    struct nfs_file *file = state;
+    ssize_t got = read_now(file, to, size, offset, err);
+    if (got < 0)
+        nfs_named(file->nfs, err);
+    return got;
+}
+
 /* ---- files ---- */
 
 void nfs_file_close(void *state)
@@ -472,27 +481,39 @@ static bool is_plain(const struct nfs_attr *attr, const char *path, struct err *
            err_set(err, ERR_INVALID, "'%.200s' is no plain file", path);
 }
 
+void *nfs_file_at(struct nfs *nfs, const char *path, const struct nfs_handle *handle,
+                  const struct nfs_attr *attr, struct err *err)
+{
+    size_t path_size = strlen(path) + 1;
+    if (!is_plain(attr, path, err))
+        return NULL;
+    struct nfs_file *file = own_alloc(sizeof *file + path_size, err);
+    if (!file)
+        return NULL;
+    memcpy(file->path, path, path_size);
+    file->nfs = nfs;
+    file->handle = *handle;
+    file->attr = *attr;
+    pthread_mutex_lock(&nfs->lock);
+    nfs->users++;
+    pthread_mutex_unlock(&nfs->lock);
+    return file;
+}
+
 void *nfs_file_open(void *state, const char *path, struct err *err)
 {
     struct nfs *nfs = state;
     AUTO(nfs_op) struct nfs_op op = {0};
-    size_t path_size = strlen(path) + 1;
-    AUTO(mem) struct nfs_file *file = own_alloc(sizeof *file + path_size, err);
-    if (!file)
-        return NULL;
-    if (!nfs_op_begin(&op, nfs, NULL, err) ||
-        !nfs_walk(&op, path, &file->handle, &file->attr, err) ||
-        !is_plain(&file->attr, path, err)) {
-        err_wrap(err, "open '%.200s'", path);
-        nfs_named(nfs, err);
-        return NULL;
-    }
-    memcpy(file->path, path, path_size);
-    file->nfs = nfs;
-    pthread_mutex_lock(&nfs->lock);
-    nfs->users++;
-    pthread_mutex_unlock(&nfs->lock);
-    return TAKE(file);
+    struct nfs_handle handle;
+    struct nfs_attr attr;
+    void *file = NULL;
+    if (nfs_op_begin(&op, nfs, NULL, err) && nfs_walk(&op, path, &handle, &attr, err))
+        file = nfs_file_at(nfs, path, &handle, &attr, err);
+    if (file)
+        return file;
+    err_wrap(err, "open '%.200s'", path);
+    nfs_named(nfs, err);
+    return NULL;
 }
 
 bool nfs_file_stat(void *state, uint64_t *ret_size, uint64_t *ret_mtime_us, struct err *err)

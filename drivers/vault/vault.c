@@ -121,7 +121,7 @@ static bool vault_snap(struct driver_instance *d, const char *const *volumes, si
 {
     AUTO(json) json_t *head = ask_names("snapshot.create", &(struct asked){.name = name}, err);
     AUTO(message) struct message answer = {0};
-    json_t *list = json_array();
+    json_t *list = head ? json_array() : NULL;
     if (!head || !json_put(head, "volumes", list, err))
         return false;
     for (size_t i = 0; i < count; i++) {
@@ -141,7 +141,9 @@ static bool snapshot_of(const json_t *row, const char *volume, struct driver_sna
 {
     *ret = (struct driver_snapshot_info){
         .created_us = wire_get_u64(row, "created_us"),
-        .durability = json_flag(row, "sealed") ? DURABILITY_SEALED : DURABILITY_LOCAL,
+        .durability = json_flag(row, "copied")   ? DURABILITY_COPIED
+                      : json_flag(row, "sealed") ? DURABILITY_SEALED
+                                                 : DURABILITY_LOCAL,
         .locked_until_boot_ms = wire_get_u64(row, "locked_until_boot_ms"),
         .clone_count = (uint32_t)json_u64(row, "clones"),
         .space = space_of(row),
@@ -217,7 +219,7 @@ static bool vault_clone(struct driver_instance *d, const char *volume, const cha
     AUTO(json)
     json_t *head = ask_names(
         "clone.create", &(struct asked){.volume = volume, .snapshot = snapshot, .name = name}, err);
-    json_t *list = part_count ? json_array() : NULL;
+    json_t *list = head && part_count ? json_array() : NULL;
     if (!head || (part_count && !json_put(head, "parts", list, err)))
         return false;
     for (size_t i = 0; i < part_count; i++) {

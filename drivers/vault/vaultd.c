@@ -7,12 +7,14 @@
 #include "agent/config/config.h"
 #include "drivers/vault/check.h"
 #include "drivers/vault/control/server.h"
+#include "drivers/vault/tools.h"
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+static const char default_config[] = "/etc/evercopy/evercopy-vaultd.conf";
 enum { ALLOW_MAX = 16, PASSWD_BYTES = 4096, IO_OPTIONS_MAX = 32 };
 
 static const char usage[] =
@@ -21,11 +23,13 @@ static const char usage[] =
     "  evercopy-vaultd serve [--ready-file FILE]  run (in the foreground)\n"
     "  evercopy-vaultd check-config               read the configuration, say what is wrong\n"
     "  evercopy-vaultd keys                       list every configuration key\n"
-    "\n"
+    "\n";
+static const char usage_options[] =
     "  --config FILE   configuration, default /etc/evercopy/evercopy-vaultd.conf\n";
 
 struct options {
     const char *config, *ready_file;
+    struct tools_options tools;
     bool help;
 };
 
@@ -185,7 +189,7 @@ static bool run(const struct options *o, const struct args *args, struct err *er
             return err_set(err, ERR_INVALID, "'%s' takes no further words", verbs[i].name);
         AUTO(config_vault)
         struct config_vault *config =
-            config_vault_load(o->config ? o->config : "/etc/evercopy/evercopy-vaultd.conf", err);
+            config_vault_load(o->config ? o->config : default_config, err);
         return config && verbs[i].run(o, config, err);
     }
     const char *near = str_nearest(args->words[0], names, count);
@@ -199,6 +203,14 @@ int main(int argc, char **argv)
     const struct args_option options[] = {
         {.name = "--config", .text = &o.config},
         {.name = "--ready-file", .text = &o.ready_file},
+        {.name = "--rate", .text = &o.tools.rate},
+        {.name = "--position", .text = &o.tools.position},
+        {.name = "--volume", .text = &o.tools.volume},
+        {.name = "--to-config", .text = &o.tools.to_config},
+        {.name = "--repair", .flag = &o.tools.repair},
+        {.name = "--rebuild", .flag = &o.tools.rebuild},
+        {.name = "--prune", .flag = &o.tools.prune},
+        {.name = "--json", .flag = &o.tools.json},
         {.name = "--help", .flag = &o.help},
     };
     struct args args;
@@ -208,8 +220,13 @@ int main(int argc, char **argv)
         return 2;
     }
     if (o.help || !args.word_count) {
-        fputs(usage, o.help ? stdout : stderr);
+        FILE *to = o.help ? stdout : stderr;
+        fprintf(to, "%s%s%s", usage, tools_usage, usage_options);
         return o.help ? 0 : 2;
+    }
+    if (tools_is_verb(args.words[0])) {
+        o.tools.config = o.config ? o.config : default_config;
+        return tools_main(&o.tools, &args, open_io, stdout, stderr);
     }
     if (!run(&o, &args, &err)) {
         fprintf(stderr, "evercopy-vaultd: %s\n", err.text);

@@ -1,7 +1,8 @@
 #!/bin/bash
 # The figures of reading over NFS, in a network and mounts of its own (run.sh sees to it): GB/s, the median
 # of seven alternating runs. "read1" and "read2" read and drop over so many connections, as "cat" does
-# (nfs-cat into nothing); "copy" and "cp" (nfs-cp) write into memory too; "verify" checks every block.
+# (nfs-cat into nothing); "copy" and "cp" (nfs-cp) write into memory too; "verify" checks every block; "put" makes
+# an object of a store on the server, committed piece by piece, and "put_cp" (nfs-cp) a file there.
 #   area-nfs.sh BUILD_DIR
 set -u
 build=$1
@@ -25,6 +26,8 @@ url=nfs://127.0.0.1$dir/area
 ours() { "$build/tests/bench/bench_area_nfs" "$url$place" "$file" 1 "$@" >/dev/null; }
 cat_peer() { nfs-cat "$url/$file$place" >/dev/null; }
 cp_peer() { rm -f "$dir/copy.cp" && nfs-cp "$url/$file$place" "$dir/copy.cp" >/dev/null; }
+put() { "$build/tests/bench/bench_io" "$url/store$place" "$dir/area/$file"; }
+put_peer() { nfs-cp "$dir/area/$file" "$url/put.cp$place" >/dev/null && rm -f "$dir/area/put.cp"; }
 copy() { rm -f "$dir/copy.ours" && ours 2 "$dir/copy.ours"; }
 # Mounting, opening and the program's own start count for all alike.
 run() {
@@ -42,8 +45,10 @@ for i in 0 1 2 3 4 5 6 7; do
         run cp cp_peer
         run copy copy
         run verify ours 2 verify
+        run put put
+        run put_cp put_peer
     } >>"$dir/runs"
 done
-for name in read1 read2 cat copy cp verify; do
+for name in read1 read2 cat copy cp verify put put_cp; do
     echo "$name $(sed -n "s/^$name //p" "$dir/runs" | sort -g | sed -n 4p)"
 done

@@ -59,19 +59,20 @@ else
 fi
 rm -f "$data"
 
-# ---- a datafile of 256 MiB over NFS: read and dropped beside nfs-cat; copied into memory beside nfs-cp ----
+# ---- a datafile of 256 MiB over NFS: read and dropped beside nfs-cat; copied into memory, and to the server, beside nfs-cp ----
 if [ "$(id -u)" != 0 ] || ! command -v ganesha.nfsd nfs-cat nfs-cp >/dev/null; then
     skip area_nfs_read 'needs root, nfs-ganesha, libnfs-utils' '1.0 x'
 elif figures=$(unshare -n -m --propagation private tests/bench/area-nfs.sh "$build"); then
     nfs_figure() { sed -nE "s/^$1 //p" <<<"$figures"; }
-    nfs_row() { # NAME OURS PEER PEER'S-WORDS
+    nfs_row() { # NAME OURS PEER PEER'S-WORDS [FLOOR]
         local ours theirs
         ours=$(nfs_figure "$2") theirs=$(nfs_figure "$3")
-        row "$1" "$ours GB/s" "$4, same ganesha" "$theirs GB/s" "$(calc %.2f "$ours / $theirs")" '1.0 x'
+        row "$1" "$ours GB/s" "$4, same ganesha" "$theirs GB/s" "$(calc %.2f "$ours / $theirs")" "${5:-1.0 x}"
     }
     nfs_row area_nfs_read.contexts_1 read1 cat 'nfs-cat, dropped too'
     nfs_row area_nfs_read.contexts_2 read2 cat 'nfs-cat, dropped too'
     nfs_row area_nfs_copy copy cp 'nfs-cp into memory too'
+    nfs_row vault_io_nfs_put put put_cp 'nfs-cp to the server, not committed' '0.8 x'
     row area_nfs_verify "$(nfs_figure verify) GB/s" - - - -
 else
     skip area_nfs_read "${figures:-area-nfs.sh failed}" '1.0 x'

@@ -230,8 +230,9 @@ static bool comes_to(struct sandbox *s, uint64_t least, uint64_t most, uint64_t 
     do
         DO(available(s, ret, why));
     while ((*ret < least || *ret > most) && clock_mono_ms() < deadline_ms && usleep(10000) == 0);
-    WANT(*ret >= least && *ret <= most);
-    return true;
+    return (*ret >= least && *ret <= most) ||
+           err_set(why, ERR_INTERNAL, "%llu bytes are available, not %llu to %llu",
+                   (unsigned long long)*ret, (unsigned long long)least, (unsigned long long)most);
 }
 
 PROMISE(capacity_moves_the_right_way)

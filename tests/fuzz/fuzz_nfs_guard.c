@@ -25,6 +25,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         {"F?A?A", (zdrproc_t)zdr_LOOKUP3res},
         {"?Auuuuuuuh8u", (zdrproc_t)zdr_FSINFO3res},
         {"?A8*(hNh?A?F)b", (zdrproc_t)zdr_READDIRPLUS3res},
+        {"?F?A?W?A", (zdrproc_t)zdr_CREATE3res},
+        {"?W?Auu8", (zdrproc_t)zdr_WRITE3res},
+        {"?W?A8", (zdrproc_t)zdr_COMMIT3res},
+        {"?W?A?W?A", (zdrproc_t)zdr_RENAME3res},
+        {"?A?W?A", (zdrproc_t)zdr_LINK3res},
+        {"?Ahhhhhhu", (zdrproc_t)zdr_FSSTAT3res},
     };
     enum { MAX = 72 << 10, BEHIND = 64 };
     struct err err = {0};
@@ -43,6 +49,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         LOOKUP3res lookup;
         FSINFO3res fsinfo;
         READDIRPLUS3res list;
+        CREATE3res create;
+        WRITE3res write;
+        COMMIT3res commit;
+        RENAME3res rename;
+        LINK3res link;
+        FSSTAT3res space;
     } result;
     memset(&result, 0, sizeof result);
     libnfs_zdrmem_create(&zdr, (caddr_t)bytes, (uint32_t)(size + 3), ZDR_DECODE);

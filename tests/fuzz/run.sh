@@ -15,7 +15,7 @@ fi
 make --no-print-directory -s SAY=0 -j 2 CC=clang B="$out" SANFLAGS="$san -fsanitize=fuzzer-no-link" \
     "$out/libevercopy.a" || exit 1
 # mbedTLS 2.28 is not known to pkg-config.
-read -ra libs <<<"$(pkg-config --libs libzstd libgcrypt libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs)"
+read -ra libs <<<"$(pkg-config --libs libzstd libgcrypt libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs libcurl expat)"
 libs+=(-lmbedtls -lmbedx509 -lmbedcrypto -lpthread -lm)
 work=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-fuzz.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -9,15 +9,9 @@ python=/usr/bin/python3
 clients=$here/tests/clients
 modules=$here/build/clients
 
-# npm's packages, as the lock file names them; kept from one run to the next.
 fetch_modules() {
-    local lock=$clients/package-lock.json
-    command -v npm >/dev/null && command -v node >/dev/null || { saw 'no node or npm here'; return 1; }
-    cmp -s "$lock" "$modules/fetched" && return 0
-    mkdir -p "$modules" && cp "$clients/package.json" "$lock" "$clients/.npmrc" "$modules/" || return 1
-    (cd "$modules" && timeout 120 npm ci --ignore-scripts --no-audit --no-fund) >"$work/npm.log" 2>&1 ||
-        { saw "npm ci failed: $(grep -m 1 -E 'npm (error|ERR!)' "$work/npm.log")"; return 1; }
-    cp "$lock" "$modules/fetched"
+    local why
+    why=$("$clients/fetch.sh") || { saw "$why"; return 1; }
 }
 
 story_python() {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes sure the named groups of Debian packages are there; installs what is missing when it may.
 set -eu
-build='gcc make pkg-config libuv1-dev libnghttp2-dev libmbedtls-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libsqlite3-dev libjansson-dev libxxhash-dev libnfs-dev libzstd-dev libgcrypt20-dev xfsprogs util-linux mount'
+build='gcc make pkg-config libuv1-dev libnghttp2-dev libmbedtls-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libsqlite3-dev libjansson-dev libxxhash-dev libnfs-dev libzstd-dev libgcrypt20-dev libcurl4-openssl-dev libexpat1-dev xfsprogs util-linux mount'
 test='libcriterion-dev clang-format clang-tidy cppcheck xxhash python3-grpcio python3-protobuf python3-jsonschema openssl libclang-rt-14-dev clang e2fsprogs nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils iproute2'
 bench='libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev zstd restic borgbackup casync btrfs-progs' # peers of the figures
 want=

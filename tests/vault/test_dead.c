@@ -170,7 +170,7 @@ static void random_round(struct rnd *rnd, struct map_memory_death *items, size_t
         check_walk(&memory, &lists, items, count, rnd_below(rnd, 52), rnd_below(rnd, 52));
 }
 
-Test(dead, every_item_is_told_once_to_who_asks_for_its_birth, .timeout = 600)
+Test(dead, every_item_is_told_once_to_who_asks_for_its_birth)
 {
     struct rnd rnd = rnd_begin("test_dead");
     struct err failure = {0};

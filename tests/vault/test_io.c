@@ -1,11 +1,14 @@
 /* The store's objects: promises that every backend keeps, and what is particular to a directory. */
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/io/io.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/fault_loop.h"
 #include "tests/lib/memory_io.h"
+#include "tests/lib/nfs_server.h"
+#include "tests/lib/object_store.h"
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <errno.h>
@@ -88,8 +91,22 @@ static struct criterion_test_params every_row(void)
     return cr_make_param_array(size_t, numbers, count);
 }
 
+/* All of them, for stores that are started once and asked one after the other. */
+static struct {
+    const char *name;
+    promise_fn *fn;
+} promises[64];
+static size_t promise_count;
+
+static void join(const char *name, promise_fn *fn)
+{
+    promises[promise_count].name = name;
+    promises[promise_count++].fn = fn;
+}
+
 #define PROMISE(title)                                                                             \
     static promise_fn title;                                                                       \
+    __attribute__((constructor)) static void title##_joins(void) { join(#title, title); }          \
     ParameterizedTestParameters(io, title) { return every_row(); }                                 \
     ParameterizedTest(const size_t *row, io, title) { keep(*row, #title, title); }                 \
     static bool title(struct io *io, struct err *why)
@@ -367,6 +384,105 @@ PROMISE(an_injected_fault_comes_once_before_or_after_its_effect)
     uint64_t bytes;
     WANT_CODE(io_size(io, "d", &bytes, &e), NOT_FOUND);
     return true;
+}
+
+/* ---- stores behind a network ---- */
+
+typedef struct io *open_fn(void *arg, const char *prefix, struct err *err);
+
+static void keep_all(const char *who, open_fn *open, void *arg)
+{
+    log_set_level(LOG_LEVEL_ERROR);
+    for (size_t i = 0; i < promise_count; i++) {
+        struct err err = {0};
+        char prefix[32];
+        str_format(prefix, sizeof prefix, "p%zu", i);
+        AUTO(io) struct io *io = open(arg, prefix, &err);
+        cr_assert(io, "%s: %s", who, err.text);
+        cr_expect(promises[i].fn(io, &err), "%s breaks '%s': %s", who, promises[i].name, err.text);
+        io_fault(0, ERR_NONE, false);
+    }
+}
+
+static struct io *open_bucket(void *arg, const char *prefix, struct err *err)
+{
+    return object_store_open(arg, prefix, NULL, 0, err);
+}
+
+/* It owes a byte when a range of an empty object is asked for: that is not waited for long. */
+static struct io *open_s3rver(void *arg, const char *prefix, struct err *err)
+{
+    struct io_option impatient = {"timeout", "1"};
+    return object_store_open(arg, prefix, &impatient, 1, err);
+}
+
+static void keep_all_of_fake(const char *const *flags)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(object_store) struct object_store store = {0};
+    struct err err = {0};
+    cr_assert(object_store_fake(&store, dir, flags, &err), "%s", err.text);
+    keep_all("a bucket", open_bucket, &store);
+    cr_expect(object_store_tell(&store, "bad") == 0, "signatures were refused");
+    cr_expect(object_store_tell(&store, "uploads") == 0, "uploads were left");
+}
+
+Test(io, a_bucket_keeps_every_promise)
+{
+    static const char *const flags[] = {"page=3", NULL};
+    keep_all_of_fake(flags);
+}
+
+Test(io, a_bucket_with_versions_and_no_conditional_writes_keeps_every_promise)
+{
+    static const char *const flags[] = {"plain", "versioned", "page=5", NULL};
+    keep_all_of_fake(flags);
+}
+
+Test(io, a_store_that_others_wrote_keeps_every_promise)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(object_store) struct object_store store = {0};
+    struct err err = {0};
+    if (!object_store_s3rver(&store, dir, &err)) {
+        printf("SKIPPED io/a_store_that_others_wrote_keeps_every_promise: %s\n", err.text);
+        cr_skip_test("%s", err.text);
+    }
+    keep_all("s3rver", open_s3rver, &store);
+}
+
+Test(io, a_store_of_many_machines_keeps_every_promise)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(object_store) struct object_store store = {0};
+    struct err err = {0};
+    if (!getenv("EVERCOPY_LONG"))
+        cr_skip_test("a long test: EVERCOPY_LONG");
+    if (!object_store_swift(&store, dir, &err)) {
+        printf("SKIPPED io/a_store_of_many_machines_keeps_every_promise: %s\n", err.text);
+        cr_skip_test("%s", err.text);
+    }
+    keep_all("Swift", open_bucket, &store);
+}
+
+static struct io *open_export(void *arg, const char *prefix, struct err *err)
+{
+    const struct nfs_server *server = arg;
+    char url[600];
+    str_format(url, sizeof url, "nfs://127.0.0.1%s/%s?nfsport=20491&mountport=20492&contexts=4",
+               server->dir, prefix);
+    return io_open(url, NULL, 0, err);
+}
+
+Test(io, an_nfs_server_keeps_every_promise)
+{
+    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    struct err err = {0};
+    if (!nfs_server_begin(&server, 64, &err)) {
+        printf("SKIPPED io/an_nfs_server_keeps_every_promise: %s\n", err.text);
+        cr_skip_test("%s", err.text);
+    }
+    keep_all("an NFS server", open_export, &server);
 }
 
 /* ---- urls ---- */

@@ -372,7 +372,7 @@ static bool explore(uint64_t seed, size_t count, size_t step, unsigned seeds, ui
     return crash_states_each(&plan, ret_states, err);
 }
 
-Test(layer_crash, what_was_committed_survives_every_crash, .timeout = 3000)
+Test(layer_crash, what_was_committed_survives_every_crash)
 {
     uint64_t seed = first_seed();
     bool more = getenv("EVERCOPY_LONG");
@@ -570,7 +570,7 @@ static bool fault_check(void *arg, const char *dir, bool done, struct err *err)
     return layer && check_layer(model, layer, err);
 }
 
-Test(layer_crash, each_failing_call_loses_nothing_that_was_committed, .timeout = 600)
+Test(layer_crash, each_failing_call_loses_nothing_that_was_committed)
 {
     static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY};
     AUTO(mem) struct faulty *f = NULL;

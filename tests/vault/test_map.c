@@ -468,7 +468,7 @@ static void run_world(struct rnd *rnd, unsigned steps)
         cells_done(&versions[i].cells);
 }
 
-Test(map, every_version_says_where_its_records_are_and_each_death_is_told_once, .timeout = 3000)
+Test(map, every_version_says_where_its_records_are_and_each_death_is_told_once)
 {
     struct rnd rnd = rnd_begin("test_map");
     for (int worlds = getenv("EVERCOPY_LONG") ? 400 : 1; worlds > 0; worlds--)

@@ -246,7 +246,7 @@ static void every_flip(struct rnd *rnd, struct bytes *bytes)
     }
 }
 
-Test(node, any_node_comes_back_and_has_one_encoding, .timeout = 600)
+Test(node, any_node_comes_back_and_has_one_encoding)
 {
     struct rnd rnd = rnd_begin("test_node");
     for (int round = getenv("EVERCOPY_LONG") ? 10000 : 99; round > 0; round--) {

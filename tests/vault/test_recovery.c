@@ -2,7 +2,7 @@
  * objects are damaged: nothing acknowledged is lost, nothing is left behind. */
 #include "tests/vault/vault_world.h"
 
-TestSuite(recovery, .timeout = 900);
+TestSuite(recovery);
 
 static unsigned first_seed(void)
 {
@@ -450,8 +450,8 @@ Test(recovery, a_damaged_table_is_made_again_from_the_one_before)
     struct vw *w = small_world(9);
     char name[IO_NAME_MAX] = "";
     for (int i = 0; i < 150; i++) /* commits enough for two tables */
-        VW_OK(family_lock(w->family, w->snapshots[2].volume, w->snapshots[2].sequence, 0, "", 0,
-                          &err));
+        VW_OK(family_lock(w->family, w->snapshots[2].volume, w->snapshots[2].sequence, 0,
+                          clock_boot_ms(), "", 0, &err));
     cr_assert(newest(w, "/table/", name));
     vw_close(w);
     cr_assert(memory_io_flip(w->memory, name, 60, 4));
@@ -529,8 +529,9 @@ Test(recovery, a_locked_snapshot_stays_until_its_time_has_passed)
     struct err err = {0};
     struct vw *w = small_world(11);
     const struct vw_snapshot *s = &w->snapshots[0];
-    VW_OK(family_lock(w->family, s->volume, s->sequence, 60000, "", 0, &err));
-    VW_OK(family_lock(w->family, s->volume, s->sequence, 10, "", 0, &err)); /* only extends */
+    VW_OK(family_lock(w->family, s->volume, s->sequence, 60000, clock_boot_ms(), "", 0, &err));
+    VW_OK(family_lock(w->family, s->volume, s->sequence, 10, clock_boot_ms(), "", 0,
+                      &err)); /* only extends */
     for (int i = 0; i < 2; i++) {
         cr_assert_not(family_snapshot_drop(w->family, s->volume, s->sequence, &err));
         cr_assert_eq(err.code, ERR_PRECONDITION, "%s", err.text);
@@ -541,7 +542,7 @@ Test(recovery, a_locked_snapshot_stays_until_its_time_has_passed)
     }
     char boot_id[40];
     clock_boot_id(boot_id);
-    VW_OK(family_lock(w->family, s->volume, s->sequence, 0, boot_id, 0, &err));
+    VW_OK(family_lock(w->family, s->volume, s->sequence, 0, clock_boot_ms(), boot_id, 0, &err));
     clock_test_shift(61000);
     VW_OK(vw_drop_snapshot(w, &w->snapshots[0], &err));
     clock_test_shift(0);

@@ -129,12 +129,6 @@ static void explore_all(const struct vault_options *options, size_t ops, size_t 
     }
 }
 
-Test(story_crash, what_was_acknowledged_survives_every_crash, .timeout = 2900)
-{
-    explore_all(&by_hand, 50, 60);
-}
+Test(story_crash, what_was_acknowledged_survives_every_crash) { explore_all(&by_hand, 50, 60); }
 
-Test(story_crash, what_was_acknowledged_survives_while_threads_seal, .timeout = 2900)
-{
-    explore_all(&busy, 40, 40);
-}
+Test(story_crash, what_was_acknowledged_survives_while_threads_seal) { explore_all(&busy, 40, 40); }

@@ -185,7 +185,7 @@ static bool all_rounds(struct rnd rnd, size_t ops, size_t rounds, size_t crashes
     return true;
 }
 
-Test(story_fault, a_call_that_fails_is_told_can_be_repeated_and_loses_nothing, .timeout = 2900)
+Test(story_fault, a_call_that_fails_is_told_can_be_repeated_and_loses_nothing)
 {
     bool more = getenv("EVERCOPY_LONG") && getenv("EVERCOPY_LONG")[0];
     size_t runs = story_setting("EVERCOPY_RUNS", more ? 2 : 1);
@@ -245,7 +245,7 @@ static bool seal_beside(struct story *story, const char *dir, long nth, struct e
     return open_in(dir, &o, err) && vault_fsck(o.vault, err);
 }
 
-Test(story_fault, a_store_that_was_away_gets_everything_without_being_asked_again, .timeout = 2900)
+Test(story_fault, a_store_that_was_away_gets_everything_without_being_asked_again)
 {
     bool more = getenv("EVERCOPY_LONG") && getenv("EVERCOPY_LONG")[0];
     struct rnd rnd = story_seed("story seal", 0);

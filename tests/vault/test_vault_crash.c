@@ -228,7 +228,7 @@ static bool check(void *arg, const char *dir, uint64_t mark, struct err *err)
     return ok;
 }
 
-Test(vault_crash, leaves_all_that_was_acknowledged_whichever_call_was_the_last, .timeout = 3600)
+Test(vault_crash, leaves_all_that_was_acknowledged_whichever_call_was_the_last)
 {
     struct world w;
     struct rnd rnd = rnd_begin("vault crash");

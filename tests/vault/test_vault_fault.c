@@ -126,6 +126,6 @@ static void loop(enum fault_kind kind, long few, long many)
     cr_log_info("%ld rounds of %ld calls", report.rounds, report.calls);
 }
 
-Test(vault_fault, survives_input_and_output_errors, .timeout = 3600) { loop(FAULT_IO, 5, 1); }
-Test(vault_fault, survives_a_full_disk, .timeout = 3600) { loop(FAULT_FULL, 7, 1); }
-Test(vault_fault, survives_without_memory, .timeout = 3600) { loop(FAULT_MEMORY, 11, 1); }
+Test(vault_fault, survives_input_and_output_errors) { loop(FAULT_IO, 5, 1); }
+Test(vault_fault, survives_a_full_disk) { loop(FAULT_FULL, 7, 1); }
+Test(vault_fault, survives_without_memory) { loop(FAULT_MEMORY, 11, 1); }

@@ -651,12 +651,12 @@ static uint64_t steps_wanted(uint64_t few, uint64_t many)
     return given ? strtoull(given, NULL, 10) : getenv("EVERCOPY_LONG") ? many : few;
 }
 
-Test(vault_model, agrees_byte_for_byte_when_sealed_by_hand, .timeout = 3600)
+Test(vault_model, agrees_byte_for_byte_when_sealed_by_hand)
 {
     run(&(struct vault_options){.seal_by_hand = true}, steps_wanted(700, 200000));
 }
 
-Test(vault_model, agrees_byte_for_byte_while_threads_seal, .timeout = 3600)
+Test(vault_model, agrees_byte_for_byte_while_threads_seal)
 {
     run(&(struct vault_options){.layer_bytes = 200000, .seal_threads = 2},
         steps_wanted(400, 200000));

@@ -160,7 +160,7 @@ static void besiege(const char *tracer, uint64_t ms)
     fprintf(stderr, "# %u kills, %u of them at a step\n", s.kills, s.points);
 }
 
-Test(vaultd_kill, what_it_answered_is_there_whenever_it_is_killed, .timeout = 1200)
+Test(vaultd_kill, what_it_answered_is_there_whenever_it_is_killed)
 {
     besiege(NULL, getenv("EVERCOPY_LONG") ? 120000 : 2500);
 }
@@ -190,7 +190,7 @@ static bool build_tracer(const char *dir, char ret[160])
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-Test(vaultd_kill, what_it_answered_is_there_whichever_step_was_the_last, .timeout = 1200)
+Test(vaultd_kill, what_it_answered_is_there_whichever_step_was_the_last)
 {
     AUTO(drive_dir) char *dir = drive_dir();
     char tracer[160];

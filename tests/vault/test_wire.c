@@ -58,7 +58,7 @@ Test(wire, carries_numbers_of_64_bits)
     }
 }
 
-Test(wire, answers_become_errors_by_their_code, .timeout = 20)
+Test(wire, answers_become_errors_by_their_code)
 {
     struct err err = {0};
     struct pair pair = pair_of();
@@ -88,7 +88,7 @@ static void hears(const void *bytes, size_t len, enum err_code code)
     cr_assert_eq(err.code, code, "%s: %s", err_code_name(err.code), err.text);
 }
 
-Test(wire, hostile_messages_are_refused, .timeout = 20)
+Test(wire, hostile_messages_are_refused)
 {
     hears("\xff\xff\xff\x7f\0\0\0\0", 8, ERR_INVALID);    /* a head of 2 GiB */
     hears("\2\0\0\0\xff\xff\xff\xff{}", 10, ERR_INVALID); /* data of 4 GiB */
@@ -99,7 +99,7 @@ Test(wire, hostile_messages_are_refused, .timeout = 20)
     hears("\2\0\0", 3, ERR_UNAVAILABLE);
 }
 
-Test(wire, an_orderly_end_is_no_error, .timeout = 20)
+Test(wire, an_orderly_end_is_no_error)
 {
     struct pair pair = pair_of();
     AUTO(wire) struct wire *ours = pair.ours;
@@ -111,7 +111,7 @@ Test(wire, an_orderly_end_is_no_error, .timeout = 20)
     cr_assert(end);
 }
 
-Test(wire, data_of_the_largest_size_comes_through, .timeout = 20)
+Test(wire, data_of_the_largest_size_comes_through)
 {
     struct err err = {0};
     struct pair pair = pair_of();

@@ -250,6 +250,14 @@ static inline bool vw_seal(struct vw *w, struct vw_volume *volume, const struct 
         !seal_record(seal, 1, slots + RECORD_BYTES, err) ||
         !seal_file_end(seal, sizeof slots, &result.table, err))
         return false;
+    AUTO(identity) struct identity *identity = identity_begin(err);
+    for (size_t i = 0; identity && i < VW_FILES; i++)
+        if (inodes[i].kind != INODE_FREE && !identity_add(identity, inodes[i].kind, inodes[i].name,
+                                                          inodes[i].size, &inodes[i].root, err))
+            return false;
+    if (!identity)
+        return false;
+    identity_end(TAKE(identity), &result.identity);
     result.id = sequence;
     result.created_us = 1;
     IGNORE(str_format(result.name, sizeof result.name, "s%llu", (unsigned long long)sequence));

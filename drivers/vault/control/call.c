@@ -183,6 +183,7 @@ static json_t *snapshot_row(const struct vault_snapshot_info *info, struct err *
               wire_put_u64(row, "sequence", info->sequence, err) &&
               wire_put_u64(row, "created_us", info->created_us, err) &&
               json_put_flag(row, "sealed", info->sealed, err) &&
+              json_put_flag(row, "copied", info->copied, err) &&
               json_put_text(row, "identity", identity, err) &&
               wire_put_u64(row, "bad_records", info->bad_records, err) &&
               wire_put_u64(row, "locked_until_boot_ms", info->locked_until_boot_ms, err) &&

@@ -4,3 +4,7 @@
 
 struct io *io_posix_open(const char *url, const struct io_option *options, size_t count,
                          struct err *err) MUST;
+struct io *io_s3_open(const char *url, const struct io_option *options, size_t count,
+                      struct err *err) MUST;
+struct io *io_nfs_open(const char *url, const struct io_option *options, size_t count,
+                       struct err *err) MUST;

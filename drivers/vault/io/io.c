@@ -31,8 +31,8 @@ static const struct {
     io_open_fn *open; /* NULL: known by name, not built in */
 } schemes[] = {
     {"/", io_posix_open},
-    {"nfs://", NULL},
-    {"s3://", NULL},
+    {"nfs://", io_nfs_open},
+    {"s3://", io_s3_open},
 };
 
 struct io *io_open(const char *url, const struct io_option *options, size_t count, struct err *err)

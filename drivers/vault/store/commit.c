@@ -293,8 +293,6 @@ static bool decode_packs(struct change *change, uint64_t count, struct cursor *f
         *pack = (struct table_pack){0};
         if (!decode_pack(pack, from, err))
             return false;
-        if (change->kind == CHANGE_SEALED && !pack->live)
-            return wrong(err, "a pack without its masks");
     }
     return true;
 }
@@ -598,6 +596,15 @@ bool commit_encode(const struct commit *commit, uint64_t seed, struct bytes *to,
     return wrap(commit_magic, &head, &raw, seed, COMMIT_RAW_MAX, to, err);
 }
 
+/* A seal frame tells of packs without their masks, a commit never does. */
+static bool has_masks(const struct change *change)
+{
+    for (size_t i = 0; change->kind == CHANGE_SEALED && i < change->pack_count; i++)
+        if (!change->packs[i].live)
+            return false;
+    return true;
+}
+
 bool commit_decode(const void *data, size_t len, uint64_t seed, struct commit *ret, struct err *err)
 {
     AUTO(bytes) struct bytes raw = {0};
@@ -613,8 +620,13 @@ bool commit_decode(const void *data, size_t len, uint64_t seed, struct commit *r
     struct cursor from = cursor_over(raw.data, raw.len);
     for (uint32_t i = 0; i < head.changes; i++) {
         struct change change = {0};
-        if (!change_decode(&from, &change, err) || !commit_add(&commit, &change, err))
+        if (!change_decode(&from, &change, err))
             return false;
+        bool masked = has_masks(&change);
+        if (!commit_add(&commit, &change, err))
+            return false;
+        if (!masked)
+            return wrong(err, "a pack without its masks");
     }
     if (cursor_left(&from) > 0)
         return wrong(err, "bytes behind the last change");

@@ -100,8 +100,9 @@ bool family_snapshot_drop(struct family *family, uint64_t volume, uint64_t seque
     const struct table_snapshot *row = table_snapshot(draft.edit.next, volume, sequence);
     uint64_t left_ms = row ? family_lock_left(&row->lock) : 0;
     if (left_ms > 0)
-        return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for %" PRIu64 " more seconds",
-                       row->row.name, left_ms / 1000 + 1);
+        return err_set(err, ERR_PRECONDITION,
+                       "snapshot '%s' is locked for %" PRIu64 " more seconds", row->row.name,
+                       left_ms / 1000 + 1);
     return edit_drop_snapshot(&draft.edit, &draft.lists, volume, sequence, err) &&
            commit_draft(&draft, err);
 }
@@ -213,7 +214,7 @@ static bool lock_objects(struct family *family, const struct packs_of *of, uint6
 
 /* Longer of what is left and what is asked for; saving what is left costs a commit as well. */
 bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint64_t remaining_ms,
-                 const char *boot_id, uint64_t until_us, struct err *err)
+                 uint64_t now_ms, const char *boot_id, uint64_t until_us, struct err *err)
 {
     AUTO(change_lock) struct family *locked = NULL;
     AUTO(draft) struct draft draft = {0};
@@ -231,7 +232,8 @@ bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint
         return err_set(err, ERR_NOT_FOUND, "there is no such snapshot");
     uint64_t left_ms = family_lock_left(&row->lock);
     change.lock.remaining_ms = left_ms > remaining_ms ? left_ms : remaining_ms;
-    change.lock.boot_ms = clock_boot_ms() + change.lock.remaining_ms;
+    change.lock.boot_ms =
+        left_ms > remaining_ms ? clock_boot_ms() + left_ms : now_ms + remaining_ms;
     IGNORE(str_copy(change.lock.boot_id, sizeof change.lock.boot_id, boot_id));
     bool extends = remaining_ms > left_ms && io_abilities(family->store->io) & IO_CAN_LOCK;
     bool good =

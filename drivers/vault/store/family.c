@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { OPEN_TRIES = 16, HEX_COMMIT = 16, HEX_PACK = 8, HEX_GENERATION = 4 };
+enum { OPEN_TRIES = 16, NOTE_SUM = 8, HEX_COMMIT = 16, HEX_PACK = 8, HEX_GENERATION = 4 };
 
 /* ---- names ---- */
 
@@ -477,6 +477,21 @@ static struct table *replay(struct family *family, const struct found *found, si
     return TAKE(table);
 }
 
+/* A family begins with a commit: packs beside none at all have lost their rows, and no sweep may
+ * take them for a crash's rest. */
+static bool rows_are_lost(struct family *family, const struct found *found, struct err *err)
+{
+    AUTO(io_list) struct io_list packs = {0};
+    char folder[IO_NAME_MAX];
+    family_folder(family->id, "pack", folder);
+    if (found->tables[0] > 0 || found->last > 0)
+        return false;
+    if (!io_list(family->store->io, folder, &packs, err))
+        return true;
+    return packs.count > 0 &&
+           !err_set(err, ERR_CORRUPT, "its commits and tables are gone; hint: fsck --repair");
+}
+
 /* An owner that was not fenced yet may write a table and remove commits while we read: once more.
  */
 static struct table *recover(struct family *family, struct found *ret_found, struct err *err)
@@ -485,7 +500,7 @@ static struct table *recover(struct family *family, struct found *ret_found, str
     for (int i = 0; i < OPEN_TRIES; i++) {
         struct found found = {0};
         struct err first = {0}, second = {0};
-        if (!look_around(family, &found, err))
+        if (!look_around(family, &found, err) || rows_are_lost(family, &found, err))
             return NULL;
         struct table *table = replay(family, &found, 0, &first);
         bool damaged = !table && (first.code == ERR_CORRUPT || first.code == ERR_NOT_FOUND);
@@ -543,7 +558,7 @@ static bool take_over(struct family *family, struct err *err)
 
 /* ---- what a crash left ---- */
 
-static bool parse_pack(const char *name, uint64_t *ret_pack, uint64_t *ret_generation)
+bool family_parse_pack(const char *name, uint64_t *ret_pack, uint64_t *ret_generation)
 {
     char number[HEX_PACK + 1];
     if (strlen(name) != HEX_PACK + 1 + HEX_GENERATION || name[HEX_PACK] != '-')
@@ -559,7 +574,7 @@ static void sweep_packs(struct family *family, const struct io_list *packs, cons
     for (size_t i = 0; i < packs->count; i++) {
         uint64_t number, generation;
         char name[IO_NAME_MAX];
-        if (!parse_pack(packs->entries[i].name, &number, &generation))
+        if (!family_parse_pack(packs->entries[i].name, &number, &generation))
             continue;
         const struct table_pack *row = table_pack(family->table, (uint32_t)number);
         if (number >= family->next_pack && number < UINT32_MAX)
@@ -587,7 +602,7 @@ static void sweep_tables(struct family *family, const struct io_list *tables, co
 /* Counts all objects; deletes those that no row names. */
 static bool sweep(struct family *family, struct err *err)
 {
-    static const char *const kinds[] = {"pack", "table", "commit", "note"};
+    static const char *const kinds[] = {"pack", "table", "commit", "note", "copy"};
     uint64_t bytes = 0;
     uint32_t swept = 0;
     char folder[IO_NAME_MAX];
@@ -647,6 +662,23 @@ struct family *family_open(struct store *store, uint64_t id, bool create, struct
         return NULL;
     }
     return TAKE(family);
+}
+
+struct family *family_bare(struct store *store, uint64_t id, struct table *table, struct err *err)
+{
+    struct family *family = own_alloc(sizeof *family, err);
+    if (!family) {
+        table_unref(table);
+        return NULL;
+    }
+    family->source.family = family;
+    family->store = store;
+    family->id = id;
+    family->table = table;
+    family->next_pack = table->next_pack;
+    pthread_mutex_init(&family->change, NULL);
+    pthread_mutex_init(&family->look, NULL);
+    return family;
 }
 
 void family_close(struct family *family)
@@ -750,6 +782,27 @@ bool family_stat(struct family *family, struct family_stat *ret, struct err *err
 
 /* ---- notes ---- */
 
+/* A note is its text and a sum that knows whose it is. */
+static uint64_t note_sum(uint64_t seed, uint64_t family, uint64_t id, const void *text, size_t len)
+{
+    uint8_t whose[16];
+    for (size_t i = 0; i < 8; i++) {
+        whose[i] = (uint8_t)(family >> (8 * i));
+        whose[8 + i] = (uint8_t)(id >> (8 * i));
+    }
+    struct format_piece pieces[] = {{whose, sizeof whose}, {text, len}};
+    return format_sum_of(seed, pieces, 2);
+}
+
+bool family_note_check(const struct store *store, uint64_t family, uint64_t id, const void *data,
+                       size_t len, struct err *err)
+{
+    size_t text = len < NOTE_SUM ? 0 : len - NOTE_SUM;
+    struct cursor sum = cursor_over((const uint8_t *)data + text, len - text);
+    bool good = cursor_u64(&sum) == note_sum(store->seed, family, id, data, text) && !sum.bad;
+    return good || err_set(err, ERR_CORRUPT, "note %016" PRIx64 " is damaged", id);
+}
+
 bool family_note_put(struct family *family, uint64_t id, const char *text, struct err *err)
 {
     AUTO(change_lock) struct family *locked = NULL;
@@ -770,7 +823,12 @@ bool family_note_put(struct family *family, uint64_t id, const char *text, struc
     }
     if (!text && !there)
         return true;
-    bool done = text ? io_put(family->store->io, name, text, len, IO_REPLACE, err)
+    AUTO(bytes) struct bytes note = {0};
+    if (text && (!bytes_add(&note, text, len, err) ||
+                 !bytes_u64(&note, note_sum(family->store->seed, family->id, id, text, len), err)))
+        return false;
+    len = note.len;
+    bool done = text ? io_put(family->store->io, name, note.data, len, IO_REPLACE, err)
                      : io_delete(family->store->io, name, err);
     uint64_t after = 0;
     struct err gone = {0};
@@ -787,5 +845,11 @@ char *family_note_get(struct family *family, uint64_t id, struct err *err)
     char name[IO_NAME_MAX];
     size_t len = 0;
     family_object(family->id, "note", id, name);
-    return io_get(family->store->io, name, NOTE_MAX, &len, err);
+    AUTO(mem) char *note = io_get(family->store->io, name, NOTE_MAX + NOTE_SUM, &len, err);
+    if (!note)
+        return NULL;
+    if (!family_note_check(family->store, family->id, id, note, len, err))
+        return NULL;
+    note[len - NOTE_SUM] = 0;
+    return TAKE(note);
 }

@@ -69,6 +69,9 @@ struct family {
 
 enum { COMMITS_A_TABLE = 64, DROP_MEMORY = 48 << 20, NOTE_MAX = 64 << 10 };
 
+/* Another store for copies of this one's packs: its sums begin alike. INVALID when it is this one,
+ * PRECONDITION when it is something else. */
+bool store_make_like(struct io *io, const struct store *store, struct err *err) MUST;
 /* A folder in which nothing is yet is no family. */
 bool family_is_there(struct store *store, uint64_t id, bool *ret_there, struct err *err) MUST;
 
@@ -77,8 +80,17 @@ bool family_hex(const char *text, size_t digits, uint64_t *ret);
 /* "commit", "table", "note"; NULL and 0: the folder of the family or of that kind. */
 void family_folder(uint64_t family, const char *kind, char ret[IO_NAME_MAX]);
 void family_object(uint64_t family, const char *kind, uint64_t number, char ret[IO_NAME_MAX]);
+/* "PPPPPPPP-GGGG" */
+bool family_parse_pack(const char *name, uint64_t *ret_pack, uint64_t *ret_generation);
 struct pack_key family_pack_key(const struct family *family, uint32_t pack, uint16_t generation);
 
+/* A note as it lies in the store. */
+bool family_note_check(const struct store *store, uint64_t family, uint64_t id, const void *data,
+                       size_t len, struct err *err) MUST;
+/* For tools: over rows that were made otherwise (taken over, also on error). Nothing of it is
+ * recovered or owned: it is read from. */
+struct family *family_bare(struct store *store, uint64_t id, struct table *table, struct err *err)
+    MUST;
 /* The rows as they are; to be unreferenced. */
 struct table *family_table(struct family *family);
 /* Locks for a change, after what was left unknown has been found out. Without it nothing is locked

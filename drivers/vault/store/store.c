@@ -68,6 +68,28 @@ static bool make_identity(struct store *store, struct err *err)
     return false;
 }
 
+bool store_make_like(struct io *io, const struct store *store, struct err *err)
+{
+    struct store like = {.io = io, .seed = store->seed, .created_us = clock_wall_us()};
+    struct store there = {.io = io};
+    struct err missing = {0};
+    AUTO(bytes) struct bytes bytes = {0};
+    if (read_identity(&there, &missing)) {
+        if (memcmp(there.id, store->id, sizeof there.id) == 0)
+            return err_set(err, ERR_INVALID, "'%s' is the store itself", io_label(io));
+        return there.seed == store->seed ||
+               err_set(err, ERR_PRECONDITION, "'%s' holds another store, which is no copy of it",
+                       io_label(io));
+    }
+    if (missing.code != ERR_NOT_FOUND) {
+        *err = missing;
+        return false;
+    }
+    clock_random(like.id, sizeof like.id);
+    return identity_encode(&like, &bytes, err) &&
+           io_put(io, identity_name, bytes.data, bytes.len, IO_NEW, err);
+}
+
 static bool open_identity(struct store *store, struct err *err)
 {
     struct err missing = {0};

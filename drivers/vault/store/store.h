@@ -79,8 +79,9 @@ bool family_reclaimable(struct family *family, uint64_t volume, const uint64_t *
 /* Locks: remaining time up (longer of what is left and what is asked for; 0 only saves what is
  * left); it counts on within boot_id, as clock_boot_id has it; every pack it references is locked
  * too where io can. Only extends. */
+/* now_ms: clock_boot_ms() as remaining_ms was counted from. */
 bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint64_t remaining_ms,
-                 const char *boot_id, uint64_t until_us, struct err *err) MUST;
+                 uint64_t now_ms, const char *boot_id, uint64_t until_us, struct err *err) MUST;
 /* Copies survivors out of packs with a quarter or more dead. False with CANCELLED when `stop`. */
 bool family_thin(struct family *family, bool (*stop)(void *arg), void *arg, uint64_t *ret_freed,
                  struct err *err) MUST;

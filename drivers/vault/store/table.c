@@ -598,3 +598,90 @@ bool table_freed_change(struct freed *freed, struct change *ret, struct err *err
     change = (struct change){0};
     return true;
 }
+
+/* ---- rows taken from another table ---- */
+
+bool table_take_snapshot(struct table *to, const struct table *from, uint64_t volume,
+                         uint64_t sequence, struct err *err)
+{
+    const struct table_volume *line = table_volume(from, volume);
+    const struct table_snapshot *source = table_snapshot(from, volume, sequence);
+    if (!line || !source)
+        return err_set(err, ERR_NOT_FOUND, "there is no such snapshot");
+    if (table_snapshot(to, volume, sequence))
+        return err_set(err, ERR_EXISTS, "snapshot '%s' is there already", source->row.name);
+    struct table_volume *head = table_volume(to, volume);
+    if (!head) {
+        if (!own_grow((void **)&to->volumes, &to->volume_capacity, to->volume_count,
+                      sizeof *to->volumes, err))
+            return false;
+        head = &to->volumes[to->volume_count++];
+        *head = (struct table_volume){.row = line->row};
+        head->row.sealed = head->row.start;
+    }
+    if (!own_grow((void **)&to->snapshots, &to->snapshot_capacity, to->snapshot_count,
+                  sizeof *to->snapshots, err))
+        return false;
+    struct table_snapshot *row = to->snapshots + snapshot_place(to, volume, sequence);
+    memmove(row + 1, row, (size_t)(to->snapshots + to->snapshot_count - row) * sizeof *row);
+    to->snapshot_count++;
+    *row = (struct table_snapshot){
+        .row = source->row, .lock = source->lock, .seal = source->seal, .bad = source->bad};
+    row->row.hidden = false;
+    if (row->bad)
+        __atomic_add_fetch(&row->bad->refs, 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+void table_head_to_newest(struct table *table)
+{
+    for (size_t i = 0; i < table->volume_count; i++) {
+        struct table_volume *head = &table->volumes[i];
+        const struct table_snapshot *newest =
+            table_snapshot(table, head->row.id, table_before(table, head->row.id, UINT64_MAX));
+        if (!newest)
+            continue;
+        deaths_done(&head->deaths);
+        head->sealed = true;
+        head->seal = newest->seal;
+        head->row.sealed = newest->row.sequence;
+        head->row.table = newest->row.table;
+        head->row.slots = newest->row.slots;
+    }
+}
+
+bool table_take_deaths(struct table *to, const struct table *from, uint64_t volume,
+                       uint64_t sequence, struct err *err)
+{
+    struct table_snapshot *row = table_snapshot(to, volume, sequence);
+    uint64_t before = table_before(to, volume, sequence);
+    if (!row)
+        return err_set(err, ERR_NOT_FOUND, "there is no such snapshot");
+    deaths_done(&row->deaths);
+    const struct table_volume *line = table_volume(from, volume);
+    if (!line || !table_snapshot(from, volume, sequence) ||
+        (before != line->row.start && !table_snapshot(from, volume, before)))
+        return true;
+    for (const struct table_snapshot *next = table_next(from, volume, before + 1);
+         next && next->row.sequence <= sequence;
+         next = table_next(from, volume, next->row.sequence + 1))
+        for (size_t i = 0; i < next->deaths.count; i++) {
+            const struct segment *segment = &next->deaths.segments[i];
+            uint64_t cut = segment->cut < before ? segment->cut : before;
+            if (segment->list->list.count > 0 && segment->list->list.chunks[0].birth_min <= cut &&
+                !deaths_add(&row->deaths, segment->list, cut, err))
+                return false;
+        }
+    return true;
+}
+
+bool table_put_pack(struct table *table, const struct table_pack *pack, struct err *err)
+{
+    struct table_pack *row = table_pack(table, pack->number);
+    if (!row)
+        return add_pack(table, pack, err);
+    masks_ref(pack->live);
+    masks_unref(row->live);
+    *row = *pack;
+    return true;
+}

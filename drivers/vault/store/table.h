@@ -140,3 +140,17 @@ bool table_freed_change(struct freed *freed, struct change *ret, struct err *err
 
 /* The next hidden snapshot that no clone needs any more. */
 struct table_snapshot *table_unpinned(const struct table *table);
+
+/* ---- rows taken from another table of the family: what a copy of it has ---- */
+/* A snapshot, its volume with it where there is none yet; nothing is dead before it as yet. EXISTS.
+ * When all are taken: table_head_to_newest. */
+bool table_take_snapshot(struct table *to, const struct table *from, uint64_t volume,
+                         uint64_t sequence, struct err *err) MUST;
+/* Each line's head is its newest snapshot, since which nothing died. */
+void table_head_to_newest(struct table *table);
+/* What died before a snapshot since the one before it in `to`: as `from` says when it has both,
+ * else nothing is known. */
+bool table_take_deaths(struct table *to, const struct table *from, uint64_t volume,
+                       uint64_t sequence, struct err *err) MUST;
+/* A pack's row put in, or in place of the one of that number; its masks are referenced. */
+bool table_put_pack(struct table *table, const struct table_pack *pack, struct err *err) MUST;

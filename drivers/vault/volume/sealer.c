@@ -510,7 +510,9 @@ void *sealer_run(void *arg)
     while (!vault->stopping) {
         struct volume *v = pick(vault, after);
         if (!v) {
-            IGNORE(vault_wait_until(vault, clock_mono_ms() + 1000));
+            copies_look(vault);
+            if (!vault->stopping)
+                IGNORE(vault_wait_until(vault, clock_mono_ms() + 1000));
             continue;
         }
         after = v->id;

@@ -377,6 +377,7 @@ struct vault_snapshot_info *vault_snapshot_list(struct vault *vault, const char 
             .sequence = s->sequence,
             .created_us = s->created_us,
             .sealed = s->sealed,
+            .copied = s->sealed && s->copied,
             .identity = s->identity,
             .bad_records = s->bad_records,
             .locked_until_boot_ms = s->locked_until_boot_ms,
@@ -508,8 +509,8 @@ bool snap_lock_store(struct snap *snap, struct err *err)
     if (!snap->sealed || until <= now)
         return true;
     clock_boot_id(boot_id);
-    return family_lock(snap->volume->family, snap->volume->id, snap->sequence, until - now, boot_id,
-                       clock_wall_us() + (until - now) * 1000, err);
+    return family_lock(snap->volume->family, snap->volume->id, snap->sequence, until - now, now,
+                       boot_id, clock_wall_us() + (until - now) * 1000, err);
 }
 
 static void lock_until(struct snap *snap, uint64_t until_boot_ms)

@@ -59,6 +59,7 @@ struct vault_snapshot_info {
     char name[128];
     uint64_t id, sequence, created_us;
     bool sealed;
+    bool copied;          /* a second store has it, read back there; known half a minute later */
     struct hash identity; /* once sealed */
     uint64_t bad_records; /* once sealed: records the block check refused */
     uint64_t locked_until_boot_ms;

@@ -34,6 +34,7 @@ struct snap {
     bool hidden;  /* deleted by name, or never had one: its clones keep it */
     bool sealed;
     bool row_hidden; /* the store knows that it is hidden */
+    bool copied;     /* a second store has it, when last looked */
     struct root table;
     uint64_t slots, logical_bytes;
     size_t bad_records;
@@ -100,7 +101,7 @@ struct volume {
     uint32_t committing;    /* seals of the family in their commit (the landing volume counts) */
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
-    uint64_t complain_after_ms;
+    uint64_t complain_after_ms, copies_after_ms;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
     struct answer *answers;
     size_t answer_count, answer_next;
@@ -236,6 +237,9 @@ bool vault_wait_until(struct vault *vault, uint64_t deadline_ms);
 bool seal_oldest(struct volume *v, struct err *err) MUST;
 bool seal_is_due(const struct volume *v); /* vault.lock is held */
 void *sealer_run(void *vault);
+/* Looks for copies of one volume that was not looked at for a while. vault.lock is held, and let go
+ * meanwhile. */
+void copies_look(struct vault *vault);
 /* ---- keeper.c: debt, full layers, leftovers ---- */
 void *keeper_run(void *vault);
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */

@@ -1,0 +1,142 @@
+/* A file table's slots as a tree of paths. */
+#include "drivers/vault/store/listing.h"
+#include "drivers/vault/store/family_int.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LISTING_PATH_MAX = 4096,
+    LISTING_FILES_MAX = 100000,
+    SLOTS_MAX = 1 << 24, /* numbers of removed files come again: there are not many more of them */
+    SLOTS_OF_A_RECORD = RECORD_BYTES / INODE_BYTES
+};
+
+void listing_done(struct listing *listing)
+{
+    for (size_t i = 0; i < listing->count; i++)
+        own_free(listing->files[i].path);
+    own_free(listing->files);
+    *listing = (struct listing){0};
+}
+
+/* ---- slots, by number ---- */
+
+static bool add_slot(struct listing *listing, const struct inode *inode, struct err *err)
+{
+    if (listing->count == LISTING_FILES_MAX)
+        return err_set(err, ERR_CORRUPT, "a file table has more than %d files", LISTING_FILES_MAX);
+    if (!own_grow((void **)&listing->files, &listing->capacity, listing->count,
+                  sizeof *listing->files, err))
+        return false;
+    listing->files[listing->count++] = (struct listing_file){.inode = *inode};
+    return true;
+}
+
+static bool read_slots(struct family *family, const struct root *table, uint64_t slots,
+                       struct listing *listing, struct err *err)
+{
+    struct inode inodes[SLOTS_OF_A_RECORD];
+    if (slots > SLOTS_MAX)
+        return err_set(err, ERR_CORRUPT, "a file table of %" PRIu64 " slots", slots);
+    for (uint64_t record = 0; table->stored && record * SLOTS_OF_A_RECORD < slots; record++) {
+        if (!family_inodes(family, table, record, inodes, err))
+            return false;
+        for (size_t i = 0; i < SLOTS_OF_A_RECORD; i++)
+            if (inodes[i].kind != INODE_FREE && inodes[i].file != INODE_ROOT &&
+                !add_slot(listing, &inodes[i], err))
+                return false;
+    }
+    return true;
+}
+
+static const struct listing_file *by_number(const struct listing *listing, uint64_t file)
+{
+    size_t low = 0, high = listing->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (listing->files[middle].inode.file < file)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < listing->count && listing->files[low].inode.file == file;
+    return found ? &listing->files[low] : NULL;
+}
+
+/* ---- paths ---- */
+
+/* Written from its end; a circle of parents ends at the longest path there may be. */
+static bool make_path(const struct listing *listing, struct listing_file *file, struct err *err)
+{
+    char path[LISTING_PATH_MAX + 1];
+    size_t at = sizeof path - 1;
+    const struct listing_file *f = file;
+    path[at] = 0;
+    for (;;) {
+        size_t len = f->inode.name_len;
+        bool more = f->inode.parent != INODE_ROOT;
+        if (len == 0 || len + more > at)
+            return err_set(err, ERR_CORRUPT, "the path of file %" PRIu64 " is none",
+                           file->inode.file);
+        memcpy(path + (at -= len), f->inode.name, len);
+        if (!more)
+            break;
+        path[--at] = '/';
+        uint64_t parent = f->inode.parent;
+        f = by_number(listing, parent);
+        if (!f || f->inode.kind != INODE_DIRECTORY)
+            return err_set(err, ERR_CORRUPT,
+                           "file %" PRIu64 " lies in folder %" PRIu64 ", which there is not",
+                           file->inode.file, parent);
+    }
+    file->path = own_strdup(path + at, err);
+    return file->path != NULL;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct listing_file *)a)->path, ((const struct listing_file *)b)->path);
+}
+
+bool listing_read(struct family *family, const struct root *table, uint64_t slots,
+                  struct listing *ret, struct err *err)
+{
+    AUTO(listing) struct listing listing = {0};
+    if (!read_slots(family, table, slots, &listing, err))
+        return false;
+    for (size_t i = 0; i < listing.count; i++)
+        if (!make_path(&listing, &listing.files[i], err))
+            return false;
+    if (listing.count > 0)
+        qsort(listing.files, listing.count, sizeof *listing.files, by_path);
+    for (size_t i = 1; i < listing.count; i++)
+        if (strcmp(listing.files[i - 1].path, listing.files[i].path) == 0)
+            return err_set(err, ERR_CORRUPT, "the path '%.200s' is there twice",
+                           listing.files[i].path);
+    *ret = listing;
+    listing = (struct listing){0};
+    return true;
+}
+
+bool listing_identity(const struct listing *listing, struct hash *ret, struct err *err)
+{
+    AUTO(identity) struct identity *identity = identity_begin(err);
+    for (size_t i = 0; identity && i < listing->count; i++) {
+        const struct inode *inode = &listing->files[i].inode;
+        if (!identity_add(identity, inode->kind, listing->files[i].path, inode->size, &inode->root,
+                          err))
+            return false;
+    }
+    if (identity)
+        identity_end(TAKE(identity), ret);
+    return identity != NULL || err->code == ERR_NONE;
+}
+
+const char *listing_path(const struct listing *listing, uint64_t file)
+{
+    for (size_t i = 0; i < listing->count; i++)
+        if (listing->files[i].inode.file == file)
+            return listing->files[i].path;
+    return NULL;
+}
