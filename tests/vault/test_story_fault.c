@@ -73,7 +73,9 @@ static bool do_step(struct round *r, size_t n, struct err *err)
     struct err why = {0}, again = {0};
     uint64_t sum;
     bool reopen = r->story->ops[n].kind == STORY_REOPEN;
-    if (reopen ? open_again(r, true, &why) : story_do(r->story, r->o.vault, n, &why))
+    /* A stop cannot say that it failed: clients send again what they have no commit of. */
+    if (reopen ? open_again(r, true, &why) && story_send_again(r->story, r->o.vault, n, &why)
+               : story_do(r->story, r->o.vault, n, &why))
         return true;
     if (why.code == ERR_NONE)
         return err_set(err, ERR_INTERNAL, "failed without a reason");
