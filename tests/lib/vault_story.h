@@ -119,7 +119,7 @@ bool story_check(struct story *story, struct vault *vault, size_t done, bool und
 /* Whoever opened it goes on: all of it is written, grown, snapshotted, dropped; nothing is left. */
 bool story_goes_on(struct vault *vault, struct err *err) MUST;
 
-/* Operation n, asked of a vault behind a control socket; a swap is a commit of all files there. Not
- * for STORY_REOPEN. */
+/* Operation n, asked of a vault behind a control socket. A swap, or opening again, is a commit of
+ * all files there. */
 struct wire;
 bool story_ask(struct story *story, struct wire *wire, size_t n, struct err *err) MUST;

@@ -122,15 +122,16 @@ static bool ask_bytes(const struct story *s, const struct asking *a, size_t n, s
     return say(a->wire, TAKE(head), writes ? bytes : NULL, writes ? op->size : 0, NULL, NULL, err);
 }
 
-static bool ask_in_view(const struct story *s, const struct asking *a, size_t n, struct err *err)
+static bool ask_in_view(const struct story *s, const struct asking *a, size_t n, size_t volume,
+                        struct err *err)
 {
     const struct story_op *op = &s->ops[n];
-    const struct story_entry *entries = s->states[n].volumes[op->volume].entries;
+    const struct story_entry *entries = s->states[n].volumes[volume].entries;
     if (op->kind == STORY_COMMIT)
         return ask_commit(a, &entries[op->entry], err);
     if (op->kind == STORY_WRITE || op->kind == STORY_RESIZE)
         return ask_bytes(s, a, n, err);
-    if (op->kind != STORY_SWAP)
+    if (op->kind != STORY_SWAP && op->kind != STORY_REOPEN)
         return ask_names(s, a, n, err);
     for (size_t i = 0; i < STORY_ENTRIES; i++)
         if (entries[i].used && !entries[i].folder && !ask_commit(a, &entries[i], err))
@@ -138,14 +139,15 @@ static bool ask_in_view(const struct story *s, const struct asking *a, size_t n,
     return true;
 }
 
-static bool ask_file(const struct story *s, struct wire *wire, size_t n, struct err *err)
+static bool ask_file(const struct story *s, struct wire *wire, size_t n, size_t volume,
+                     struct err *err)
 {
     struct asking a = {.wire = wire};
-    const char *volume = s->states[n].volumes[s->ops[n].volume].name;
-    if (!say(wire, head_of("view.open", volume, NULL, err), NULL, 0, "view", &a.view, err))
+    const char *name = s->states[n].volumes[volume].name;
+    if (!say(wire, head_of("view.open", name, NULL, err), NULL, 0, "view", &a.view, err))
         return false;
     struct err why = {0};
-    bool ok = ask_in_view(s, &a, n, &why);
+    bool ok = ask_in_view(s, &a, n, volume, &why);
     AUTO(json) json_t *head = head_of("view.close", NULL, NULL, err);
     bool closed = head && wire_put_u64(head, "view", a.view, err) &&
                   say(wire, TAKE(head), NULL, 0, NULL, NULL, err);
@@ -245,8 +247,13 @@ bool story_ask(struct story *s, struct wire *wire, size_t n, struct err *err)
     case STORY_NOTE:
     case STORY_LOCK:
         return ask_past(s, wire, n, err);
+    case STORY_REOPEN:
+        for (size_t i = 0; i < STORY_VOLUMES; i++)
+            if (state->volumes[i].used && !ask_file(s, wire, n, i, err))
+                return false;
+        return true;
     default:
-        return ask_file(s, wire, n, err);
+        return ask_file(s, wire, n, op->volume, err);
     }
     return say(wire, head, NULL, 0, NULL, NULL, err);
 }

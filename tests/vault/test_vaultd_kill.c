@@ -82,8 +82,7 @@ static bool go_on(struct siege *s, struct err *err)
     struct err why = {0};
     AUTO(wire) struct wire *wire = wire_connect(s->server.socket, &why);
     while (wire && s->done < s->story->op_count) {
-        bool again = s->story->ops[s->done].kind == STORY_REOPEN;
-        bool ok = again || story_ask(s->story, wire, s->done, &why);
+        bool ok = story_ask(s->story, wire, s->done, &why);
         if (!ok && why.code == ERR_UNAVAILABLE)
             return true;
         if (!ok)

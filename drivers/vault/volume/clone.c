@@ -343,8 +343,11 @@ static bool create(struct vault *vault, struct volume *source, const char *name,
     if (!ok)
         return false;
     if (make(v, source, snapshot, parts, count, err)) {
+        struct err later = {0};
         pthread_mutex_lock(&vault->lock);
         v->making = false;
+        if (!clone_ready(v, &later)) /* its origins may have been sealed meanwhile */
+            log_warning("a clone waits for memory clone=%s error=%s", v->name, later.text);
         vault->work = true;
         pthread_cond_broadcast(&vault->changed);
         pthread_mutex_unlock(&vault->lock);
