@@ -1,5 +1,6 @@
 /* The vault in stories: what is written is read, what was acknowledged survives, what was deleted
  * frees its room. */
+#include "agent/base/sys_record.h"
 #include "tests/vault/volume_world.h"
 
 static void create(struct world *w, const char *volume)
@@ -488,6 +489,44 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
         world_ok(&w, view_list(v, VIEW_ROOT, entries.last, take_three, &entries, &end, &w.err));
     cr_assert_eq(entries.count, 2101);
     view_close(v);
+    world_end(&w);
+}
+
+static size_t syncs_in(const struct sys_record *record)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < record->count; i++)
+        count += record->ops[i].kind == SYS_OP_SYNC;
+    return count;
+}
+
+static bool holds_byte(struct world *w, const char *clone, uint64_t offset, char expected)
+{
+    AUTO(view) struct view *v = world_view(w, "orcl", NULL, clone);
+    char byte = 0;
+    uint64_t file = world_file(w, v, "a");
+    return view_read(v, file, &byte, 1, offset, &w->err) == 1 && byte == expected;
+}
+
+Test(vault, makes_a_clone_with_three_syncs_and_its_layer_with_the_first_write)
+{
+    struct world w;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 9000, 0);
+    world_snapshot(&w, "orcl", "s1");
+    sys_record_begin();
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "c1", "s1", NULL, 0, &w.err));
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    cr_assert_leq(syncs_in(&record), 3);
+    world_crash(&w);
+    cr_assert(holds_byte(&w, "c1", 8999, 'a'));
+    world_reopen(&w);
+    world_write(&w, "orcl", "c1", "a", 'b', 1, 8999);
+    world_crash(&w);
+    cr_assert(holds_byte(&w, "c1", 8998, 'a'));
+    cr_assert(holds_byte(&w, "c1", 8999, 'b'));
+    cr_assert(holds_byte(&w, NULL, 8999, 'a'));
     world_end(&w);
 }
 

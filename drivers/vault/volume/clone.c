@@ -345,8 +345,7 @@ static bool create(struct vault *vault, struct volume *source, const char *name,
     if (make(v, source, snapshot, parts, count, err)) {
         pthread_mutex_lock(&vault->lock);
         v->making = false;
-        vault->work = true;
-        pthread_cond_broadcast(&vault->changed);
+        volume_want(v);
         pthread_mutex_unlock(&vault->lock);
         v = NULL;
         return true;

@@ -411,6 +411,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
     if (snap)
         snap_unload(snap);
     vault->work = true;
+    pthread_cond_signal(&vault->attend);
     pthread_cond_broadcast(&vault->changed);
 }
 

@@ -13,7 +13,6 @@ static bool slot_path(const struct volume *v, uint64_t sequence, char ret[600], 
            err_set(err, ERR_LIMIT, "the path of '%s' is too long", v->path);
 }
 
-/* Opened at recovery, made else. */
 struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err)
 {
     AUTO(slot) struct slot *slot = own_alloc(sizeof *slot, err);
@@ -21,9 +20,20 @@ struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err)
     if (!slot || !slot_path(v, sequence, path, err))
         return NULL;
     slot->sequence = sequence;
-    slot->layer = layer_create(path, sequence, store_seed(v->vault->store), err);
+    slot->layer = layer_plan(path, sequence, store_seed(v->vault->store), err);
     return slot->layer ? TAKE(slot) : NULL;
 }
+
+/* On disk first: a layer that the journal tells of and that is not there would be damage. */
+static bool slot_make(struct volume *v, struct slot *slot, struct err *err)
+{
+    struct record record = {.kind = RECORD_LAYER, .sequence = slot->sequence};
+    if (!slot->told)
+        slot->told = layer_make(slot->layer, err) && volume_note(v, &record, err);
+    return slot->told;
+}
+
+bool active_ready(struct volume *v, struct err *err) { return slot_make(v, v->active, err); }
 
 void slot_free(struct slot *slot)
 {
@@ -41,14 +51,15 @@ static bool spare_made(struct volume *v, struct err *err)
 {
     if (v->spare)
         return true;
+    if (!active_ready(v, err)) /* the journal tells of layers in their order */
+        return false;
     pthread_mutex_lock(&v->vault->lock);
     uint64_t sequence = sequence_next(v);
     pthread_mutex_unlock(&v->vault->lock);
     AUTO(slot) struct slot *slot = slot_new(v, sequence, err);
     if (!slot)
         return false;
-    struct record record = {.kind = RECORD_LAYER, .sequence = sequence};
-    if (!volume_note(v, &record, err)) {
+    if (!slot_make(v, slot, err)) {
         layer_drop(slot->layer);
         return false;
     }
