@@ -119,6 +119,18 @@ static void reap(struct volume *v)
     complain(v, "a snapshot's deletion", &err);
 }
 
+/* The next snapshot finds its layer made. Tried once: else it makes its own. */
+static void spare_ahead(struct volume *v)
+{
+    struct err err = {0};
+    pthread_mutex_lock(&v->vault->lock);
+    bool wanted = v->spare_wanted && !v->gone;
+    v->spare_wanted = false;
+    pthread_mutex_unlock(&v->vault->lock);
+    if (wanted && !spare_ready(v, &err))
+        complain(v, "a layer ahead", &err);
+}
+
 /* What needs volume.admin, when nobody has it: else the next round does it. */
 static void tend_admin(struct volume *v, bool locks_too)
 {
@@ -130,6 +142,7 @@ static void tend_admin(struct volume *v, bool locks_too)
     pthread_mutex_unlock(&v->vault->lock);
     if (full && !swap_quietly(v, &err))
         complain(v, "a swap", &err);
+    spare_ahead(v);
     reap(v);
     for (size_t i = 0; locks_too && i < v->snap_count; i++)
         if (v->snaps[i]->locked_until_boot_ms > clock_boot_ms() &&

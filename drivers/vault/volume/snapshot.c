@@ -350,6 +350,10 @@ bool vault_snapshot_create(struct vault *vault, const char *const *names, size_t
         ok = create_admin(volumes, count, name, err);
         for (size_t i = count; i-- > 0;)
             pthread_mutex_unlock(&volumes[i]->admin);
+        pthread_mutex_lock(&vault->lock);
+        for (size_t i = 0; i < count; i++)
+            volume_want(volumes[i]);
+        pthread_mutex_unlock(&vault->lock);
     }
     for (size_t i = 0; i < got; i++)
         volume_put(volumes[i]);

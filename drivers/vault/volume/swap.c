@@ -46,42 +46,38 @@ void slot_free(struct slot *slot)
     own_free(slot);
 }
 
-/* volume.write is held. */
-static bool spare_made(struct volume *v, struct err *err)
+/* Only who holds volume.admin makes one, so none comes meanwhile. */
+static bool spare_make(struct volume *v, struct err *err)
 {
-    if (v->spare)
-        return true;
-    if (!active_ready(v, err)) /* the journal tells of layers in their order */
-        return false;
     pthread_mutex_lock(&v->vault->lock);
     uint64_t sequence = sequence_next(v);
     pthread_mutex_unlock(&v->vault->lock);
     AUTO(slot) struct slot *slot = slot_new(v, sequence, err);
-    if (!slot)
+    if (!slot || !layer_make(slot->layer, err))
         return false;
-    if (!slot_make(v, slot, err)) {
+    pthread_mutex_lock(&v->write);
+    bool ok = slot_make(v, slot, err);
+    if (ok)
+        v->spare = TAKE(slot);
+    pthread_mutex_unlock(&v->write);
+    if (!ok)
         layer_drop(slot->layer);
-        return false;
-    }
-    v->spare = TAKE(slot);
-    return true;
+    return ok;
 }
 
-/* Writers wait for a folder at most; for the journal's sync nobody does. */
+/* Writers wait for no disk here, but for the first change of a volume that never had one. */
 bool spare_ready(struct volume *v, struct err *err)
 {
     pthread_mutex_lock(&v->write);
-    bool ok = spare_made(v, err);
-    bool known = ok && v->spare->registered;
-    uint64_t sequence = ok ? v->spare->sequence : 0;
+    bool there = v->spare, known = there && v->spare->registered;
+    bool ok = there || active_ready(v, err); /* the journal tells of layers in their order */
     pthread_mutex_unlock(&v->write);
-    if (!ok || known)
-        return ok;
-    if (!volume_sync(v, err))
+    if (known)
+        return true;
+    if (!ok || (!there && !spare_make(v, err)) || !volume_sync(v, err))
         return false;
     pthread_mutex_lock(&v->write);
-    if (v->spare && v->spare->sequence == sequence)
-        v->spare->registered = true;
+    v->spare->registered = true;
     pthread_mutex_unlock(&v->write);
     return true;
 }
@@ -106,6 +102,7 @@ bool swap_now(struct volume *v, struct err *err)
     old->bytes = layer_records(old->layer) << RECORD_SHIFT;
     v->vault->frozen_bytes += old->bytes;
     v->active = v->slots[v->slot_count++] = TAKE(v->spare);
+    v->spare_wanted = true;
     pthread_mutex_unlock(&v->vault->lock);
     return true;
 }

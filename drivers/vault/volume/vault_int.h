@@ -96,6 +96,7 @@ struct volume {
     size_t slot_count, slot_capacity;
     struct slot *active; /* changes under volume.write and vault.lock: either is enough to read */
     struct slot *spare;  /* registered, to be the next */
+    bool spare_wanted;   /* since the last swap: the keeper makes one ahead */
     struct snap **snaps; /* by sequence */
     size_t snap_count, snap_capacity;
     bool sealing, snapping;
@@ -192,7 +193,7 @@ OWN_DEFINE(slot, struct slot, slot_free);
 /* The active layer is on disk and told of: before anything is written to it. volume.write is held.
  */
 bool active_ready(struct volume *v, struct err *err) MUST;
-/* A spare layer that is registered. */
+/* A spare layer that is registered; volume.admin is held. */
 bool spare_ready(struct volume *v, struct err *err) MUST;
 /* The active layer becomes frozen; volume.write is held and a spare ready. */
 bool swap_now(struct volume *v, struct err *err) MUST;
