@@ -534,6 +534,66 @@ Test(vault, makes_a_clone_with_three_syncs_and_its_layer_with_the_first_write)
     world_end(&w);
 }
 
+/* What is told of a snapshot once it is counted. */
+static uint64_t unique_of(struct world *w, const char *name)
+{
+    uint64_t until = clock_mono_ms() + 10000, unique = UINT64_MAX;
+    while (unique == UINT64_MAX && clock_mono_ms() < until) {
+        size_t count = 0;
+        AUTO(mem)
+        struct vault_snapshot_info *list = vault_snapshot_list(w->vault, "orcl", &count, &w->err);
+        world_ok(w, list != NULL);
+        for (size_t i = 0; i < count; i++)
+            if (strcmp(list[i].name, name) == 0)
+                unique = list[i].unique_bytes;
+        usleep(1000);
+    }
+    return unique;
+}
+
+static void sealed_snapshot(struct world *w, const char *name)
+{
+    bool sealed = false;
+    world_snapshot(w, "orcl", name);
+    world_ok(w, vault_snapshot_wait(w->vault, "orcl", name, 20000, &sealed, &w->err));
+}
+
+static void check_unique(struct world *w, const char *name)
+{
+    uint64_t now = 0, later = 0;
+    world_ok(w, vault_reclaimable(w->vault, "orcl", &name, 1, &now, &later, &w->err));
+    uint64_t unique = unique_of(w, name);
+    cr_assert_eq(unique, now + later, "'%s' would free %llu, not %llu", name,
+                 (unsigned long long)(now + later), (unsigned long long)unique);
+}
+
+Test(vault, tells_what_deleting_a_snapshot_would_free_also_after_its_neighbours_changed)
+{
+    struct world w;
+    world_begin_with(&w, &(struct vault_options){0});
+    create(&w, "orcl");
+    for (int i = 0; i < 4; i++) {
+        char name[8];
+        str_format(name, sizeof name, "s%d", i);
+        world_write(&w, "orcl", NULL, "a", (char)('a' + i), 400000, 0);
+        sealed_snapshot(&w, name);
+        for (int k = 0; k <= i; k++) {
+            str_format(name, sizeof name, "s%d", k);
+            check_unique(&w, name);
+        }
+    }
+    cr_assert_gt(unique_of(&w, "s1"), 0);
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s2", &w.err));
+    check_unique(&w, "s1");
+    check_unique(&w, "s3");
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "c1", "s1", NULL, 0, &w.err));
+    world_reopen(&w);
+    check_unique(&w, "s1");
+    world_ok(&w, vault_clone_drop(w.vault, "orcl", "c1", &w.err));
+    check_unique(&w, "s1");
+    world_end(&w);
+}
+
 /* The keeper makes a spare; its folder is the newest. */
 static bool has_spare(struct world *w, unsigned layers)
 {

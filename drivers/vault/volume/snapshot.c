@@ -387,11 +387,12 @@ struct vault_snapshot_info *vault_snapshot_list(struct vault *vault, const char 
             .locked_until_boot_ms = s->locked_until_boot_ms,
             .logical_bytes = s->sealed || !s->loaded ? s->logical_bytes : s->tree.bytes,
             .stored_bytes = UINT64_MAX,
-            .unique_bytes = UINT64_MAX,
+            .unique_bytes = s->unique_known ? s->unique_bytes : UINT64_MAX,
             .clones = s->pins,
         };
         IGNORE(str_copy(info->name, sizeof info->name, s->name));
     }
+    unique_ask(v);
     pthread_mutex_unlock(&vault->lock);
     if (list)
         *ret_count = count;
@@ -421,6 +422,7 @@ static bool reap_sealed(struct snap *snap, struct err *err)
         return false;
     }
     pthread_mutex_lock(&v->vault->lock);
+    unique_forget(v, snap->sequence);
     snap_delist(snap);
     pthread_mutex_unlock(&v->vault->lock);
     return true;

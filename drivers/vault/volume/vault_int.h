@@ -38,6 +38,8 @@ struct snap {
     bool copied;     /* a second store has it, when last looked */
     struct root table;
     uint64_t slots, logical_bytes;
+    uint64_t unique_bytes;
+    bool unique_known;
     size_t bad_records;
     struct hash identity;
     uint64_t locked_until_boot_ms;
@@ -104,6 +106,8 @@ struct volume {
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
     uint64_t complain_after_ms, copies_after_ms;
+    uint64_t unique_epoch; /* counts what may change unique bytes of its snapshots */
+    bool unique_asked;
     struct volume *next_wanted; /* in the vault's list, with a reference */
     bool wanted;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
@@ -132,6 +136,7 @@ struct vault {
     struct volume *wanted; /* volumes that want it, whatever the others do */
     pthread_cond_t attend; /* what the keeper waits for */
     bool reserve_gone;
+    bool unique_asked; /* of some volume */
     uint64_t pause_us, frozen_bytes;
     uint64_t tended_ms;
 };
@@ -255,6 +260,15 @@ void copies_look(struct vault *vault);
 void *keeper_run(void *vault);
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
 bool volume_room(struct volume *v, struct err *err) MUST;
+
+/* ---- unique.c; vault.lock is held unless said ---- */
+void unique_ask(struct volume *v); /* unless all is known */
+/* Of the snapshot of that sequence and its neighbours in the line; of all of a family. */
+void unique_forget(struct volume *v, uint64_t sequence);
+void unique_forget_family(const struct volume *landing);
+struct volume *unique_pick(struct vault *vault); /* one that was asked, referenced; NULL */
+/* One snapshot; ret_more false: all are known. No lock. */
+bool unique_count(struct volume *v, bool *ret_more, struct err *err) MUST;
 
 /* ---- recover.c ---- */
 bool vault_recover(struct vault *vault, struct err *err) MUST;
