@@ -263,17 +263,21 @@ static void finish(struct creation *c, bool ok)
         } else {
             snap_free(snap);
         }
-        if (slot)
+        if (slot) {
+            slot->committed |= ok;
             slot->decided = true;
+        }
     }
     pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
 }
 
+/* One sync of the journal tells of the swap and of the snapshot; only then the layer counts as
+ * committed, and who fails before leaves it to frozen_commit. */
 static bool freeze_all(struct creation *c, struct err *err)
 {
     for (size_t i = 0; i < c->count; i++)
-        if (!frozen_commit(c->volumes[i], err))
+        if (!layer_commit(c->slots[i]->layer, UINT64_MAX, err))
             return false;
     return record_all(c, err);
 }
