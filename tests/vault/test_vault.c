@@ -1,5 +1,6 @@
 /* The vault in stories: what is written is read, what was acknowledged survives, what was deleted
  * frees its room. */
+#include "agent/base/sys_record.h"
 #include "tests/vault/volume_world.h"
 
 static void create(struct world *w, const char *volume)
@@ -488,6 +489,151 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
         world_ok(&w, view_list(v, VIEW_ROOT, entries.last, take_three, &entries, &end, &w.err));
     cr_assert_eq(entries.count, 2101);
     view_close(v);
+    world_end(&w);
+}
+
+/* Up to the next layer. */
+static size_t syncs_in(const struct sys_record *record)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < record->count && record->ops[i].kind != SYS_OP_MKDIR; i++)
+        count += record->ops[i].kind == SYS_OP_SYNC;
+    return count;
+}
+
+static bool holds_byte(struct world *w, const char *clone, uint64_t offset, char expected)
+{
+    AUTO(view) struct view *v = world_view(w, "orcl", NULL, clone);
+    char byte = 0;
+    uint64_t file = world_file(w, v, "a");
+    return view_read(v, file, &byte, 1, offset, &w->err) == 1 && byte == expected;
+}
+
+Test(vault, makes_a_clone_with_three_syncs_and_its_layer_with_the_first_write)
+{
+    struct world w;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 9000, 0);
+    world_snapshot(&w, "orcl", "s1");
+    sys_record_begin();
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "c1", "s1", NULL, 0, &w.err));
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    size_t syncs = 0;
+    for (size_t i = 0; i < record.count; i++)
+        syncs += record.ops[i].kind == SYS_OP_SYNC;
+    cr_assert_leq(syncs, 3);
+    world_crash(&w);
+    cr_assert(holds_byte(&w, "c1", 8999, 'a'));
+    world_reopen(&w);
+    world_write(&w, "orcl", "c1", "a", 'b', 1, 8999);
+    world_crash(&w);
+    cr_assert(holds_byte(&w, "c1", 8998, 'a'));
+    cr_assert(holds_byte(&w, "c1", 8999, 'b'));
+    cr_assert(holds_byte(&w, NULL, 8999, 'a'));
+    world_end(&w);
+}
+
+/* What is told of a snapshot once it is counted. */
+static uint64_t unique_of(struct world *w, const char *name)
+{
+    uint64_t until = clock_mono_ms() + 10000, unique = UINT64_MAX;
+    while (unique == UINT64_MAX && clock_mono_ms() < until) {
+        size_t count = 0;
+        AUTO(mem)
+        struct vault_snapshot_info *list = vault_snapshot_list(w->vault, "orcl", &count, &w->err);
+        world_ok(w, list != NULL);
+        for (size_t i = 0; i < count; i++)
+            if (strcmp(list[i].name, name) == 0)
+                unique = list[i].unique_bytes;
+        usleep(1000);
+    }
+    return unique;
+}
+
+static void sealed_snapshot(struct world *w, const char *name)
+{
+    bool sealed = false;
+    world_snapshot(w, "orcl", name);
+    world_ok(w, vault_snapshot_wait(w->vault, "orcl", name, 20000, &sealed, &w->err));
+}
+
+static void check_unique(struct world *w, const char *name)
+{
+    uint64_t now = 0, later = 0;
+    world_ok(w, vault_reclaimable(w->vault, "orcl", &name, 1, &now, &later, &w->err));
+    uint64_t unique = unique_of(w, name);
+    cr_assert_eq(unique, now + later, "'%s' would free %llu, not %llu", name,
+                 (unsigned long long)(now + later), (unsigned long long)unique);
+}
+
+Test(vault, tells_what_deleting_a_snapshot_would_free_also_after_its_neighbours_changed)
+{
+    struct world w;
+    world_begin_with(&w, &(struct vault_options){0});
+    create(&w, "orcl");
+    for (int i = 0; i < 4; i++) {
+        char name[8];
+        str_format(name, sizeof name, "s%d", i);
+        world_write(&w, "orcl", NULL, "a", (char)('a' + i), 400000, 0);
+        sealed_snapshot(&w, name);
+        for (int k = 0; k <= i; k++) {
+            str_format(name, sizeof name, "s%d", k);
+            check_unique(&w, name);
+        }
+    }
+    cr_assert_gt(unique_of(&w, "s1"), 0);
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s2", &w.err));
+    check_unique(&w, "s1");
+    check_unique(&w, "s3");
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "c1", "s1", NULL, 0, &w.err));
+    world_reopen(&w);
+    check_unique(&w, "s1");
+    world_ok(&w, vault_clone_drop(w.vault, "orcl", "c1", &w.err));
+    check_unique(&w, "s1");
+    world_end(&w);
+}
+
+/* The keeper makes a spare; its folder is the newest. */
+static bool has_spare(struct world *w, unsigned layers)
+{
+    AUTO(sys_names) struct sys_names volumes = {0}, folders = {0};
+    char path[400];
+    unsigned found = 0;
+    str_format(path, sizeof path, "%s/v", w->box);
+    world_ok(w, sys_list(path, &volumes, &w->err));
+    str_format(path, sizeof path, "%s/v/%s", w->box, volumes.names[0]);
+    world_ok(w, sys_list(path, &folders, &w->err));
+    for (size_t i = 0; i < folders.count; i++)
+        found += str_starts(folders.names[i], "l-");
+    return found == layers;
+}
+
+Test(vault, takes_a_snapshot_with_the_syncs_of_data_log_and_journal)
+{
+    struct world w;
+    world_begin(&w);
+    create(&w, "orcl");
+    for (unsigned i = 0; i < 5; i++) {
+        char name[8];
+        AUTO(view) struct view *v = world_view(&w, "orcl", NULL, NULL);
+        uint64_t file = world_file(&w, v, "a");
+        world_ok(&w, view_write(v, file, "x", 1, i * 10000, false, &w.err));
+        str_format(name, sizeof name, "s%u", i);
+        sys_record_begin();
+        world_snapshot(&w, "orcl", name);
+        AUTO(sys_record) struct sys_record record = sys_record_end();
+        /* Data, its name, log, journal: then the keeper may have begun with the next layer. */
+        cr_assert(i == 0 || (syncs_in(&record) >= 3 && syncs_in(&record) <= 4));
+        uint64_t until = clock_mono_ms() + 5000;
+        while (!has_spare(&w, i + 3) && clock_mono_ms() < until)
+            usleep(1000);
+        cr_assert(has_spare(&w, i + 3), "no layer was made ahead");
+        /* Changes nothing, but waits until the keeper is done with it. */
+        world_ok(&w, vault_snapshot_lock(w.vault, "orcl", name, 0, &w.err));
+    }
+    world_crash(&w);
+    world_snapshot(&w, "orcl", "last");
     world_end(&w);
 }
 

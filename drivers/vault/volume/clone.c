@@ -75,6 +75,8 @@ static bool register_admin(struct volume *v, struct err *err)
         return false;
     pthread_mutex_lock(&v->vault->lock);
     v->in_family = true;
+    for (size_t i = 0; i < v->origin_count; i++) /* the store holds them from here on */
+        unique_forget(v->origins[i]->volume, v->origins[i]->sequence);
     pthread_mutex_unlock(&v->vault->lock);
     return note_move(v, v->id, err);
 }
@@ -93,6 +95,7 @@ static void unpin(struct volume *v, struct snap *snap)
     struct err later = {0};
     pthread_mutex_lock(&v->vault->lock);
     snap->pins--;
+    unique_forget(snap->volume, snap->sequence);
     if (!v->ready)
         snap->uses--;
     pthread_mutex_unlock(&v->vault->lock);
@@ -146,6 +149,7 @@ static bool add_origin(struct volume *v, struct snap *snap, struct err *err)
         return false;
     pthread_mutex_lock(&v->vault->lock);
     snap->pins++;
+    unique_forget(snap->volume, snap->sequence);
     v->origins[v->origin_count++] = snap;
     pthread_mutex_unlock(&v->vault->lock);
     return true;
@@ -348,8 +352,7 @@ static bool create(struct vault *vault, struct volume *source, const char *name,
         v->making = false;
         if (!clone_ready(v, &later)) /* its origins may have been sealed meanwhile */
             log_warning("a clone waits for memory clone=%s error=%s", v->name, later.text);
-        vault->work = true;
-        pthread_cond_broadcast(&vault->changed);
+        volume_want(v);
         pthread_mutex_unlock(&vault->lock);
         v = NULL;
         return true;

@@ -30,6 +30,7 @@ struct journal {
     uint64_t end;    /* of the file */
     uint64_t last;   /* number of the last record */
     uint64_t synced; /* records up to this are on disk */
+    bool unnamed;    /* its entry in the folder was never synced */
     bool syncing, broken;
     struct err why; /* of broken */
     struct bytes record;
@@ -285,8 +286,7 @@ static bool load(struct journal *j, journal_state_fn *state, journal_fn *record,
     return true;
 }
 
-struct journal *journal_open(const char *folder, journal_state_fn *state, journal_fn *record,
-                             void *arg, bool *ret_clean, struct err *err)
+static struct journal *journal_new(const char *folder, struct err *err)
 {
     AUTO(journal) struct journal *j = own_alloc(sizeof *j, err);
     if (!j)
@@ -298,6 +298,29 @@ struct journal *journal_open(const char *folder, journal_state_fn *state, journa
         err_set(err, ERR_INVALID, "path is too long: '%.80s...'", folder);
         return NULL;
     }
+    return TAKE(j);
+}
+
+struct journal *journal_create(const char *folder, struct err *err)
+{
+    AUTO(journal) struct journal *j = journal_new(folder, err);
+    char path[PATH_MAX];
+    if (!j)
+        return NULL;
+    str_format(path, sizeof path, "%s/journal", folder);
+    j->unnamed = true;
+    j->fd = sys_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, err);
+    if (j->fd < 0 || !append_note(j, NOTE_OPENED, 0, err))
+        return err_null(err, "journal of '%s'", folder);
+    return TAKE(j);
+}
+
+struct journal *journal_open(const char *folder, journal_state_fn *state, journal_fn *record,
+                             void *arg, bool *ret_clean, struct err *err)
+{
+    AUTO(journal) struct journal *j = journal_new(folder, err);
+    if (!j)
+        return NULL;
     bool clean = false;
     if (!load(j, state, record, arg, &clean, err)) {
         err_wrap(err, "journal of '%s'", folder);
@@ -352,12 +375,15 @@ static void sync_once(struct journal *j)
 {
     struct err why = {0};
     uint64_t upto = j->last;
+    bool name = j->unnamed;
     j->syncing = true;
     pthread_mutex_unlock(&j->lock);
-    bool ok = sys_fdatasync(j->fd, "journal", &why);
+    bool ok = name ? sys_fsync(j->fd, "journal", &why) && sys_fsync_dir(j->folder, &why)
+                   : sys_fdatasync(j->fd, "journal", &why);
     pthread_mutex_lock(&j->lock);
     j->syncing = false;
     if (ok) {
+        j->unnamed = false;
         j->synced = upto;
         err_clear(&why);
         IGNORE(append_note(j, NOTE_SYNCED, upto, &why)); /* only makes damage easier to tell */

@@ -11,6 +11,8 @@ typedef bool journal_fn(void *arg, uint8_t kind, struct cursor *payload, struct 
 /* folder exists; ret_clean: the last close was in order (the mark is taken away by opening). */
 struct journal *journal_open(const char *folder, journal_state_fn *state, journal_fn *record,
                              void *arg, bool *ret_clean, struct err *err) MUST;
+/* An empty one in a new folder; on disk, its name in the folder too, with the first sync. */
+struct journal *journal_create(const char *folder, struct err *err) MUST;
 /* Marks an orderly stop. */
 bool journal_close(struct journal *journal, struct err *err);
 void journal_free(struct journal *journal); /* as a crash would leave it */

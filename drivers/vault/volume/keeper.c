@@ -46,8 +46,7 @@ bool volume_room(struct volume *v, struct err *err)
     uint64_t deadline = 0;
     pthread_mutex_lock(&vault->lock);
     if (layer_debt(slot_active(v)->layer) > o->debt_bytes / 2 || is_full(v)) {
-        vault->work = true;
-        pthread_cond_broadcast(&vault->changed);
+        volume_want(v);
     }
     while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
         deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
@@ -83,6 +82,11 @@ static void write_back(struct volume *v)
     if (debt > o->debt_bytes && !layer_commit(layer, UINT64_MAX, &err))
         complain(v, "write-back", &err);
     layer_unref(layer);
+    if (debt > o->debt_bytes) {
+        pthread_mutex_lock(&v->vault->lock);
+        pthread_cond_broadcast(&v->vault->changed); /* writers wait for room */
+        pthread_mutex_unlock(&v->vault->lock);
+    }
 }
 
 /* A frozen layer whose commit failed once is tried again; nothing is sealed before. */
@@ -115,6 +119,18 @@ static void reap(struct volume *v)
     complain(v, "a snapshot's deletion", &err);
 }
 
+/* The next snapshot finds its layer made. Tried once: else it makes its own. */
+static void spare_ahead(struct volume *v)
+{
+    struct err err = {0};
+    pthread_mutex_lock(&v->vault->lock);
+    bool wanted = v->spare_wanted && !v->gone;
+    v->spare_wanted = false;
+    pthread_mutex_unlock(&v->vault->lock);
+    if (wanted && !spare_ready(v, &err))
+        complain(v, "a layer ahead", &err);
+}
+
 /* What needs volume.admin, when nobody has it: else the next round does it. */
 static void tend_admin(struct volume *v, bool locks_too)
 {
@@ -126,6 +142,7 @@ static void tend_admin(struct volume *v, bool locks_too)
     pthread_mutex_unlock(&v->vault->lock);
     if (full && !swap_quietly(v, &err))
         complain(v, "a swap", &err);
+    spare_ahead(v);
     reap(v);
     for (size_t i = 0; locks_too && i < v->snap_count; i++)
         if (v->snaps[i]->locked_until_boot_ms > clock_boot_ms() &&
@@ -159,9 +176,17 @@ static void tend(struct volume *v, bool locks_too)
 /* The volume with the least id above `after`, referenced; NULL at the end. vault.lock is held. */
 static struct volume *next_volume(struct vault *vault, uint64_t after)
 {
-    for (size_t i = 0; i < vault->volume_count; i++) {
+    size_t low = 0;
+    for (size_t high = vault->volume_count; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        if (vault->volumes[middle]->id > after)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    for (size_t i = low; i < vault->volume_count; i++) {
         struct volume *v = vault->volumes[i];
-        if (v->id > after && !v->making) {
+        if (!v->making) {
             volume_ref(v);
             return v;
         }
@@ -169,31 +194,65 @@ static struct volume *next_volume(struct vault *vault, uint64_t after)
     return NULL;
 }
 
+/* vault.lock is held, and given up meanwhile. */
+static void tend_all(struct vault *vault, bool locks_too)
+{
+    struct volume *v;
+    uint64_t after = 0;
+    while (!vault->stopping && (v = next_volume(vault, after))) {
+        after = v->id;
+        pthread_mutex_unlock(&vault->lock);
+        tend(v, locks_too);
+        volume_put(v);
+        pthread_mutex_lock(&vault->lock);
+    }
+    pthread_cond_broadcast(&vault->changed);
+}
+
+/* What is idle is not looked at. */
+static void tend_wanted(struct vault *vault)
+{
+    struct volume *v;
+    while ((v = vault->wanted)) {
+        vault->wanted = v->next_wanted;
+        v->wanted = false;
+        bool stopping = vault->stopping;
+        pthread_mutex_unlock(&vault->lock);
+        if (!stopping)
+            tend(v, false);
+        volume_put(v);
+        pthread_mutex_lock(&vault->lock);
+    }
+}
+
+/* Until somebody wants it, or the deadline; vault.lock is held. */
+static void wait_for_work(struct vault *vault, uint64_t deadline_ms)
+{
+    while (!vault->work && !vault->wanted && !vault->stopping &&
+           vault_wait_on(vault, &vault->attend, deadline_ms))
+        ;
+}
+
 void *keeper_run(void *arg)
 {
     struct vault *vault = arg;
     pthread_mutex_lock(&vault->lock);
     bool first = true; /* locks of another boot begin to count when they are told anew */
+    uint64_t round_ms = 0;
     while (!vault->stopping) {
-        uint64_t deadline = clock_mono_ms() + 1000;
-        while (!first && !vault->work && !vault->stopping && vault_wait_until(vault, deadline))
-            ;
+        wait_for_work(vault, round_ms);
+        tend_wanted(vault);
+        if (!first && !vault->work && clock_mono_ms() < round_ms)
+            continue;
         vault->work = false;
         bool locks_too = first || clock_boot_ms() - vault->tended_ms > LOCK_TOLD_MS;
         first = false;
         if (locks_too)
             vault->tended_ms = clock_boot_ms();
-        struct volume *v = NULL;
-        uint64_t after = 0;
-        while (!vault->stopping && (v = next_volume(vault, after))) {
-            after = v->id;
-            pthread_mutex_unlock(&vault->lock);
-            tend(v, locks_too);
-            volume_put(v);
-            pthread_mutex_lock(&vault->lock);
-        }
-        pthread_cond_broadcast(&vault->changed);
+        tend_all(vault, locks_too);
+        round_ms = clock_mono_ms() + 1000;
     }
+    tend_wanted(vault);
     pthread_mutex_unlock(&vault->lock);
     return NULL;
 }

@@ -284,30 +284,62 @@ static bool sync_parent(const char *path, struct err *err)
     return sys_fsync_dir(slash ? parent : ".", err);
 }
 
-static bool make_log(struct layer *layer, struct err *err)
+struct layer *layer_plan(const char *path, uint64_t sequence, uint64_t seed, struct err *err)
+{
+    return layer_new(path, sequence, seed, err);
+}
+
+static bool make_log(const struct layer *layer, int dir, int log, size_t *ret_len, struct err *err)
 {
     AUTO(bytes) struct bytes head = {0};
-    if (!log_header(layer, &head, err) ||
-        !sys_pwrite(layer->log, head.data, head.len, 0, "map", err) ||
-        !sys_fsync(layer->log, "map", err) || !sys_fsync(layer->dir, layer->path, err))
+    if (!log_header(layer, &head, err) || !sys_pwrite(log, head.data, head.len, 0, "map", err) ||
+        !sys_fsync(log, "map", err) || !sys_fsync(dir, layer->path, err))
         return false;
-    layer->log_end = layer->log_synced = head.len;
+    *ret_len = head.len;
+    return true;
+}
+
+static bool make_folder(const char *path, struct err *err)
+{
+    struct err own = {0};
+    if (sys_mkdir(path, 0700, &own))
+        return true;
+    /* What an earlier try left; nothing says yet that it is there. */
+    if (own.code == ERR_EXISTS)
+        return sys_remove_tree(path, err) && sys_mkdir(path, 0700, err);
+    *err = own;
+    return false;
+}
+
+bool layer_make(struct layer *layer, struct err *err)
+{
+    struct err ignored = {0};
+    size_t len;
+    if (layer->dir >= 0)
+        return true;
+    if (!make_folder(layer->path, err))
+        return err_wrap(err, "create layer '%s'", layer->path);
+    AUTO(fd) int dir = sys_open(layer->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+    AUTO(fd) int log = -1;
+    if (dir >= 0)
+        log = sys_openat(dir, "map", O_RDWR | O_CREAT | O_EXCL, 0600, err);
+    if (log < 0 || !make_log(layer, dir, log, &len, err) || !sync_parent(layer->path, err)) {
+        IGNORE(sys_remove_tree(layer->path, &ignored));
+        return err_wrap(err, "create layer '%s'", layer->path);
+    }
+    pthread_mutex_lock(&layer->lock);
+    layer->dir = dir;
+    layer->log = log;
+    layer->log_end = layer->log_synced = len;
+    pthread_mutex_unlock(&layer->lock);
+    dir = log = -1;
     return true;
 }
 
 struct layer *layer_create(const char *path, uint64_t sequence, uint64_t seed, struct err *err)
 {
-    AUTO(layer_half) struct layer *layer = layer_new(path, sequence, seed, err);
-    if (!layer || !sys_mkdir(path, 0700, err))
-        return NULL;
-    struct err ignored = {0};
-    layer->dir = sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
-    if (layer->dir >= 0)
-        layer->log = sys_openat(layer->dir, "map", O_RDWR | O_CREAT | O_EXCL, 0600, err);
-    if (layer->log >= 0 && make_log(layer, err) && sync_parent(path, err))
-        return TAKE(layer);
-    IGNORE(sys_remove_tree(path, &ignored)); /* nobody knows of it yet */
-    return err_null(err, "create layer '%s'", path);
+    AUTO(layer_half) struct layer *layer = layer_plan(path, sequence, seed, err);
+    return layer && layer_make(layer, err) ? TAKE(layer) : NULL;
 }
 
 static int compare_keys(const void *a, const void *b)

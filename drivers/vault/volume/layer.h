@@ -4,7 +4,12 @@
 #include "drivers/vault/store/format.h"
 
 struct layer;
-/* Makes the folder `path` (durable), empty; seed: of the sums. */
+/* An empty layer in memory alone: nothing may be written before layer_make, which one thread at a
+ * time calls, once or again. seed: of the sums. */
+struct layer *layer_plan(const char *path, uint64_t sequence, uint64_t seed, struct err *err) MUST;
+/* Makes its folder, durable. */
+bool layer_make(struct layer *layer, struct err *err) MUST;
+/* Both. */
 struct layer *layer_create(const char *path, uint64_t sequence, uint64_t seed, struct err *err)
     MUST;
 /* Opens what a stop or crash left: the log up to its last whole record. clean: the box was stopped

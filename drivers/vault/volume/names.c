@@ -359,6 +359,8 @@ static bool create_content(struct volume *v, struct record *record, const char *
 {
     struct layer *layer = slot_active(v)->layer;
     size_t len = target ? strlen(target) : 0;
+    if (!active_ready(v, err))
+        return false;
     if (record->file_kind == INODE_SYMLINK) {
         uint8_t bytes[RECORD_BYTES] = {0};
         if (len == 0 || len > TREE_TARGET_MAX)

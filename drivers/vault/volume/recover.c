@@ -595,7 +595,7 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
         return false;
     }
     slot->sequence = layer->sequence;
-    slot->registered = true;
+    slot->told = slot->registered = true;
     /* A snapshot's layer was on disk before the journal said so: other bytes are damage. */
     const struct snap *snap = snap_at(v, layer->sequence);
     bool clean = r->clean || (snap && !snap->sealed && layer->sequence != r->current);

@@ -399,6 +399,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
     }
     vault->frozen_bytes -= s->slot->bytes;
     memmove(&v->slots[0], &v->slots[1], --v->slot_count * sizeof(struct slot *));
+    unique_forget(v, s->slot->sequence);
     v->landing->changes++;
     v->landing->committing--;
     for (size_t i = 0; snap && snap->pins > 0 && i < vault->volume_count; i++) {
@@ -411,6 +412,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
     if (snap)
         snap_unload(snap);
     vault->work = true;
+    pthread_cond_signal(&vault->attend);
     pthread_cond_broadcast(&vault->changed);
 }
 
@@ -502,6 +504,25 @@ static struct volume *pick(struct vault *vault, uint64_t after)
     return NULL;
 }
 
+/* While nothing waits to be sealed. vault.lock is held, and given up meanwhile. */
+static bool count_unique(struct vault *vault)
+{
+    struct volume *v = unique_pick(vault);
+    struct err err = {0};
+    bool more = false;
+    if (!v)
+        return false;
+    pthread_mutex_unlock(&vault->lock);
+    bool ok = unique_count(v, &more, &err);
+    pthread_mutex_lock(&vault->lock);
+    if (ok && more) /* else when somebody asks again */
+        v->unique_asked = vault->unique_asked = true;
+    pthread_mutex_unlock(&vault->lock);
+    volume_put(v);
+    pthread_mutex_lock(&vault->lock);
+    return true;
+}
+
 void *sealer_run(void *arg)
 {
     struct vault *vault = arg;
@@ -509,6 +530,8 @@ void *sealer_run(void *arg)
     pthread_mutex_lock(&vault->lock);
     while (!vault->stopping) {
         struct volume *v = pick(vault, after);
+        if (!v && count_unique(vault))
+            continue;
         if (!v) {
             copies_look(vault);
             if (!vault->stopping)
@@ -599,5 +622,11 @@ static bool is_stopping(void *arg)
 bool vault_thin(struct vault *vault, const char *volume, uint64_t *ret_freed, struct err *err)
 {
     AUTO(volume) struct volume *v = volume_get(vault, volume, err);
-    return v && family_thin(v->family, is_stopping, vault, ret_freed, err);
+    if (!v)
+        return false;
+    bool ok = family_thin(v->family, is_stopping, vault, ret_freed, err);
+    pthread_mutex_lock(&vault->lock);
+    unique_forget_family(v->landing); /* also what was thinned before it failed */
+    pthread_mutex_unlock(&vault->lock);
+    return ok;
 }

@@ -263,17 +263,21 @@ static void finish(struct creation *c, bool ok)
         } else {
             snap_free(snap);
         }
-        if (slot)
+        if (slot) {
+            slot->committed |= ok;
             slot->decided = true;
+        }
     }
     pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
 }
 
+/* One sync of the journal tells of the swap and of the snapshot; only then the layer counts as
+ * committed, and who fails before leaves it to frozen_commit. */
 static bool freeze_all(struct creation *c, struct err *err)
 {
     for (size_t i = 0; i < c->count; i++)
-        if (!frozen_commit(c->volumes[i], err))
+        if (!layer_commit(c->slots[i]->layer, UINT64_MAX, err))
             return false;
     return record_all(c, err);
 }
@@ -350,6 +354,10 @@ bool vault_snapshot_create(struct vault *vault, const char *const *names, size_t
         ok = create_admin(volumes, count, name, err);
         for (size_t i = count; i-- > 0;)
             pthread_mutex_unlock(&volumes[i]->admin);
+        pthread_mutex_lock(&vault->lock);
+        for (size_t i = 0; i < count; i++)
+            volume_want(volumes[i]);
+        pthread_mutex_unlock(&vault->lock);
     }
     for (size_t i = 0; i < got; i++)
         volume_put(volumes[i]);
@@ -383,11 +391,12 @@ struct vault_snapshot_info *vault_snapshot_list(struct vault *vault, const char 
             .locked_until_boot_ms = s->locked_until_boot_ms,
             .logical_bytes = s->sealed || !s->loaded ? s->logical_bytes : s->tree.bytes,
             .stored_bytes = UINT64_MAX,
-            .unique_bytes = UINT64_MAX,
+            .unique_bytes = s->unique_known ? s->unique_bytes : UINT64_MAX,
             .clones = s->pins,
         };
         IGNORE(str_copy(info->name, sizeof info->name, s->name));
     }
+    unique_ask(v);
     pthread_mutex_unlock(&vault->lock);
     if (list)
         *ret_count = count;
@@ -417,6 +426,7 @@ static bool reap_sealed(struct snap *snap, struct err *err)
         return false;
     }
     pthread_mutex_lock(&v->vault->lock);
+    unique_forget(v, snap->sequence);
     snap_delist(snap);
     pthread_mutex_unlock(&v->vault->lock);
     return true;

@@ -13,7 +13,6 @@ static bool slot_path(const struct volume *v, uint64_t sequence, char ret[600], 
            err_set(err, ERR_LIMIT, "the path of '%s' is too long", v->path);
 }
 
-/* Opened at recovery, made else. */
 struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err)
 {
     AUTO(slot) struct slot *slot = own_alloc(sizeof *slot, err);
@@ -21,9 +20,20 @@ struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err)
     if (!slot || !slot_path(v, sequence, path, err))
         return NULL;
     slot->sequence = sequence;
-    slot->layer = layer_create(path, sequence, store_seed(v->vault->store), err);
+    slot->layer = layer_plan(path, sequence, store_seed(v->vault->store), err);
     return slot->layer ? TAKE(slot) : NULL;
 }
+
+/* On disk first: a layer that the journal tells of and that is not there would be damage. */
+static bool slot_make(struct volume *v, struct slot *slot, struct err *err)
+{
+    struct record record = {.kind = RECORD_LAYER, .sequence = slot->sequence};
+    if (!slot->told)
+        slot->told = layer_make(slot->layer, err) && volume_note(v, &record, err);
+    return slot->told;
+}
+
+bool active_ready(struct volume *v, struct err *err) { return slot_make(v, v->active, err); }
 
 void slot_free(struct slot *slot)
 {
@@ -36,41 +46,38 @@ void slot_free(struct slot *slot)
     own_free(slot);
 }
 
-/* volume.write is held. */
-static bool spare_made(struct volume *v, struct err *err)
+/* Only who holds volume.admin makes one, so none comes meanwhile. */
+static bool spare_make(struct volume *v, struct err *err)
 {
-    if (v->spare)
-        return true;
     pthread_mutex_lock(&v->vault->lock);
     uint64_t sequence = sequence_next(v);
     pthread_mutex_unlock(&v->vault->lock);
     AUTO(slot) struct slot *slot = slot_new(v, sequence, err);
-    if (!slot)
+    if (!slot || !layer_make(slot->layer, err))
         return false;
-    struct record record = {.kind = RECORD_LAYER, .sequence = sequence};
-    if (!volume_note(v, &record, err)) {
+    pthread_mutex_lock(&v->write);
+    bool ok = slot_make(v, slot, err);
+    if (ok)
+        v->spare = TAKE(slot);
+    pthread_mutex_unlock(&v->write);
+    if (!ok)
         layer_drop(slot->layer);
-        return false;
-    }
-    v->spare = TAKE(slot);
-    return true;
+    return ok;
 }
 
-/* Writers wait for a folder at most; for the journal's sync nobody does. */
+/* Writers wait for no disk here, but for the first change of a volume that never had one. */
 bool spare_ready(struct volume *v, struct err *err)
 {
     pthread_mutex_lock(&v->write);
-    bool ok = spare_made(v, err);
-    bool known = ok && v->spare->registered;
-    uint64_t sequence = ok ? v->spare->sequence : 0;
+    bool there = v->spare, known = there && v->spare->registered;
+    bool ok = there || active_ready(v, err); /* the journal tells of layers in their order */
     pthread_mutex_unlock(&v->write);
-    if (!ok || known)
-        return ok;
-    if (!volume_sync(v, err))
+    if (known)
+        return true;
+    if (!ok || (!there && !spare_make(v, err)) || !volume_sync(v, err))
         return false;
     pthread_mutex_lock(&v->write);
-    if (v->spare && v->spare->sequence == sequence)
-        v->spare->registered = true;
+    v->spare->registered = true;
     pthread_mutex_unlock(&v->write);
     return true;
 }
@@ -95,6 +102,7 @@ bool swap_now(struct volume *v, struct err *err)
     old->bytes = layer_records(old->layer) << RECORD_SHIFT;
     v->vault->frozen_bytes += old->bytes;
     v->active = v->slots[v->slot_count++] = TAKE(v->spare);
+    v->spare_wanted = true;
     pthread_mutex_unlock(&v->vault->lock);
     return true;
 }

@@ -175,6 +175,7 @@ static void stop(struct vault *vault)
     pthread_mutex_lock(&vault->lock);
     vault->stopping = true;
     pthread_cond_broadcast(&vault->changed);
+    pthread_cond_signal(&vault->attend);
     pthread_mutex_unlock(&vault->lock);
     for (size_t i = 0; i < vault->thread_count; i++)
         pthread_join(vault->threads[i], NULL);
@@ -189,6 +190,7 @@ static void vault_free(struct vault *vault)
                 volume_free(TAKE(vault->volumes[i]));
     own_free(vault->volumes);
     store_close(vault->store);
+    pthread_cond_destroy(&vault->attend);
     pthread_cond_destroy(&vault->changed);
     pthread_mutex_destroy(&vault->lock);
     pthread_mutex_destroy(&vault->names);
@@ -213,6 +215,7 @@ static struct vault *vault_new(const char *box, struct io *io, const struct vaul
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&vault->changed, &monotonic);
+    pthread_cond_init(&vault->attend, &monotonic);
     pthread_condattr_destroy(&monotonic);
     if (str_copy(vault->box, sizeof vault->box, box))
         return vault;
@@ -278,6 +281,11 @@ uint64_t vault_pause_us(struct vault *vault)
 
 bool vault_wait_until(struct vault *vault, uint64_t deadline_ms)
 {
+    return vault_wait_on(vault, &vault->changed, deadline_ms);
+}
+
+bool vault_wait_on(struct vault *vault, pthread_cond_t *on, uint64_t deadline_ms)
+{
     uint64_t now = clock_mono_ms();
     if (now >= deadline_ms)
         return false;
@@ -287,34 +295,16 @@ bool vault_wait_until(struct vault *vault, uint64_t deadline_ms)
     uint64_t ns = (uint64_t)at.tv_nsec + wait_ms % 1000 * 1000000;
     at.tv_sec += (time_t)(wait_ms / 1000 + ns / 1000000000);
     at.tv_nsec = (long)(ns % 1000000000);
-    IGNORE(pthread_cond_timedwait(&vault->changed, &vault->lock, &at));
+    IGNORE(pthread_cond_timedwait(on, &vault->lock, &at));
     return true;
 }
 
 /* ---- volumes ---- */
 
-/* A folder that is made now has told nothing. */
-static bool no_state(void *arg, const void *state, size_t len, struct err *err)
-{
-    (void)arg;
-    (void)len;
-    return !state || err_set(err, ERR_CORRUPT, "a new volume has a past");
-}
-
-static bool no_record(void *arg, uint8_t kind, struct cursor *payload, struct err *err)
-{
-    (void)payload;
-    return no_state(arg, &kind, 1, err);
-}
-
 bool volume_folder(struct volume *v, struct err *err)
 {
-    bool clean;
-    if (v->journal)
-        return true;
-    if (!sys_mkdirs(v->path, 0700, err))
-        return false;
-    v->journal = journal_open(v->path, no_state, no_record, NULL, &clean, err);
+    if (!v->journal && sys_mkdir(v->path, 0700, err))
+        v->journal = journal_create(v->path, err);
     return v->journal != NULL;
 }
 
@@ -326,12 +316,9 @@ bool volume_first_layer(struct volume *v, struct err *err)
         own_grow((void **)&v->slots, &v->slot_capacity, v->slot_count, sizeof(struct slot *), err);
     pthread_mutex_unlock(&v->vault->lock);
     AUTO(slot) struct slot *slot = ok ? slot_new(v, sequence, err) : NULL;
-    struct record record = {.kind = RECORD_LAYER, .sequence = sequence};
-    if (!slot || !volume_note(v, &record, err))
-        return false;
-    slot->registered = true;
-    v->active = v->slots[v->slot_count++] = TAKE(slot);
-    return volume_sync(v, err);
+    if (slot)
+        v->active = v->slots[v->slot_count++] = TAKE(slot);
+    return v->active != NULL;
 }
 
 bool volume_found(struct volume *v, struct err *err)

@@ -63,7 +63,9 @@ struct vault_snapshot_info {
     struct hash identity; /* once sealed */
     uint64_t bad_records; /* once sealed: records the block check refused */
     uint64_t locked_until_boot_ms;
-    uint64_t logical_bytes, stored_bytes, unique_bytes; /* UINT64_MAX: not known yet */
+    /* UINT64_MAX: not known yet. unique: what deleting it alone would free; asked for here, counted
+     * soon after. */
+    uint64_t logical_bytes, stored_bytes, unique_bytes;
     uint32_t clones;
 };
 /* Of all or of none; one instant for all (writers of the set are held together). Durable on the box

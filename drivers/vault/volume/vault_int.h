@@ -18,6 +18,7 @@ struct slot {
     bool frozen;
     bool committed;       /* frozen and on disk */
     bool decided;         /* whether it is a snapshot is known for good */
+    bool told;            /* the layer is on disk and the journal told of it; false: untouched */
     bool registered;      /* the journal has it on disk */
     uint64_t bytes;       /* of data, once frozen */
     struct tree tree;     /* once frozen */
@@ -37,6 +38,8 @@ struct snap {
     bool copied;     /* a second store has it, when last looked */
     struct root table;
     uint64_t slots, logical_bytes;
+    uint64_t unique_bytes;
+    bool unique_known;
     size_t bad_records;
     struct hash identity;
     uint64_t locked_until_boot_ms;
@@ -95,6 +98,7 @@ struct volume {
     size_t slot_count, slot_capacity;
     struct slot *active; /* changes under volume.write and vault.lock: either is enough to read */
     struct slot *spare;  /* registered, to be the next */
+    bool spare_wanted;   /* since the last swap: the keeper makes one ahead */
     struct snap **snaps; /* by sequence */
     size_t snap_count, snap_capacity;
     bool sealing, snapping;
@@ -102,6 +106,10 @@ struct volume {
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
     uint64_t complain_after_ms, copies_after_ms;
+    uint64_t unique_epoch; /* counts what may change unique bytes of its snapshots */
+    bool unique_asked;
+    struct volume *next_wanted; /* in the vault's list, with a reference */
+    bool wanted;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
     struct answer *answers;
     size_t answer_count, answer_next;
@@ -124,8 +132,11 @@ struct vault {
     pthread_t threads[9];
     size_t thread_count;
     bool stopping, crashed;
-    bool work; /* for the keeper */
+    bool work;             /* for the keeper, at any volume */
+    struct volume *wanted; /* volumes that want it, whatever the others do */
+    pthread_cond_t attend; /* what the keeper waits for */
     bool reserve_gone;
+    bool unique_asked; /* of some volume */
     uint64_t pause_us, frozen_bytes;
     uint64_t tended_ms;
 };
@@ -152,9 +163,10 @@ uint64_t new_id(void);
 /* Ends a folder's life at once by its name, then removes it. */
 bool volume_erase(struct volume *v, struct err *err) MUST;
 void vault_wake(struct vault *vault);
+void volume_want(struct volume *v); /* the keeper, for this one alone; vault.lock is held */
 /* ---- vault.c ---- */
-/* Folder and journal; an empty layer; and, at the end, that it is a volume: a crash leaves all or
- * nothing. */
+/* Folder and journal; an empty layer, in memory; and, at the end, that it is a volume: nothing is
+ * on disk before, and a crash leaves all or nothing. */
 bool volume_folder(struct volume *v, struct err *err) MUST;
 bool volume_first_layer(struct volume *v, struct err *err) MUST;
 bool volume_found(struct volume *v, struct err *err) MUST;
@@ -180,10 +192,13 @@ bool slot_mark(struct slot *slot, uint64_t file, struct err *err) MUST;
 void answer_keep(struct volume *v, const struct record *record); /* forgets, when memory is short */
 
 /* ---- swap.c ---- */
-struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err) MUST;
+struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err) MUST; /* planned */
 void slot_free(struct slot *slot);
 OWN_DEFINE(slot, struct slot, slot_free);
-/* A spare layer that is registered. */
+/* The active layer is on disk and told of: before anything is written to it. volume.write is held.
+ */
+bool active_ready(struct volume *v, struct err *err) MUST;
+/* A spare layer that is registered; volume.admin is held. */
 bool spare_ready(struct volume *v, struct err *err) MUST;
 /* The active layer becomes frozen; volume.write is held and a spare ready. */
 bool swap_now(struct volume *v, struct err *err) MUST;
@@ -232,6 +247,7 @@ void clone_unpin(struct volume *v);                          /* no lock; reaps w
 
 /* Waits on vault.changed, at most a second; false when the deadline has passed. vault.lock held. */
 bool vault_wait_until(struct vault *vault, uint64_t deadline_ms);
+bool vault_wait_on(struct vault *vault, pthread_cond_t *on, uint64_t deadline_ms);
 
 /* ---- sealer.c ---- */
 bool seal_oldest(struct volume *v, struct err *err) MUST;
@@ -244,6 +260,15 @@ void copies_look(struct vault *vault);
 void *keeper_run(void *vault);
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
 bool volume_room(struct volume *v, struct err *err) MUST;
+
+/* ---- unique.c; vault.lock is held unless said ---- */
+void unique_ask(struct volume *v); /* unless all is known */
+/* Of the snapshot of that sequence and its neighbours in the line; of all of a family. */
+void unique_forget(struct volume *v, uint64_t sequence);
+void unique_forget_family(const struct volume *landing);
+struct volume *unique_pick(struct vault *vault); /* one that was asked, referenced; NULL */
+/* One snapshot; ret_more false: all are known. No lock. */
+bool unique_count(struct volume *v, bool *ret_more, struct err *err) MUST;
 
 /* ---- recover.c ---- */
 bool vault_recover(struct vault *vault, struct err *err) MUST;

@@ -165,8 +165,21 @@ void vault_wake(struct vault *vault)
 {
     pthread_mutex_lock(&vault->lock);
     vault->work = true;
+    pthread_cond_signal(&vault->attend);
     pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
+}
+
+void volume_want(struct volume *v)
+{
+    struct vault *vault = v->vault;
+    if (v->wanted)
+        return;
+    volume_ref(v);
+    v->wanted = true;
+    v->next_wanted = vault->wanted;
+    vault->wanted = v;
+    pthread_cond_signal(&vault->attend);
 }
 
 /* ---- the journal ---- */
@@ -176,6 +189,8 @@ static bool is_kept(uint8_t kind) { return kind >= RECORD_CREATE && kind <= RECO
 bool volume_note(struct volume *v, const struct record *record, struct err *err)
 {
     AUTO(bytes) struct bytes payload = {0};
+    if (is_kept(record->kind) && !active_ready(v, err))
+        return false;
     struct bytes *kept = is_kept(record->kind) ? &slot_active(v)->records : NULL;
     size_t before = kept ? kept->len : 0;
     uint64_t number = 0;
@@ -217,6 +232,8 @@ static bool state_layers(const struct volume *v, struct bytes *state, struct err
     for (size_t i = 0; ok && i < v->slot_count; i++) {
         const struct slot *slot = v->slots[i];
         struct record layer = {.kind = RECORD_LAYER, .sequence = slot->sequence};
+        if (!slot->told)
+            continue;
         ok = record_append(state, &layer, err);
         if (ok && i > 0) {
             struct record swap = {

@@ -53,7 +53,7 @@ bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size,
     uint64_t old_size;
     if (offset > file_max || size > file_max - offset)
         return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
-    if (!file_size(v, file, &old_size, err))
+    if (!file_size(v, file, &old_size, err) || !active_ready(v, err))
         return false;
     const uint8_t *at = from;
     uint64_t end = offset + size;
@@ -81,7 +81,7 @@ bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_u
     uint64_t old_size;
     if (size > file_max)
         return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
-    if (!file_size(v, file, &old_size, err))
+    if (!file_size(v, file, &old_size, err) || !active_ready(v, err))
         return false;
     struct layer *layer = slot_active(v)->layer;
     if (size < old_size) {
