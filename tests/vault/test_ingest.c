@@ -5,6 +5,7 @@
 #include "drivers/vault/volume/claim.h"
 #include "tests/lib/nfs_server.h"
 #include "tests/lib/random.h"
+#include "tests/lib/vault_server.h"
 #include "tests/vault/volume_world.h"
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -39,7 +40,8 @@ static bool ingest_from(struct source_world *s, struct area *area, const char *n
 {
     ingest_report_done(&s->report);
     s->report = (struct ingest_report){0};
-    return vault_ingest(s->w.vault, "V", area, name, &s->options, &s->report, &s->w.err);
+    struct ingest_one one = {"V", area, &s->report};
+    return vault_ingest(s->w.vault, &one, 1, name, &s->options, &s->w.err);
 }
 
 static bool try_ingest(struct source_world *s, const char *name)
@@ -616,4 +618,157 @@ Test(ingest, an_nfs_export_is_taken_like_a_folder, .timeout = 60)
     }
     ingest_report_done(&s.report);
     world_end(&s.w);
+}
+
+/* ---- through the vault that serves ---- */
+
+struct served {
+    char dir[64], source[128];
+    struct vault_server server;
+    struct err err;
+};
+
+static void served_ok(struct served *s, bool ok) { cr_assert(ok, "%s", s->err.text); }
+
+static void serve(struct served *s)
+{
+    *s = (struct served){0};
+    str_format(s->dir, sizeof s->dir, "%s/evercopy-ingest.XXXXXX",
+               access("/dev/shm", W_OK) == 0 ? "/dev/shm" : P_tmpdir);
+    cr_assert(mkdtemp(s->dir));
+    str_format(s->source, sizeof s->source, "%s/source", s->dir);
+    served_ok(s, sys_mkdir(s->source, 0700, &s->err));
+    served_ok(s, vault_server_begin(&s->server, s->dir, NULL, NULL, &s->err));
+}
+
+static void served_end(struct served *s)
+{
+    vault_server_done(&s->server);
+    served_ok(s, sys_remove_tree(s->dir, &s->err));
+}
+
+static json_t *ask(struct served *s, json_t *head_taken, struct err *err)
+{
+    AUTO(json) json_t *head = head_taken;
+    AUTO(wire) struct wire *wire = wire_connect(s->server.socket, err);
+    AUTO(message) struct message answer = {0};
+    if (!wire || !wire_call(wire, head, NULL, 0, 30000, &answer, NULL, err))
+        return NULL;
+    return json_incref(answer.head);
+}
+
+static bool begin_ingest(struct served *s, const char *name, char handle[64], struct err *err)
+{
+    AUTO(json)
+    json_t *answer = ask(s,
+                         json_pack("{s:s, s:s, s:[s], s:[s]}", "op", "ingest", "name", name,
+                                   "volumes", "V", "sources", s->source),
+                         err);
+    return answer && str_copy(handle, 64, json_text(answer, "handle"));
+}
+
+static bool is_done(struct served *s, const char *handle, struct err *err)
+{
+    AUTO(json)
+    json_t *answer = ask(
+        s, json_pack("{s:s, s:s, s:i}", "op", "ingest.poll", "handle", handle, "timeout_ms", 10000),
+        err);
+    return answer && json_flag(answer, "done");
+}
+
+static void grow_source(struct served *s, const char *name, size_t mib)
+{
+    char path[200];
+    AUTO(mem) char *bytes = own_alloc(1 << 20, &s->err);
+    str_format(path, sizeof path, "%s/%s", s->source, name);
+    AUTO(fd) int fd = sys_open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600, &s->err);
+    served_ok(s, bytes && fd >= 0);
+    for (size_t i = 0; i < mib; i++) {
+        memset(bytes, (int)i + 1, 1 << 20);
+        served_ok(s, sys_pwrite(fd, bytes, 1 << 20, i << 20, path, &s->err));
+    }
+}
+
+Test(ingest, goes_on_without_its_asker_and_a_vault_that_was_killed_knows_what_became_of_it,
+     .timeout = 60)
+{
+    struct served s;
+    struct err err = {0};
+    char handle[64], again[64];
+    serve(&s);
+    AUTO(json)
+    json_t *made = ask(&s, json_pack("{s:s, s:s}", "op", "volume.create", "name", "V"), &s.err);
+    served_ok(&s, made != NULL);
+    grow_source(&s, "data", 8);
+    served_ok(&s, begin_ingest(&s, "one", handle, &s.err));
+    cr_assert(is_done(&s, handle, &s.err), "%s", s.err.text);
+    vault_server_kill(&s.server);
+    served_ok(&s, vault_server_start(&s.server, &s.err));
+    cr_assert(is_done(&s, handle, &s.err), "the snapshot is there: %s", s.err.text);
+    cr_assert_not(begin_ingest(&s, "one", again, &err));
+    cr_assert_eq(err.code, ERR_EXISTS);
+    /* Killed in the middle: not done, said so, and begun again it is right. */
+    grow_source(&s, "large", 48);
+    served_ok(&s, begin_ingest(&s, "two", handle, &s.err));
+    served_ok(&s, begin_ingest(&s, "two", again, &s.err));
+    cr_assert_str_eq(handle, again, "the same ingest is one");
+    vault_server_kill(&s.server);
+    served_ok(&s, vault_server_start(&s.server, &s.err));
+    err_clear(&err);
+    if (!is_done(&s, handle, &err)) {
+        cr_assert_eq(err.code, ERR_UNAVAILABLE, "%s", err.text);
+        served_ok(&s, begin_ingest(&s, "two", handle, &s.err));
+        while (!is_done(&s, handle, &s.err))
+            served_ok(&s, s.err.code == ERR_NONE);
+    }
+    served_end(&s);
+}
+
+Test(ingest, its_error_is_told_to_who_polls)
+{
+    struct served s;
+    struct err err = {0};
+    char handle[64];
+    serve(&s);
+    AUTO(json)
+    json_t *made = ask(&s, json_pack("{s:s, s:s}", "op", "volume.create", "name", "V"), &s.err);
+    served_ok(&s, made != NULL);
+    served_ok(&s, sys_rmdir(s.source, &s.err));
+    served_ok(&s, begin_ingest(&s, "one", handle, &s.err));
+    cr_assert_not(is_done(&s, handle, &err));
+    cr_assert_eq(err.code, ERR_NOT_FOUND, "%s", err.text);
+    served_end(&s);
+}
+
+static int run_verb(struct served *s, const char *name, char *text, size_t size)
+{
+    char command[700];
+    const char *build = getenv("EVERCOPY_BUILD");
+    str_format(command, sizeof command,
+               "%s/evercopy-vaultd ingest --config %s/vaultd.conf --volume V --name %s %s 2>&1",
+               build ? build : "build/san-address-undefined", s->dir, name, s->source);
+    FILE *out = popen(command, "r"); /* NOLINT: a person's shell runs it like that */
+    cr_assert(out);
+    size_t n = fread(text, 1, size - 1, out);
+    text[n] = '\0';
+    return pclose(out);
+}
+
+Test(ingest, the_verb_works_through_the_vault_that_serves_or_alone, .timeout = 60)
+{
+    struct served s;
+    char text[1000];
+    serve(&s);
+    AUTO(json)
+    json_t *made = ask(&s, json_pack("{s:s, s:s}", "op", "volume.create", "name", "V"), &s.err);
+    served_ok(&s, made != NULL);
+    grow_source(&s, "data", 2);
+    cr_assert_eq(run_verb(&s, "one", text, sizeof text), 0, "%s", text);
+    cr_assert(strstr(text, "1 files (1 changed, 1 new, 0 gone), 2097152 bytes read, 256 of 256"),
+              "%s", text);
+    cr_assert_neq(run_verb(&s, "one", text, sizeof text), 0);
+    served_ok(&s, vault_server_stop(&s.server, &s.err));
+    cr_assert_eq(run_verb(&s, "two", text, sizeof text), 0, "%s", text);
+    cr_assert(strstr(text, "0 of 256 records written"), "%s", text);
+    served_end(&s);
 }

@@ -53,7 +53,18 @@ static void ingest_done(struct ingest *in)
     own_free(in->fresh);
     own_free(in->mine);
 }
-OWN_DEFINE_INPLACE(ingest, struct ingest, ingest_done);
+
+struct ingests {
+    struct ingest rows[INGEST_SET_MAX];
+    size_t count;
+};
+
+static void ingests_done(struct ingests *all)
+{
+    for (size_t i = 0; i < all->count; i++)
+        ingest_done(&all->rows[i]);
+}
+OWN_DEFINE_INPLACE(ingests, struct ingests, ingests_done);
 
 /* ---- before ---- */
 
@@ -169,26 +180,56 @@ static bool keep_prints(struct ingest *in, const struct vault_snapshot_info *sna
     return rows && live_files(rows, count, in->fingers, err);
 }
 
-bool vault_ingest(struct vault *vault, const char *volume, struct area *source, const char *name,
-                  const struct ingest_options *options, struct ingest_report *report,
+/* The live area becomes what the source shows. */
+static bool take_all(struct ingest *in, struct vault *vault, const struct ingest_one *one,
+                     const char *name, struct err *err)
+{
+    struct vault_snapshot_info none;
+    if (!find_snapshot(vault, one->volume, name, &none, false, err) ||
+        !begin(in, vault, one->volume, err) || !list_source(in, err) || !names_tidy(in, err))
+        return false;
+    for (size_t i = 0; i < in->list.count; i++)
+        if (!content_take(in, &in->list.files[i], err))
+            return err_wrap(err, "file '%.200s'", in->list.files[i].path);
+    return true;
+}
+
+static bool after(struct ingest *in, struct vault *vault, const char *volume, const char *name,
                   struct err *err)
 {
-    AUTO(ingest) struct ingest in = {.options = options, .source = source, .report = report};
     struct vault_snapshot_info snapshot = {0};
-    if (!find_snapshot(vault, volume, name, &snapshot, false, err) ||
-        !begin(&in, vault, volume, err) || !list_source(&in, err) || !names_tidy(&in, err))
+    if (!find_snapshot(vault, volume, name, &snapshot, true, err))
         return false;
-    for (size_t i = 0; i < in.list.count; i++)
-        if (!content_take(&in, &in.list.files[i], err))
-            return err_wrap(err, "file '%.200s'", in.list.files[i].path);
-    if (ingest_is_cancelled(&in, err) || !vault_snapshot_create(vault, &volume, 1, name, err) ||
-        !find_snapshot(vault, volume, name, &snapshot, true, err))
-        return false;
-    report->sequence = snapshot.sequence;
-    report->snapshot_id = snapshot.id;
+    in->report->sequence = snapshot.sequence;
+    in->report->snapshot_id = snapshot.id;
     /* The snapshot is whole without them: fingerprints that are missing cost time, nothing else. */
     struct err lost = {0};
-    IGNORE(keep_prints(&in, &snapshot, &lost));
+    IGNORE(keep_prints(in, &snapshot, &lost));
+    return true;
+}
+
+bool vault_ingest(struct vault *vault, const struct ingest_one *ones, size_t count,
+                  const char *name, const struct ingest_options *options, struct err *err)
+{
+    AUTO(ingests) struct ingests all = {0};
+    const char *volumes[INGEST_SET_MAX];
+    if (count == 0 || count > INGEST_SET_MAX)
+        return err_set(err, ERR_INVALID, "an ingest takes 1 to %d volumes", INGEST_SET_MAX);
+    for (; all.count < count; all.count++) {
+        struct ingest *in = &all.rows[all.count];
+        const struct ingest_one *one = &ones[all.count];
+        *in = (struct ingest){.options = options, .source = one->source, .report = one->report};
+        volumes[all.count] = one->volume;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!take_all(&all.rows[i], vault, &ones[i], name, err))
+            return err_wrap(err, "ingest of '%s'", volumes[i]);
+    if (ingest_is_cancelled(&all.rows[0], err) ||
+        !vault_snapshot_create(vault, volumes, count, name, err))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!after(&all.rows[i], vault, volumes[i], name, err))
+            return false;
     return true;
 }
 

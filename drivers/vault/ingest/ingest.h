@@ -37,12 +37,17 @@ void ingest_report_done(struct ingest_report *report);
 void ingest_report_free(struct ingest_report *report);
 OWN_DEFINE(ingest_report, struct ingest_report, ingest_report_free);
 
-/* Makes the live area of the landing volume what the source shows, then takes the snapshot `name`.
- * While it runs nobody else changes the live area. An error, or a crash: no snapshot, the live area
- * may be midway, and the next ingest makes it right. report starts zeroed and is filled as far as
- * it went, also on error. Files of the source that vanish meanwhile are as if gone before. */
-bool vault_ingest(struct vault *vault, const char *volume, struct area *source, const char *name,
-                  const struct ingest_options *options, struct ingest_report *report,
-                  struct err *err) MUST;
+enum { INGEST_SET_MAX = 16 };
+struct ingest_one {
+    const char *volume; /* a landing volume */
+    struct area *source;
+    struct ingest_report *report; /* zeroed; filled as far as it went, also on error */
+};
+/* Makes each live area what its source shows, then takes the snapshot `name` of all or of none.
+ * While it runs nobody else changes the live areas (BUSY). An error, or a crash: no snapshot, live
+ * areas may be midway, and the next ingest makes them right. What vanishes from a source meanwhile
+ * is as if gone before. */
+bool vault_ingest(struct vault *vault, const struct ingest_one *ones, size_t count,
+                  const char *name, const struct ingest_options *options, struct err *err) MUST;
 /* A folder, or nfs://HOST/PATH; below: a relative path under it, NULL: none. */
 struct area *ingest_source(const char *source, const char *below, struct err *err) MUST;
