@@ -32,6 +32,7 @@ struct sandbox {
     struct driver_option options[4];
     size_t option_count;
     char root[160]; /* of drivers that have one */
+    char source[256];
     struct scratch scratch;
     struct vault_server vault; /* of the vault's row */
     struct driver_ref *d;      /* open */

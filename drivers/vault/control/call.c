@@ -296,7 +296,8 @@ static bool op_ingest(struct call *call, struct err *err)
                              .name = n.name,
                              .tries = (unsigned)(json_u64(call->ask, "tries") % 100),
                              .allow_empty = json_flag(call->ask, "allow_empty"),
-                             .distrust = json_flag(call->ask, "distrust")};
+                             .distrust = json_flag(call->ask, "distrust"),
+                             .by_volume = json_flag(call->ask, "by_volume")};
     return ingests_begin(call->ingests, &ask, handle, err) &&
            json_put_text(call->answer, "handle", handle, err);
 }

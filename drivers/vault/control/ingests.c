@@ -15,7 +15,7 @@ struct job {
     struct ingests *ingests;
     char handle[INGEST_HANDLE_MAX];
     pthread_t thread;
-    bool running;
+    bool running, by_volume;
     uint64_t number; /* the least goes first */
     char *volumes[INGEST_SET_MAX], *sources[INGEST_SET_MAX], *name;
     size_t count;
@@ -99,7 +99,7 @@ static bool job_work(struct job *job, struct err *err)
     struct area *areas[INGEST_SET_MAX] = {0};
     bool ok = true;
     for (size_t i = 0; ok && i < job->count; i++) {
-        areas[i] = ingest_source(job->sources[i], NULL, err);
+        areas[i] = ingest_source(job->sources[i], job->by_volume ? job->volumes[i] : NULL, err);
         ones[i] = (struct ingest_one){job->volumes[i], areas[i], &job->reports[i]};
         ok = areas[i] != NULL;
     }
@@ -155,6 +155,7 @@ static struct job *job_new(struct ingests *in, const struct ingest_ask *ask, str
         return NULL;
     job->ingests = in;
     job->count = ask->count;
+    job->by_volume = ask->by_volume;
     job->name = own_strdup(ask->name, err);
     job->reports = job->name ? own_alloc(ask->count * sizeof *job->reports, err) : NULL;
     job->options = (struct ingest_options){.folder = in->folder,

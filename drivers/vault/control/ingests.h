@@ -18,6 +18,7 @@ struct ingest_ask {
     const char *name; /* of the snapshot */
     unsigned tries;
     bool allow_empty, distrust;
+    bool by_volume; /* each volume's source is the folder of its name below */
 };
 /* Begins; the same asked again while it runs is the same one. EXISTS when a volume has a snapshot
  * of that name, BUSY when 16 run. The handle is made of the names alone: any later vault knows it.
