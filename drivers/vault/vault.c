@@ -479,7 +479,7 @@ static struct area *vault_area(struct driver_instance *d, const char *volume, co
 
 /* ---- a vault that is filled from somebody else's storage ---- */
 
-enum { INGEST_WAIT_MS = 2000 };
+enum { INGEST_WAIT_MS = 2000, ASKED_AGAIN = 2, SOURCE_FILES_MAX = 100000 };
 
 static struct driver_instance *ingest_connect(const struct driver_option *options, size_t count,
                                               struct err *err)
@@ -514,6 +514,24 @@ static struct area *ingest_area(struct driver_instance *d, const char *volume, c
     return path ? area_open_path(path, err) : NULL;
 }
 
+/* What files show is the source's; where that cannot be asked, it is unknown. */
+static bool ingest_info(struct driver_instance *d, const char *volume,
+                        struct driver_volume_info *ret, struct err *err)
+{
+    struct err away = {0};
+    AUTO(area_list) struct area_list list = {0};
+    if (!vault_info(d, volume, ret, err))
+        return false;
+    AUTO(area) struct area *area = ingest_area(d, volume, NULL, NULL, &away);
+    ret->space.logical = DRIVER_UNKNOWN;
+    if (!area || !area_list(area, SOURCE_FILES_MAX, &list, &away))
+        return true;
+    ret->space.logical = 0;
+    for (size_t i = 0; i < list.count; i++)
+        ret->space.logical += list.files[i].size;
+    return true;
+}
+
 static bool add_names(json_t *head, const struct driver_instance *d, const char *const *volumes,
                       size_t count, struct err *err)
 {
@@ -542,6 +560,23 @@ static bool ask_done(struct driver_instance *d, const char *handle, uint64_t tim
     return true;
 }
 
+/* From here on it goes on without us: who cannot wait polls later. */
+static bool is_done_soon(struct driver_instance *d, const char *handle, bool *ret_done,
+                         struct err *err)
+{
+    *ret_done = false;
+    struct err own = {0};
+    for (int tries = 0; tries <= ASKED_AGAIN; tries++) {
+        own = (struct err){0};
+        if (ask_done(d, handle, INGEST_WAIT_MS, ret_done, &own))
+            return true;
+    }
+    bool may_run = own.code == ERR_UNAVAILABLE || own.code == ERR_NO_MEMORY;
+    if (!may_run)
+        *err = own;
+    return may_run;
+}
+
 /* What is done soon needs no handle. */
 static bool ingest_snap(struct driver_instance *d, const char *const *volumes, size_t count,
                         const char *name, struct driver_handle *ret_handles, bool *ret_atomic,
@@ -555,7 +590,7 @@ static bool ingest_snap(struct driver_instance *d, const char *const *volumes, s
         return false;
     const char *handle = json_text(answer.head, "handle");
     bool done = false;
-    if (!ask_done(d, handle, INGEST_WAIT_MS, &done, err))
+    if (!is_done_soon(d, handle, &done, err))
         return false;
     for (size_t i = 0; i < count; i++)
         if (!str_copy(ret_handles[i].text, sizeof ret_handles[i].text, done ? "" : handle))
@@ -577,7 +612,7 @@ const struct driver driver_vault_ingest = {
            DRIVER_SEALS_LATER | DRIVER_IS_SLOW_SNAPSHOT | DRIVER_NEEDS_QUIET,
     .open = ingest_connect,
     .close = vault_shut,
-    .volume_info = vault_info,
+    .volume_info = ingest_info,
     .area = ingest_area,
     .snapshot_create = ingest_snap,
     .snapshot_list = vault_snaps,
