@@ -1,5 +1,6 @@
 /* Ingest: what a source shows becomes a snapshot, byte for byte; what did not change costs reading
  * alone; what is not proven is not believed. */
+#include "agent/base/exec.h"
 #include "agent/base/log.h"
 #include "drivers/vault/ingest/ingest.h"
 #include "drivers/vault/volume/claim.h"
@@ -590,6 +591,32 @@ Test(ingest, random_changes_are_followed_byte_for_byte)
     end(&s);
 }
 
+/* ---- sets ---- */
+
+Test(ingest, a_set_is_snapshotted_of_all_or_of_none)
+{
+    struct source_world s;
+    static struct ingest_report reports[2];
+    struct err err = {0};
+    begin(&s);
+    fill(&s, "v/data", 'v', 20000, 0);
+    fill(&s, "w/data", 'w', 30000, 0);
+    world_ok(&s.w, vault_volume_create(s.w.vault, "W", &s.w.err));
+    AUTO(area) struct area *v = ingest_source(s.dir, "v", &s.w.err);
+    AUTO(area) struct area *w = ingest_source(s.dir, "w", &s.w.err);
+    struct ingest_one ones[2] = {{"V", v, &reports[0]}, {"W", w, &reports[1]}};
+    world_ok(&s.w, v && w && vault_ingest(s.w.vault, ones, 2, "set", &s.options, &s.w.err));
+    world_expect(&s.w, "V", "set", NULL, "data", 'v', 20000, 0);
+    world_expect(&s.w, "W", "set", NULL, "data", 'w', 30000, 0);
+    drop(&s, "w/data");
+    fill(&s, "v/data", 'x', 20000, 0);
+    cr_assert_not(vault_ingest(s.w.vault, ones, 2, "half", &s.options, &err));
+    cr_assert_eq(err.code, ERR_PRECONDITION, "%s", err.text);
+    cr_assert_null(view_open(s.w.vault, "V", "half", NULL, &err));
+    cr_assert_null(view_open(s.w.vault, "W", "half", NULL, &err));
+    end(&s);
+}
+
 /* ---- a real server ---- */
 
 Test(ingest, an_nfs_export_is_taken_like_a_folder, .timeout = 60)
@@ -740,18 +767,32 @@ Test(ingest, its_error_is_told_to_who_polls)
     served_end(&s);
 }
 
+static void keep_line(void *arg, const char *line, size_t len)
+{
+    str_append_n(arg, line, len);
+    str_append(arg, "\n");
+}
+
+/* stdout and stderr into text; its exit code. */
 static int run_verb(struct served *s, const char *name, char *text, size_t size)
 {
-    char command[700];
+    char here[200], program[500], conf[200];
     const char *build = getenv("EVERCOPY_BUILD");
-    str_format(command, sizeof command,
-               "%s/evercopy-vaultd ingest --config %s/vaultd.conf --volume V --name %s %s 2>&1",
-               build ? build : "build/san-address-undefined", s->dir, name, s->source);
-    FILE *out = popen(command, "r"); /* NOLINT: a person's shell runs it like that */
-    cr_assert(out);
-    size_t n = fread(text, 1, size - 1, out);
-    text[n] = '\0';
-    return pclose(out);
+    struct exec_result result = {0};
+    AUTO(str) struct str out = {0};
+    build = build ? build : "build/san-address-undefined";
+    cr_assert(getcwd(here, sizeof here));
+    str_format(program, sizeof program, "%s%s%s/evercopy-vaultd", build[0] == '/' ? "" : here,
+               build[0] == '/' ? "" : "/", build);
+    str_format(conf, sizeof conf, "%s/vaultd.conf", s->dir);
+    const char *const argv[] = {program, "ingest", "--config", conf,      "--volume",
+                                "V",     "--name", name,       s->source, NULL};
+    const char *const envp[] = {NULL};
+    struct exec exec = {
+        .argv = argv, .envp = envp, .deadline_ms = 30000, .line = keep_line, .arg = &out};
+    served_ok(s, exec_run(&exec, &result, &s->err));
+    str_copy(text, size, out.text ? out.text : "");
+    return result.exit_code;
 }
 
 Test(ingest, the_verb_works_through_the_vault_that_serves_or_alone, .timeout = 60)
