@@ -4,7 +4,7 @@
 #include "agent/base/str.h"
 #include <assert.h>
 
-#define REGISTRY_ROWS(X) X(reflink) X(vault)
+#define REGISTRY_ROWS(X) X(reflink) X(vault) X(vault_ingest)
 
 #define REGISTRY_DECLARE(name) extern const struct driver driver_##name;
 REGISTRY_ROWS(REGISTRY_DECLARE)

@@ -12,6 +12,7 @@ enum { KIND_FILE = 1, KIND_FOLDER = 2, READ_MAX = WIRE_DATA_MAX };
 
 struct driver_instance {
     char socket[108];
+    char source[1024]; /* of vault-ingest */
     struct links *links;
 };
 
@@ -24,18 +25,25 @@ static void vault_shut(struct driver_instance *d)
 }
 OWN_DEFINE(instance, struct driver_instance, vault_shut);
 
-static struct driver_instance *vault_connect(const struct driver_option *options, size_t count,
-                                             struct err *err)
+/* source NULL: there is none. */
+static bool read_options(const struct driver_option *options, size_t count, const char **socket,
+                         const char **source, struct err *err)
 {
-    const char *path = "/run/evercopy/vault.sock";
+    *socket = "/run/evercopy/vault.sock";
     for (size_t i = 0; i < count; i++) {
-        if (!str_equal(options[i].key, "socket")) {
-            err_set(err, ERR_CONFIG, "unknown option '%.60s'; hint: did you mean 'socket'?",
-                    options[i].key);
-            return NULL;
-        }
-        path = options[i].value;
+        if (str_equal(options[i].key, "socket"))
+            *socket = options[i].value;
+        else if (source && str_equal(options[i].key, "source"))
+            *source = options[i].value;
+        else
+            return err_set(err, ERR_CONFIG, "unknown option '%.60s'; hint: %s", options[i].key,
+                           source ? "known are 'socket' and 'source'" : "did you mean 'socket'?");
     }
+    return true;
+}
+
+static struct driver_instance *connect_at(const char *path, struct err *err)
+{
     AUTO(instance) struct driver_instance *d = own_alloc(sizeof *d, err);
     if (!d)
         return NULL;
@@ -47,6 +55,13 @@ static struct driver_instance *vault_connect(const struct driver_option *options
     AUTO(message) struct message answer = {0};
     json_t *ask = d->links ? links_ask("volume.list", err) : NULL;
     return ask && links_call(d->links, ask, NULL, 0, &answer, err) ? TAKE(d) : NULL;
+}
+
+static struct driver_instance *vault_connect(const struct driver_option *options, size_t count,
+                                             struct err *err)
+{
+    const char *path = NULL;
+    return read_options(options, count, &path, NULL, err) ? connect_at(path, err) : NULL;
 }
 
 /* ---- requests of one or two names ---- */
@@ -463,6 +478,158 @@ static struct area *vault_area(struct driver_instance *d, const char *volume, co
         return NULL;
     return area_new(&backend, TAKE(links), err);
 }
+
+/* ---- a vault that is filled from somebody else's storage ---- */
+
+enum { INGEST_WAIT_MS = 2000, ASKED_AGAIN = 2, SOURCE_FILES_MAX = 100000 };
+
+static struct driver_instance *ingest_connect(const struct driver_option *options, size_t count,
+                                              struct err *err)
+{
+    const char *path = NULL, *source = NULL;
+    if (!read_options(options, count, &path, &source, err))
+        return NULL;
+    if (!source || (source[0] != '/' && !str_starts(source, "nfs://"))) {
+        err_set(err, ERR_CONFIG, "'source' must be an absolute path or nfs://HOST/PATH");
+        return NULL;
+    }
+    AUTO(instance) struct driver_instance *d = connect_at(path, err);
+    if (d && !str_copy(d->source, sizeof d->source, source)) {
+        err_set(err, ERR_CONFIG, "'source' is too long");
+        return NULL;
+    }
+    return TAKE(d);
+}
+
+/* Its own storage is what a live area shows, not what was last taken of it. */
+static struct area *ingest_area(struct driver_instance *d, const char *volume, const char *snapshot,
+                                const char *clone, struct err *err)
+{
+    struct driver_volume_info info;
+    if (snapshot || clone)
+        return vault_area(d, volume, snapshot, clone, err);
+    if (!vault_info(d, volume, &info, err))
+        return NULL;
+    if (str_starts(d->source, "nfs://"))
+        return area_nfs_open(d->source, volume, NULL, err);
+    AUTO(mem) char *path = own_printf(err, "%s/%s", d->source, volume);
+    return path ? area_open_path(path, err) : NULL;
+}
+
+/* What files show is the source's; where that cannot be asked, it is unknown. */
+static bool ingest_info(struct driver_instance *d, const char *volume,
+                        struct driver_volume_info *ret, struct err *err)
+{
+    struct err away = {0};
+    AUTO(area_list) struct area_list list = {0};
+    if (!vault_info(d, volume, ret, err))
+        return false;
+    AUTO(area) struct area *area = ingest_area(d, volume, NULL, NULL, &away);
+    ret->space.logical = DRIVER_UNKNOWN;
+    if (!area || !area_list(area, SOURCE_FILES_MAX, &list, &away))
+        return true;
+    ret->space.logical = 0;
+    for (size_t i = 0; i < list.count; i++)
+        ret->space.logical += list.files[i].size;
+    return true;
+}
+
+static bool add_names(json_t *head, const struct driver_instance *d, const char *const *volumes,
+                      size_t count, struct err *err)
+{
+    json_t *names = json_array(), *sources = json_array();
+    AUTO(mem) char *source = wire_escape(d->source, err);
+    bool ok = json_put(head, "volumes", names, err);
+    ok = json_put(head, "sources", sources, err) && ok && source;
+    for (size_t i = 0; ok && i < count; i++) {
+        AUTO(mem) char *name = wire_escape(volumes[i], err);
+        ok = name && json_add(names, json_string(name), err) &&
+             json_add(sources, json_string(source), err);
+    }
+    return ok;
+}
+
+static bool ask_done(struct driver_instance *d, const char *handle, uint64_t timeout_ms,
+                     bool *ret_done, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json) json_t *head = links_ask("ingest.poll", err);
+    if (!head || !json_put_text(head, "handle", handle, err) ||
+        !json_put_u64(head, "timeout_ms", timeout_ms, err) ||
+        !links_call(d->links, TAKE(head), NULL, 0, &answer, err))
+        return false;
+    *ret_done = json_flag(answer.head, "done");
+    return true;
+}
+
+/* From here on it goes on without us: who cannot wait polls later. */
+static bool is_done_soon(struct driver_instance *d, const char *handle, bool *ret_done,
+                         struct err *err)
+{
+    *ret_done = false;
+    struct err own = {0};
+    for (int tries = 0; tries <= ASKED_AGAIN; tries++) {
+        own = (struct err){0};
+        if (ask_done(d, handle, INGEST_WAIT_MS, ret_done, &own))
+            return true;
+    }
+    bool may_run = own.code == ERR_UNAVAILABLE || own.code == ERR_NO_MEMORY;
+    if (!may_run)
+        *err = own;
+    return may_run;
+}
+
+/* What is done soon needs no handle. */
+static bool ingest_snap(struct driver_instance *d, const char *const *volumes, size_t count,
+                        const char *name, struct driver_handle *ret_handles, bool *ret_atomic,
+                        struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json) json_t *head = ask_names("ingest", &(struct asked){.name = name}, err);
+    if (!head || !json_put_flag(head, "by_volume", true, err) ||
+        !add_names(head, d, volumes, count, err) ||
+        !links_call(d->links, TAKE(head), NULL, 0, &answer, err))
+        return false;
+    const char *handle = json_text(answer.head, "handle");
+    bool done = false;
+    if (!is_done_soon(d, handle, &done, err))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!str_copy(ret_handles[i].text, sizeof ret_handles[i].text, done ? "" : handle))
+            return err_set(err, ERR_CORRUPT, "the vault's handle '%.80s' is too long", handle);
+    *ret_atomic = false;
+    return true;
+}
+
+static bool ingest_poll(struct driver_instance *d, const struct driver_handle *handle,
+                        bool *ret_done, struct err *err)
+{
+    return ask_done(d, handle->text, 0, ret_done, err);
+}
+
+extern const struct driver driver_vault_ingest;
+const struct driver driver_vault_ingest = {
+    .name = "vault-ingest",
+    .can = DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CLONE | DRIVER_CAN_LOCK | DRIVER_CAN_VOLUME_CREATE |
+           DRIVER_SEALS_LATER | DRIVER_IS_SLOW_SNAPSHOT | DRIVER_NEEDS_QUIET,
+    .open = ingest_connect,
+    .close = vault_shut,
+    .volume_info = ingest_info,
+    .area = ingest_area,
+    .snapshot_create = ingest_snap,
+    .snapshot_list = vault_snaps,
+    .snapshot_delete = vault_snap_drop,
+    .sweep = vault_sweep,
+    .volume_create = vault_volume_make,
+    .clone_create = vault_clone,
+    .clone_list = vault_clones,
+    .clone_delete = vault_clone_end,
+    .clone_mount = vault_clone_where,
+    .snapshot_lock = vault_snap_lock,
+    .note_put = vault_note,
+    .note_get = vault_note_of,
+    .poll = ingest_poll,
+};
 
 extern const struct driver driver_vault;
 const struct driver driver_vault = {

@@ -7,6 +7,7 @@
 #include "agent/config/config.h"
 #include "drivers/vault/check.h"
 #include "drivers/vault/control/server.h"
+#include "drivers/vault/ingest_verb.h"
 #include "drivers/vault/tools.h"
 #include <pwd.h>
 #include <signal.h>
@@ -21,6 +22,10 @@ static const char usage[] =
     "evercopy-vaultd: storage that gains snapshots, compression and thin clones\n"
     "\n"
     "  evercopy-vaultd serve [--ready-file FILE]  run (in the foreground)\n"
+    "  evercopy-vaultd ingest --volume V --name S SOURCE\n"
+    "                                             make V what SOURCE (a folder, nfs://...) shows, "
+    "and\n"
+    "                                             snapshot it; --allow-empty --distrust --tries N\n"
     "  evercopy-vaultd check-config               read the configuration, say what is wrong\n"
     "  evercopy-vaultd keys                       list every configuration key\n"
     "\n";
@@ -30,6 +35,7 @@ static const char usage_options[] =
 struct options {
     const char *config, *ready_file;
     struct tools_options tools;
+    struct ingest_verb ingest;
     bool help;
 };
 
@@ -133,7 +139,8 @@ static bool wait_for_end(struct err *err)
 static bool run_serve(const struct options *o, const struct config_vault *config, struct err *err)
 {
     uid_t allow[ALLOW_MAX];
-    struct control_options control_options = {.path = config->socket, .allow = allow};
+    struct control_options control_options = {
+        .path = config->socket, .allow = allow, .box = config->box};
     struct vault_options options = vault_options_of(config);
     log_init();
     set_level(config);
@@ -154,6 +161,28 @@ static bool run_serve(const struct options *o, const struct config_vault *config
     return wait_for_end(err);
 }
 
+/* Through the vault that serves, or, when none does, as one that serves for so long. */
+static bool run_ingest(const struct options *o, const struct config_vault *config, struct err *err)
+{
+    struct control_options control_options = {.path = config->socket, .box = config->box};
+    struct vault_options options = vault_options_of(config);
+    struct err first = {0};
+    log_init();
+    set_level(config);
+    signal(SIGPIPE, SIG_IGN);
+    if (ingest_verb(&o->ingest, config->socket, &first))
+        return true;
+    if (first.code != ERR_UNAVAILABLE && first.code != ERR_NOT_FOUND) {
+        *err = first;
+        return false;
+    }
+    AUTO(io) struct io *io = open_io(config, err);
+    AUTO(vault) struct vault *vault = io ? vault_open(config->box, io, &options, err) : NULL;
+    AUTO(control)
+    struct control *control = vault ? control_start(vault, &control_options, err) : NULL;
+    return control && ingest_verb(&o->ingest, config->socket, err);
+}
+
 static bool run_check(const struct options *o, const struct config_vault *config, struct err *err)
 {
     uid_t allow[ALLOW_MAX];
@@ -168,12 +197,14 @@ static bool run_check(const struct options *o, const struct config_vault *config
 static const struct {
     const char *name;
     bool (*run)(const struct options *o, const struct config_vault *config, struct err *err);
+    size_t words; /* with the verb */
 } verbs[] = {
-    {"serve", run_serve},
-    {"check-config", run_check},
+    {"serve", run_serve, 1},
+    {"ingest", run_ingest, 2},
+    {"check-config", run_check, 1},
 };
 
-static bool run(const struct options *o, const struct args *args, struct err *err)
+static bool run(struct options *o, const struct args *args, struct err *err)
 {
     const char *names[sizeof verbs / sizeof *verbs];
     size_t count = sizeof verbs / sizeof *verbs;
@@ -185,8 +216,11 @@ static bool run(const struct options *o, const struct args *args, struct err *er
         names[i] = verbs[i].name;
         if (!str_equal(args->words[0], verbs[i].name))
             continue;
-        if (args->word_count != 1)
-            return err_set(err, ERR_INVALID, "'%s' takes no further words", verbs[i].name);
+        if (args->word_count != verbs[i].words)
+            return err_set(err, ERR_INVALID, "'%s' takes %s", verbs[i].name,
+                           verbs[i].words == 1 ? "no further words" : "one further word");
+        o->ingest.source = args->words[1];
+        o->ingest.volume = o->tools.volume;
         AUTO(config_vault)
         struct config_vault *config =
             config_vault_load(o->config ? o->config : default_config, err);
@@ -211,6 +245,10 @@ int main(int argc, char **argv)
         {.name = "--rebuild", .flag = &o.tools.rebuild},
         {.name = "--prune", .flag = &o.tools.prune},
         {.name = "--json", .flag = &o.tools.json},
+        {.name = "--name", .text = &o.ingest.name},
+        {.name = "--tries", .text = &o.ingest.tries},
+        {.name = "--allow-empty", .flag = &o.ingest.allow_empty},
+        {.name = "--distrust", .flag = &o.ingest.distrust},
         {.name = "--help", .flag = &o.help},
     };
     struct args args;

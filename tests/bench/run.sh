@@ -179,6 +179,19 @@ else
     status=1
 fi
 
+# ---- an ingest that finds nothing changed, beside reading and XXH3 of the same 512 MiB ----
+mkdir "$work/ingest"
+if figures=$(timeout 60 "$build/tests/bench/bench_ingest" "$work/ingest" 512); then
+    scan_figure() { sed -nE "s/^$1 //p" <<<"$figures"; }
+    scan_row() { row "$1" "$2 $4" 'read and XXH3' "$3 $4" "$(calc %.2f "$3 / $2")" '0.67 x'; }
+    scan_row vault_scan_unchanged_cpu "$(scan_figure scan_cpu_ms)" "$(scan_figure hash_cpu_ms)" 'ms CPU'
+    scan_row vault_scan_unchanged_wall "$(scan_figure scan_ms)" "$(scan_figure hash_ms)" ms
+else
+    tell 'bench_ingest failed'
+    status=1
+fi
+rm -rf "$work/ingest"
+
 # ---- a run's log: all but a million lines that waited, from the spool to the agent ----
 if [ "$(id -u)" != 0 ]; then
     skip log_upload 'needs root' -

@@ -241,6 +241,8 @@ static bool do_compose(struct sandbox *s, struct err *err)
     const struct driver_part parts[] = {{"base", "data/system01.dbf", NULL},
                                         {"base", "data/users01.dbf", NULL},
                                         {NULL, "log_1_7.arc", NULL}};
+    if (!(driver_abilities(s->d) & DRIVER_CAN_COMPOSE))
+        return true;
     return driver_clone_create(s->d, "v", "f", NULL, parts, 3, NULL, err);
 }
 
@@ -369,11 +371,18 @@ static bool world_for_faults(struct sandbox *s, struct err *why)
            clone_of(s, "v", "old", "base", why);
 }
 
+/* What a row shares with another is failed call by call there, and here in the long lane. */
+static bool is_due(const struct sandbox *s, const struct deed *deed)
+{
+    bool own = deed->act == do_volume_info || deed->act == do_snapshot || deed->act == do_set;
+    return own || !s->row->shares || getenv("EVERCOPY_LONG");
+}
+
 PROMISE(every_system_call_may_fail)
 {
     DO(world_for_faults(s, why));
     for (size_t i = 0; i < sizeof deeds / sizeof *deeds; i++)
-        DO(fail_each_call(s, &deeds[i], FAULT_SYS, why));
+        DO(!is_due(s, &deeds[i]) || fail_each_call(s, &deeds[i], FAULT_SYS, why));
     return true;
 }
 
@@ -381,7 +390,7 @@ PROMISE(every_allocation_may_fail)
 {
     DO(world_for_faults(s, why));
     for (size_t i = 0; i < sizeof deeds / sizeof *deeds; i++)
-        DO(fail_each_call(s, &deeds[i], FAULT_OWN, why));
+        DO(!is_due(s, &deeds[i]) || fail_each_call(s, &deeds[i], FAULT_OWN, why));
     return true;
 }
 

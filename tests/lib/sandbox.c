@@ -145,6 +145,33 @@ static bool vault_write(struct sandbox *s, const char *volume, const char *clone
     return vault_server_write(&s->vault, volume, clone, path, bytes, len, offset, err);
 }
 
+/* ---- a vault filled from a folder: what a host writes, it writes there ---- */
+
+static bool ingest_begin(struct sandbox *s, struct err *err)
+{
+    char source[256];
+    if (!vault_begin(s, err))
+        return false;
+    str_format(source, sizeof source, "%s/source", s->root);
+    str_format(s->source, sizeof s->source, "%s", source);
+    s->options[s->option_count++] = (struct driver_option){"source", s->source};
+    return sys_mkdir(s->source, 0755, err);
+}
+
+static bool ingest_write(struct sandbox *s, const char *volume, const char *clone, const char *path,
+                         const void *bytes, size_t len, uint64_t offset, struct err *err)
+{
+    char full[1024];
+    if (clone)
+        return vault_write(s, volume, clone, path, bytes, len, offset, err);
+    if (!str_format(full, sizeof full, "%s/%s/%s", s->source, volume, path))
+        return err_set(err, ERR_INVALID, "path is too long");
+    if (!make_dirs_above(full, err))
+        return false;
+    AUTO(fd) int fd = sys_open(full, O_WRONLY | O_CREAT, 0640, err);
+    return fd >= 0 && sys_pwrite(fd, bytes, len, offset, full, err);
+}
+
 static const struct sandbox_row rows[] = {
     {.name = "memory",
      .driver = "memory",
@@ -170,6 +197,16 @@ static const struct sandbox_row rows[] = {
      .own_clock = true,
      .needs_no_option = true,
      /* it seals and frees in the background */
+     .delete_lag_ms = 30000},
+    {.name = "vault filled from a folder",
+     .driver = "vault-ingest",
+     .begin = ingest_begin,
+     .copies = true,
+     .shares = true,
+     .done = vault_end,
+     .write = ingest_write,
+     .fill = path_fill,
+     .own_clock = true,
      .delete_lag_ms = 30000},
 };
 

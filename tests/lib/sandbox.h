@@ -24,6 +24,8 @@ struct sandbox_row {
     bool one_process;       /* its state dies with the process: nothing to kill */
     bool own_clock;         /* a process of its own: the test's clock is not its clock */
     bool needs_no_option;   /* every option has a default */
+    bool shares;            /* all but snapshots is the code of another row */
+    bool copies;            /* a snapshot reads the live area and stores it anew */
     uint32_t delete_lag_ms; /* until deleted space shows as available */
 };
 
@@ -32,6 +34,7 @@ struct sandbox {
     struct driver_option options[4];
     size_t option_count;
     char root[160]; /* of drivers that have one */
+    char source[256];
     struct scratch scratch;
     struct vault_server vault; /* of the vault's row */
     struct driver_ref *d;      /* open */

@@ -273,6 +273,87 @@ static bool op_thin(struct call *call, struct err *err)
            wire_put_u64(call->answer, "freed", freed, err);
 }
 
+/* ---- ingests ---- */
+
+/* Waiting is in steps, so that a vault that stops is not held up. */
+enum { INGEST_WAIT_MAX_MS = 10000 };
+
+static bool op_ingest(struct call *call, struct err *err)
+{
+    AUTO(names) struct names n = {0};
+    AUTO(text_list) struct text_list volumes = {0};
+    AUTO(text_list) struct text_list sources = {0};
+    char handle[INGEST_HANDLE_MAX];
+    if (!names_of(call, &n, err) || !need(n.name, "name", err) ||
+        !texts_of(call, "volumes", NAMES_MAX, &volumes, err) ||
+        !texts_of(call, "sources", NAMES_MAX, &sources, err))
+        return false;
+    if (volumes.count != sources.count)
+        return err_set(err, ERR_INVALID, "%zu volumes and %zu sources", volumes.count,
+                       sources.count);
+    struct ingest_ask ask = {.volumes = (const char *const *)volumes.texts,
+                             .sources = (const char *const *)sources.texts,
+                             .count = volumes.count,
+                             .name = n.name,
+                             .tries = (unsigned)(json_u64(call->ask, "tries") % 100),
+                             .allow_empty = json_flag(call->ask, "allow_empty"),
+                             .distrust = json_flag(call->ask, "distrust"),
+                             .by_volume = json_flag(call->ask, "by_volume")};
+    return ingests_begin(call->ingests, &ask, handle, err) &&
+           json_put_text(call->answer, "handle", handle, err);
+}
+
+static bool put_notes(json_t *row, const struct ingest_report *report, struct err *err)
+{
+    json_t *lists[2] = {json_array(), json_array()};
+    bool ok = json_put(row, "unstable", lists[INGEST_UNSTABLE], err);
+    ok = json_put(row, "odd", lists[INGEST_ODD], err) && ok;
+    for (size_t i = 0; ok && i < report->note_count; i++) {
+        AUTO(mem) char *text = wire_escape(report->notes[i].path, err);
+        ok = text && json_add(lists[report->notes[i].why], json_string(text), err);
+    }
+    return ok;
+}
+
+static bool put_report(json_t *rows, const struct ingest_report *r, struct err *err)
+{
+    json_t *row = json_object();
+    return row && json_add(rows, row, err) && wire_put_u64(row, "files", r->files, err) &&
+           wire_put_u64(row, "made", r->made, err) &&
+           wire_put_u64(row, "removed", r->removed, err) &&
+           wire_put_u64(row, "changed", r->changed, err) &&
+           wire_put_u64(row, "bytes_read", r->bytes_read, err) &&
+           wire_put_u64(row, "records", r->records, err) &&
+           wire_put_u64(row, "records_written", r->records_written, err) &&
+           wire_put_u64(row, "records_compared", r->records_compared, err) &&
+           wire_put_u64(row, "unstable_count", r->unstable, err) &&
+           wire_put_u64(row, "odd_count", r->odd, err) && put_notes(row, r, err);
+}
+
+static bool tell_reports(void *arg, const struct ingest_report *reports, size_t count,
+                         struct err *err)
+{
+    struct call *call = arg;
+    json_t *rows = json_array();
+    bool ok = json_put(call->answer, "reports", rows, err);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = put_report(rows, &reports[i], err);
+    return ok;
+}
+
+static bool op_ingest_poll(struct call *call, struct err *err)
+{
+    const char *handle = json_text(call->ask, "handle");
+    uint64_t wait_ms = json_u64(call->ask, "timeout_ms");
+    bool done = false;
+    if (!handle[0] || strlen(handle) >= INGEST_HANDLE_MAX)
+        return err_set(err, ERR_INVALID, "the request lacks 'handle'");
+    return ingests_poll(call->ingests, handle,
+                        wait_ms < INGEST_WAIT_MAX_MS ? wait_ms : INGEST_WAIT_MAX_MS, &done,
+                        tell_reports, call, err) &&
+           json_put_flag(call->answer, "done", done, err);
+}
+
 /* ---- clones ---- */
 
 struct part_list {
@@ -571,6 +652,8 @@ static const struct op {
     {"snapshot.lock", op_snapshot_lock, CHANGES},
     {"snapshot.wait", op_snapshot_wait, 0},
     {"reclaimable", op_reclaimable, 0},
+    {"ingest", op_ingest, CHANGES},
+    {"ingest.poll", op_ingest_poll, 0},
     {"clone.create", op_clone_create, CHANGES},
     {"clone.list", op_clone_list, 0},
     {"clone.drop", op_clone_drop, CHANGES | ALONE},

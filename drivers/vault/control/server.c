@@ -37,6 +37,7 @@ struct connection {
 
 struct control {
     struct vault *vault;
+    struct ingests *ingests;
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
     int listener;
     uid_t allow[ALLOW_MAX];
@@ -133,6 +134,7 @@ static bool answer(struct connection *c, struct view **views, uint8_t *reply,
     const char *key = json_text(ask->head, "key");
     struct kept *kept = NULL;
     struct call call = {.vault = c->control->vault,
+                        .ingests = c->control->ingests,
                         .views = views,
                         .ask = ask->head,
                         .data = ask->data,
@@ -326,6 +328,7 @@ static void control_free(struct control *control)
         IGNORE(close(control->listener));
     for (size_t i = 0; i < KEPT_ANSWERS; i++)
         json_decref(control->kept[i].head);
+    ingests_free(control->ingests);
     IGNORE(pthread_mutex_destroy(&control->lock));
     IGNORE(pthread_cond_destroy(&control->gone));
     own_free(control);
@@ -347,7 +350,8 @@ struct control *control_start(struct vault *vault, const struct control_options 
     IGNORE(pthread_cond_init(&control->gone, NULL));
     bool ok = str_copy(control->path, sizeof control->path, options->path) ||
               err_set(err, ERR_INVALID, "socket path '%.120s' is too long", options->path);
-    ok = ok && listen_at(control, err);
+    control->ingests = ok ? ingests_new(vault, options->box, err) : NULL;
+    ok = control->ingests && listen_at(control, err);
     int code = ok ? pthread_create(&control->thread, NULL, accept_main, control) : 0;
     if (code)
         ok = err_errno(err, code, "start the control thread");
@@ -362,6 +366,7 @@ void control_stop(struct control *control)
     if (!control)
         return;
     struct err err = {0};
+    ingests_stop(control->ingests);
     IGNORE(pthread_mutex_lock(&control->lock));
     control->stopping = true;
     IGNORE(pthread_cond_broadcast(&control->gone));

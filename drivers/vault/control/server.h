@@ -9,6 +9,7 @@ struct control_options {
     const uid_t *allow;   /* besides root and our own user; borrowed while it starts */
     size_t allow_count;   /* at most 16 */
     unsigned connections; /* at once; 0: 64 */
+    const char *box;      /* the vault's, for ingests; NULL: none are taken */
 };
 /* vault is borrowed. Answers when it returns. */
 struct control *control_start(struct vault *vault, const struct control_options *options,

@@ -221,6 +221,10 @@ void view_close(struct view *view)
     if (view->snap)
         snap_unuse(view->snap);
     if (view->volume) {
+        pthread_mutex_lock(&view->volume->write);
+        if (view->volume->claim == view)
+            view->volume->claim = NULL;
+        pthread_mutex_unlock(&view->volume->write);
         pthread_mutex_lock(&view->vault->lock);
         view->volume->users--;
         pthread_mutex_unlock(&view->vault->lock);
@@ -436,7 +440,7 @@ bool view_create(struct view *view, const struct view_caller *caller, uint64_t f
     record.mtime_us = a && a->set_mtime ? a->mtime_us : record.time_us;
     record.atime_us = a && a->set_atime ? a->atime_us : record.time_us;
     pthread_mutex_lock(&v->write);
-    bool ok = create_locked(v, &record, target, a, err);
+    bool ok = write_allowed(view, err) && create_locked(v, &record, target, a, err);
     pthread_mutex_unlock(&v->write);
     return ok && volume_sync(v, err) && view_stat(view, record.file, 0, ret, err);
 }
@@ -466,7 +470,8 @@ bool view_remove(struct view *view, const struct view_caller *caller, uint64_t f
     pthread_mutex_lock(&v->write);
     uint8_t kind = INODE_FREE;
     bool replayed = answer_find(v, &record) != NULL;
-    bool ok = replayed || named(v, folder, name, &record.file, &kind, err);
+    bool ok =
+        write_allowed(view, err) && (replayed || named(v, folder, name, &record.file, &kind, err));
     if (ok && !replayed && (kind == INODE_DIRECTORY) != folder_wanted)
         ok = err_set(err, ERR_PRECONDITION,
                      folder_wanted ? "'%s' is no folder" : "'%s' is a folder", name);
@@ -525,7 +530,7 @@ bool view_rename(struct view *view, const struct view_caller *caller, uint64_t f
              4);
     pthread_mutex_lock(&v->write);
     bool done = false;
-    bool ok = rename_locked(v, &record, from, &done, err);
+    bool ok = write_allowed(view, err) && rename_locked(v, &record, from, &done, err);
     pthread_mutex_unlock(&v->write);
     if (!ok || !volume_sync(v, err))
         return false;
@@ -583,7 +588,8 @@ bool view_set(struct view *view, const struct view_caller *caller, uint64_t file
              3);
     pthread_mutex_lock(&v->write);
     struct view_file now;
-    bool ok = view_stat(view, file, 0, &now, err) && set_locked(v, &record, a, &now, err);
+    bool ok = write_allowed(view, err) && view_stat(view, file, 0, &now, err) &&
+              set_locked(v, &record, a, &now, err);
     pthread_mutex_unlock(&v->write);
     return ok && volume_commit(v, file, err) && view_stat(view, file, 0, ret, err);
 }

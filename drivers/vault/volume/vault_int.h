@@ -88,6 +88,7 @@ struct volume {
     uint64_t users; /* views */
 
     pthread_mutex_t admin, write;
+    const struct view *claim; /* who alone may change the live area (claim.h); under write */
     struct journal *journal;
     _Atomic uint64_t last_number; /* of the journal's latest record */
     struct tree tree;
@@ -297,6 +298,8 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
                  uint64_t count, void *to, struct err *err) MUST;
 
 /* ---- write.c; volume.write is held ---- */
+/* BUSY while another view has claimed the live area. */
+bool write_allowed(const struct view *view, struct err *err) MUST;
 bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size, uint64_t offset,
                  struct err *err) MUST;
 bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us, struct err *err)

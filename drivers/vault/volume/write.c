@@ -129,6 +129,13 @@ static bool may_write(const struct view *view, struct err *err)
     return !view->snap || err_set(err, ERR_DENIED, "snapshot '%s' is read-only", view->snap->name);
 }
 
+bool write_allowed(const struct view *view, struct err *err)
+{
+    const struct volume *v = view->volume;
+    return !v->claim || v->claim == view ||
+           err_set(err, ERR_BUSY, "volume '%s' is being filled from its source", v->name);
+}
+
 bool view_write(struct view *view, uint64_t file, const void *from, size_t size, uint64_t offset,
                 bool stable, struct err *err)
 {
@@ -136,7 +143,7 @@ bool view_write(struct view *view, uint64_t file, const void *from, size_t size,
     if (!may_write(view, err) || !volume_room(v, err))
         return false;
     pthread_mutex_lock(&v->write);
-    bool ok = write_bytes(v, file, from, size, offset, err);
+    bool ok = write_allowed(view, err) && write_bytes(v, file, from, size, offset, err);
     pthread_mutex_unlock(&v->write);
     return ok && (!stable || volume_commit(v, file, err));
 }
