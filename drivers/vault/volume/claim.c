@@ -38,7 +38,7 @@ OWN_DEFINE_INPLACE(moment, struct moment, moment_done);
 static bool moment_take(struct volume *v, struct moment *ret, struct err *err)
 {
     pthread_mutex_lock(&v->vault->lock);
-    ret->layers = own_alloc((v->slot_count + 1) * sizeof *ret->layers, err);
+    ret->layers = own_alloc((v->slot_count + 1) * sizeof(struct layer *), err);
     if (ret->layers) {
         for (size_t i = 0; i < v->slot_count; i++)
             ret->layers[ret->count++] = layer_ref(v->slots[i]->layer);
