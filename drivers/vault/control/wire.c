@@ -195,7 +195,7 @@ bool wire_call(struct wire *wire, const json_t *head, const void *data, size_t l
                uint64_t timeout_ms, struct message *ret, bool *ret_answered, struct err *err)
 {
     AUTO(message) struct message answer = {0};
-    bool end = false, nobody_asks;
+    bool end = false, nobody_asks = false;
     bool *answered = ret_answered ? ret_answered : &nobody_asks;
     *answered = false;
     if (!wire_send(wire, head, data, len, err) ||

@@ -138,7 +138,11 @@ static void tend_admin(struct volume *v, bool locks_too)
     if (pthread_mutex_trylock(&v->admin) != 0)
         return;
     pthread_mutex_lock(&v->vault->lock);
-    bool full = is_full(v) && v->vault->frozen_bytes <= v->vault->options.frozen_bytes;
+    /* What a deleted snapshot had and the live area has overwritten since is let go by the seal of
+     * what overwrote it, and not before. */
+    bool owing = v->owing && layer_records(slot_active(v)->layer) > 0;
+    bool full = (owing || is_full(v)) && v->vault->frozen_bytes <= v->vault->options.frozen_bytes;
+    v->owing = v->owing && !owing;
     pthread_mutex_unlock(&v->vault->lock);
     if (full && !swap_quietly(v, &err))
         complain(v, "a swap", &err);

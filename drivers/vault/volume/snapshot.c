@@ -494,6 +494,11 @@ bool vault_snapshot_drop(struct vault *vault, const char *volume, const char *na
     pthread_mutex_lock(&v->admin);
     bool ok = drop_admin(v, name, err);
     pthread_mutex_unlock(&v->admin);
+    pthread_mutex_lock(&vault->lock);
+    v->owing = ok && !vault->options.seal_by_hand;
+    if (v->owing)
+        volume_want(v);
+    pthread_mutex_unlock(&vault->lock);
     vault_wake(vault);
     return ok;
 }

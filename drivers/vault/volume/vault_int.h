@@ -103,6 +103,7 @@ struct volume {
     struct snap **snaps; /* by sequence */
     size_t snap_count, snap_capacity;
     bool sealing, snapping;
+    bool owing;             /* a snapshot went: what was written since should be sealed */
     uint32_t committing;    /* seals of the family in their commit (the landing volume counts) */
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
