@@ -10,7 +10,7 @@ san-*) san=-fsanitize=$(sed 's/^san-//; s/-/,/g' <<<"${bin##*/}") ;;
 cover) san=--coverage ;;
 *) san= ;;
 esac
-pkgs='libuv libnghttp2 libprotobuf-c sqlite3 jansson libxxhash libnfs'
+pkgs=$(sed -n 's,^PKGS *:= *,,p' "$here/Makefile")
 read -r -a libs <<<"-Wl,--as-needed $(pkg-config --libs $pkgs) -lmbedtls -lmbedx509 -lmbedcrypto -lpthread -lm"
 read -r -a flags <<<"-std=gnu11 -D_GNU_SOURCE -fvisibility=hidden -g -O1 -w $san $(pkg-config --cflags $pkgs)"
 

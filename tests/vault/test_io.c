@@ -3,6 +3,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/sys_record.h"
 #include "drivers/vault/io/io.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/fault_loop.h"
@@ -510,6 +511,23 @@ Test(io, says_which_urls_it_does_not_know)
 }
 
 /* ---- a directory ---- */
+
+/* Who put it first may have died, or failed, before its name was on disk. */
+Test(io, what_is_said_to_be_there_has_its_name_on_disk)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    struct err err = {0};
+    AUTO(io) struct io *io = io_open(dir, NULL, 0, &err);
+    cr_assert(io && io_put(io, "f/a", "x", 1, IO_NEW, &err), "%s", err.text);
+    sys_record_begin();
+    bool again = io_put(io, "f/a", "y", 1, IO_NEW, &err);
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    bool synced = false;
+    for (size_t i = 0; i < record.count; i++)
+        synced = synced || (record.ops[i].kind == SYS_OP_SYNC && record.ops[i].folder);
+    cr_assert(!again && err.code == ERR_EXISTS, "%s", err.text);
+    cr_assert(synced, "the folder was not synced before it was said");
+}
 
 Test(io, a_link_inside_a_directory_is_never_followed)
 {

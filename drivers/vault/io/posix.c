@@ -192,8 +192,12 @@ static bool publish(struct posix_writer *w, enum io_put how, struct err *err)
     if (!sys_fsync(w->fd, w->last, err))
         return false;
     if (how == IO_NEW ? !move_new(w, err)
-                      : !sys_rename_at(w->dir, w->temporary, w->last, true, err))
+                      : !sys_rename_at(w->dir, w->temporary, w->last, true, err)) {
+        /* "It is there" is a promise too: whoever put it may not have got its name to disk. */
+        if (err->code == ERR_EXISTS && !sys_fsync(w->dir, w->last, &why))
+            return err_set(err, ERR_UNAVAILABLE, "there, but perhaps not for long: %s", why.text);
         return false;
+    }
     own_auto_fd(&w->fd);
     w->fd = -1;
     return sys_fsync(w->dir, w->last, &why) ||
