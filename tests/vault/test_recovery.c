@@ -262,7 +262,8 @@ Test(recovery, a_commit_that_never_arrived_is_settled_before_the_next)
 {
     struct err err = {0};
     struct vw *w = small_world(3);
-    struct blocker cut = {"/commit/", MEMORY_PUT, 0, 2}; /* the commit, and the one to settle it */
+    struct blocker cut = {"/commit/", MEMORY_PUT, 0,
+                          3}; /* twice the commit, and the one to settle */
     uint64_t before, bytes, packs = pack_objects(w, &before);
     memory_io_hook(w->memory, block, &cut);
     cr_assert_not(act_seal(w, &err));

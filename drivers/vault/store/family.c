@@ -258,16 +258,20 @@ static bool same_bytes(const struct bytes *a, const struct bytes *b)
 
 enum outcome { IS_THERE, IS_NOT, IS_OTHERS, IS_UNKNOWN };
 
-/* What became of a put that failed with `failed`. */
+/* What became of a put that failed with `failed`. One whose outcome is not known is put once more:
+ * that a store shows an object is no promise yet that it keeps it, EXISTS is. */
 static enum outcome find_out(struct family *family, uint64_t number, const struct bytes *ours,
                              const struct err *failed, struct bytes *ret_theirs)
 {
-    struct err err = {0};
-    if (read_commit_bytes(family, number, ret_theirs, &err)) {
-        return same_bytes(ret_theirs, ours) ? IS_THERE : IS_OTHERS;
-    }
-    /* Not there now; what timed out may still arrive. */
+    struct err err = {0}, again = {0};
+    char name[IO_NAME_MAX];
     bool late = failed->code == ERR_UNAVAILABLE || failed->code == ERR_TIMEOUT;
+    family_object(family->id, "commit", number, name);
+    if (late && !io_put(family->store->io, name, ours->data, ours->len, IO_NEW, &again) &&
+        again.code != ERR_EXISTS)
+        return IS_UNKNOWN;
+    if (read_commit_bytes(family, number, ret_theirs, &err))
+        return same_bytes(ret_theirs, ours) ? IS_THERE : IS_OTHERS;
     return err.code == ERR_NOT_FOUND && !late ? IS_NOT : IS_UNKNOWN;
 }
 
@@ -315,7 +319,7 @@ static bool settle(struct family *family, bool *ret_pending_won, struct err *err
         !commit_encode(&edit.commit, family->store->seed, &bytes, err))
         return false;
     if (!io_put(family->store->io, name, bytes.data, bytes.len, IO_NEW, &failed) &&
-        !read_commit_bytes(family, number, &theirs, err)) {
+        (failed.code != ERR_EXISTS || !read_commit_bytes(family, number, &theirs, err))) {
         *err = failed;
         return err_wrap(err, "what became of commit %" PRIu64 " is not known yet", number);
     }
