@@ -89,38 +89,22 @@ const uint8_t *cursor_take(struct cursor *c, size_t len)
     return taken;
 }
 
-uint8_t cursor_u8(struct cursor *c)
-{
-    const uint8_t *p = cursor_take(c, 1);
-    return p ? *p : 0;
-}
-
-uint16_t cursor_u16(struct cursor *c)
-{
-    uint16_t n = 0;
-    const uint8_t *p = cursor_take(c, sizeof n);
-    if (p)
-        memcpy(&n, p, sizeof n);
-    return le16toh(n);
-}
-
-uint32_t cursor_u32(struct cursor *c)
-{
-    uint32_t n = 0;
-    const uint8_t *p = cursor_take(c, sizeof n);
-    if (p)
-        memcpy(&n, p, sizeof n);
-    return le32toh(n);
-}
-
-uint64_t cursor_u64(struct cursor *c)
+static uint64_t number(struct cursor *c, size_t bytes)
 {
     uint64_t n = 0;
-    const uint8_t *p = cursor_take(c, sizeof n);
+    const uint8_t *p = cursor_take(c, bytes);
     if (p)
-        memcpy(&n, p, sizeof n);
+        memcpy(&n, p, bytes);
     return le64toh(n);
 }
+
+uint8_t cursor_u8(struct cursor *c) { return (uint8_t)number(c, 1); }
+
+uint16_t cursor_u16(struct cursor *c) { return (uint16_t)number(c, 2); }
+
+uint32_t cursor_u32(struct cursor *c) { return (uint32_t)number(c, 4); }
+
+uint64_t cursor_u64(struct cursor *c) { return number(c, 8); }
 
 uint64_t cursor_varint(struct cursor *c)
 {

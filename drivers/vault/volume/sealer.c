@@ -46,7 +46,8 @@ static bool goes_on(struct sealing *s, struct err *err)
     pthread_mutex_lock(&vault->lock);
     bool stop = vault->stopping || s->v->gone;
     pthread_mutex_unlock(&vault->lock);
-    return !stop || err_set(err, ERR_CANCELLED, "sealing is given up for now");
+    return !stop ||
+           err_set(err, ERR_CANCELLED, "sealing is given up: the vault stops or the volume goes");
 }
 
 static int by_number(const void *a, const void *b)

@@ -495,9 +495,10 @@ bool vault_snapshot_drop(struct vault *vault, const char *volume, const char *na
     bool ok = drop_admin(v, name, err);
     pthread_mutex_unlock(&v->admin);
     pthread_mutex_lock(&vault->lock);
-    v->owing = ok && !vault->options.seal_by_hand;
-    if (v->owing)
+    if (ok && !vault->options.seal_by_hand) {
+        v->owing = true;
         volume_want(v);
+    }
     pthread_mutex_unlock(&vault->lock);
     vault_wake(vault);
     return ok;
