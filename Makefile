@@ -29,7 +29,7 @@ LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
            agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
-           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/ingest drivers/vault/control drivers/vault \
+           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/nfs drivers/vault/ingest drivers/vault/control drivers/vault \
            firmware-hooks
 SRC     := $(filter-out drivers/vault/vaultd.c,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto proto/grpc/*/*/*.proto))
