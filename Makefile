@@ -112,9 +112,9 @@ sim: $(SIM)
 $(B)/plain/%.o: %.c
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -MMD -MP -c -o $@ $<
 $(SIM): $(SIM_SRC:%.c=$(B)/plain/%.o)
-	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ -lsqlite3 -lm
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ -lsqlite3 -lnfs -lm
 $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
-	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lm
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lnfs -lm
 
 # ---- tests ----
 $(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
