@@ -3,6 +3,7 @@
 #
 #   . "$(dirname "$0")/../lib/world.sh"
 #   world_enter 2G "$@"             re-executes the script where a scratch XFS is mounted
+#   world_plain "$@"                or: neither root nor a mount, for what is reached by NFS
 #   world_agent A:B C               agent that serves databases A, B and C, started
 #   world_lanes lane_one lane_two   each in a subshell of its own, at once; prints what they said
 #   world_end                       the last line: N passed, N failed
@@ -36,8 +37,22 @@ world_enter() {
     work=$3
     xfs=$work/xfs
     area=$xfs/storage/volumes
+    mkdir -p "$xfs/storage"
+    world_made
+}
+
+world_plain() {
+    here=$(cd "$(dirname "$0")/../.." && pwd)
+    bin=$(cd "$1" && pwd)
+    work=$(mktemp -d -t evercopy-world.XXXXXX)
+    area=$work/nfs
+    world_made
+    trap 'world_close; rm -rf "$work"' EXIT
+}
+
+world_made() {
     agent_pid='' lane=main out=$work/main.out err=$work/main.err
-    mkdir -p "$work/etc" "$work/state" "$work/ora" "$work/prod" "$xfs/storage"
+    mkdir -p "$work/etc" "$work/state" "$work/ora/dbs" "$work/prod"
     world_pids=$work/pids
     : >"$world_pids"
     trap world_close EXIT
@@ -341,7 +356,7 @@ world_end() {
     touch "$work/said"
     passed=$(grep -c '^ok ' "$work/said")
     failed=$(grep -c '^not ok ' "$work/said")
-    if [ "$failed" != 0 ]; then tail -n 15 "$work/agent.log" | sed 's/^/#   agent: /'; fi
+    if [ "$failed" != 0 ] && [ -e "$work/agent.log" ]; then tail -n 15 "$work/agent.log" | sed 's/^/#   agent: /'; fi
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
     exit

@@ -277,7 +277,8 @@ bool piece_head(const char *path, struct piece_meta *m)
     if (fd < 0)
         return false;
     memset(m, 0, sizeof *m);
-    ok = disk_pread(fd, os, sizeof os, 0) == (ssize_t)sizeof os && frame(os, 65536, &m->fmt, &m->bs);
+    ok =
+        disk_pread(fd, os, sizeof os, 0) == (ssize_t)sizeof os && frame(os, 65536, &m->fmt, &m->bs);
     b = ok ? malloc(m->bs) : NULL;
     ok = b && disk_pread(fd, b, m->bs, m->bs) == (ssize_t)m->bs && kcbh_ok(m->fmt, b, m->bs) &&
          get2(m->fmt, b + 54) == 5;

@@ -362,7 +362,8 @@ static bool write_body(int fd, const struct body *k, uint32_t blocks, const stru
         n = last - b + 1 < RUN ? last - b + 1 : RUN;
         for (uint32_t i = 0; i < n; i++)
             block_make(k, b + i, birth_scn(v, k->file, b + i), buf + (size_t)i * k->bs);
-        ok = disk_pwrite(fd, buf, (size_t)n * k->bs, (off_t)b * k->bs) == (ssize_t)((size_t)n * k->bs);
+        ok = disk_pwrite(fd, buf, (size_t)n * k->bs, (off_t)b * k->bs) ==
+             (ssize_t)((size_t)n * k->bs);
     }
     free(buf);
     return ok && disk_truncate(fd, ((off_t)blocks + 1) * k->bs) == 0;

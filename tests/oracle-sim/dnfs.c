@@ -195,9 +195,8 @@ int dnfs_open(struct dnfs_mount *m, const char *rest, int flags, mode_t mode, bo
     struct file *f;
     int slot = slot_take(&f);
 
-    if (slot < 0 || (!walk(m, rest, &p) &&
-                     (!(flags & O_CREAT) || errno != ENOENT || !make_way(m, rest) ||
-                      !walk(m, rest, &p))))
+    if (slot < 0 || (!walk(m, rest, &p) && (!(flags & O_CREAT) || errno != ENOENT ||
+                                            !make_way(m, rest) || !walk(m, rest, &p))))
         return -1;
     memset(f, 0, sizeof *f);
     f->folder = p.folder;

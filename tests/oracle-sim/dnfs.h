@@ -1,10 +1,10 @@
 /* Direct NFS inside: servers and mounts of an oranfstab, their connections, one call each. */
 #pragma once
 #include "files.h"
-#include <nfsc/libnfs.h>
-#include <nfsc/libnfs-raw.h>
 #include <nfsc/libnfs-raw-mount.h>
 #include <nfsc/libnfs-raw-nfs.h>
+#include <nfsc/libnfs-raw.h>
+#include <nfsc/libnfs.h>
 
 enum {
     DNFS_PATHS = 4, /* as many as oranfstab allows for a server */

@@ -211,8 +211,8 @@ static void turn(struct dnfs_server *s, int wait_ms)
     for (int i = 0; i < DNFS_PATHS; i++) {
         if (!s->chan[i].rpc)
             continue;
-        p[n] = (struct pollfd){rpc_get_fd(s->chan[i].rpc),
-                               (short)rpc_which_events(s->chan[i].rpc), 0};
+        p[n] =
+            (struct pollfd){rpc_get_fd(s->chan[i].rpc), (short)rpc_which_events(s->chan[i].rpc), 0};
         of[n++] = i;
     }
     if (poll(p, (nfds_t)n, wait_ms) < 0 && errno != EINTR)
@@ -474,9 +474,8 @@ static void take_access(struct dnfs_call *c, const void *result)
 
 bool dnfs_can_read(struct dnfs_server *s, struct dnfs_fh *fh)
 {
-    struct dnfs_call c = {.start = start_access,
-                          .take = take_access,
-                          .args.access = {dnfs_wire(fh), ACCESS3_READ}};
+    struct dnfs_call c = {
+        .start = start_access, .take = take_access, .args.access = {dnfs_wire(fh), ACCESS3_READ}};
 
     if (!dnfs_run(s, &c))
         return false;
@@ -497,10 +496,9 @@ static void take_nothing(struct dnfs_call *c, const void *result)
 
 static bool set_attributes(struct dnfs_server *s, struct dnfs_fh *fh, sattr3 attributes)
 {
-    struct dnfs_call c = {
-        .start = start_setattr,
-        .take = take_nothing,
-        .args.setattr = {.object = dnfs_wire(fh), .new_attributes = attributes}};
+    struct dnfs_call c = {.start = start_setattr,
+                          .take = take_nothing,
+                          .args.setattr = {.object = dnfs_wire(fh), .new_attributes = attributes}};
 
     return dnfs_run(s, &c);
 }
@@ -670,9 +668,8 @@ static void take_commit(struct dnfs_call *c, const void *result)
 bool dnfs_commit(struct dnfs_server *s, struct dnfs_fh *fh, uint64_t at, size_t n,
                  struct dnfs_call *c)
 {
-    *c = (struct dnfs_call){.start = start_commit,
-                            .take = take_commit,
-                            .args.commit = {dnfs_wire(fh), at, (count3)n}};
+    *c = (struct dnfs_call){
+        .start = start_commit, .take = take_commit, .args.commit = {dnfs_wire(fh), at, (count3)n}};
     return dnfs_run(s, c);
 }
 

@@ -59,7 +59,10 @@ int disk_truncate(int fd, off_t size)
                              : dnfs_truncate(fd - FIRST_REMOTE, (uint64_t)size);
 }
 
-int disk_close(int fd) { return fd < FIRST_REMOTE ? close(fd) : dnfs_close(fd - FIRST_REMOTE, true); }
+int disk_close(int fd)
+{
+    return fd < FIRST_REMOTE ? close(fd) : dnfs_close(fd - FIRST_REMOTE, true);
+}
 
 void disk_abandon(int fd)
 {

@@ -1,5 +1,5 @@
-/* Every file of the simulator: local ones, and those below a mount point that H/dbs/oranfstab names,
- * which go to that server's export as Direct NFS does it. As POSIX: -1 and errno. */
+/* Every file of the simulator: local ones, and those below a mount point that H/dbs/oranfstab
+ * names, which go to that server's export as Direct NFS does it. As POSIX: -1 and errno. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,18 +1,18 @@
 /* H/dbs/oranfstab in Oracle's syntax, and H/dbs/sim.nfs for what that syntax has no word for. */
-#include "sim.h"
 #include "dnfs.h"
+#include "sim.h"
 
 static struct dnfs_server servers[DNFS_SERVERS];
 static struct dnfs_mount mounts[DNFS_MOUNTS];
 static int server_count, mount_count;
 
 /* Attributes that Oracle documents and that mean nothing here; all take one value. */
-static const char *const passed_over[] = {"local", "mnt_timeout", "management",
-                                          "community", "security", "security_default"};
+static const char *const passed_over[] = {"local",     "mnt_timeout", "management",
+                                          "community", "security",    "security_default"};
 
 struct reader {
     char *at;
-    int line;
+    int line, ended; /* ended: lines that the last word ended */
     struct dnfs_server *server;
     char export[DNFS_TEXT];
 };
@@ -21,6 +21,8 @@ static const char *next_word(struct reader *r)
 {
     char *from;
 
+    r->line += r->ended;
+    r->ended = 0;
     for (;;) {
         while (*r->at == ' ' || *r->at == '\t' || *r->at == '\r' || *r->at == '\n')
             r->line += *r->at++ == '\n';
@@ -33,7 +35,7 @@ static const char *next_word(struct reader *r)
     if (r->at == from)
         return NULL;
     if (*r->at) {
-        r->line += *r->at == '\n';
+        r->ended = *r->at == '\n';
         *r->at++ = 0;
     }
     return from;

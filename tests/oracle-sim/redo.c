@@ -196,8 +196,7 @@ void logs_create(struct sim *s, int thread, int groups, uint32_t blocks, uint64_
         uniq8(s, u);
         format_text(g.member, sizeof g.member, "%.800s/%s/onlinelog/o1_mf_%d_%s_.log", dest,
                     s->unique, g.grp, u);
-        fd = mkdirs_for(g.member) ? disk_open(g.member, O_RDWR | O_CREAT | O_TRUNC, 0640)
-                                  : -1;
+        fd = mkdirs_for(g.member) ? disk_open(g.member, O_RDWR | O_CREAT | O_TRUNC, 0640) : -1;
         os_block(s->fmt, b, g.bs, blocks);
         if (fd < 0 || disk_pwrite(fd, b, g.bs, 0) != (ssize_t)g.bs ||
             disk_truncate(fd, ((off_t)blocks + 1) * g.bs) < 0)

@@ -83,7 +83,8 @@ static bool apply_blocks(struct rman *r, const struct target *t, int in, int out
         ok = ora_add(&r->e, "ORA-19599: block number 1 is corrupt in backup piece %s", t->handle);
     }
     for (uint32_t i = 0; ok && i < p->count; i++) {
-        if (disk_pread(in, b, bs, ((off_t)at + i) * bs) != (ssize_t)bs || !kcbh_ok(r->s.fmt, b, bs)) {
+        if (disk_pread(in, b, bs, ((off_t)at + i) * bs) != (ssize_t)bs ||
+            !kcbh_ok(r->s.fmt, b, bs)) {
             ora_add(&r->e, "ORA-19870: error while restoring backup piece %s", t->handle);
             ok = ora_add(&r->e, "ORA-19599: block number %u is corrupt in backup piece %s", at + i,
                          t->handle);

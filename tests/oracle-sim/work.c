@@ -836,8 +836,8 @@ static void home_links(struct sim *s)
         format_text(path, sizeof path, "%.900s/bin/%s", s->home, names[i]);
         /* Under a name of its own first: another create may be at the same home. */
         format_text(mine, sizeof mine, "%.900s/bin/.%s.%d", s->home, names[i], (int)getpid());
-        if (!mkdirs_for(path) || (disk_unlink(mine) < 0 && errno != ENOENT) || symlink(self, mine) < 0 ||
-            disk_rename(mine, path) < 0)
+        if (!mkdirs_for(path) || (disk_unlink(mine) < 0 && errno != ENOENT) ||
+            symlink(self, mine) < 0 || disk_rename(mine, path) < 0)
             die("cannot make '%s': %s", path, strerror(errno));
     }
     format_text(path, sizeof path, "%.900s/dbs/sim.release", s->home);
