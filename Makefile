@@ -7,6 +7,7 @@ PREFIX  ?= /usr
 DESTDIR ?=
 SAN     ?=
 V       ?= 0
+DRIVER  ?= vault
 
 empty :=
 comma := ,
@@ -58,7 +59,7 @@ all: deps-build
 
 help:
 	@printf '%s\n' 'make           build evercopyd and evercopy' \
-	  'make demo      run the main job and show it (needs root or sudo: it mounts a scratch XFS)' \
+	  'make demo      run the main job and show it, as any user; DRIVER=reflink as root, on a scratch XFS' \
 	  'make test      all tests, with address and undefined-behaviour sanitizers' \
 	  'make test-long stress, then the same with more rounds' \
 	  'make lint      warnings, rooms, format, clang-tidy, cppcheck' \
@@ -130,7 +131,7 @@ test-long: deps
 	$(Q)EVERCOPY_LONG=1 tests/run.sh build/san-address-undefined
 demo: deps-build
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM)
-	$(Q)tests/demo/demo.sh $(B)
+	$(Q)tests/demo/demo.sh $(B) $(DRIVER)
 bench: deps
 	$(Q)tests/lib/packages.sh bench || true
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
