@@ -152,6 +152,7 @@ install: all
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
 	install -D -m 0755 $(B)/evercopy-vaultd $(DESTDIR)$(PREFIX)/sbin/evercopy-vaultd
 	install -D -m 0755 $(B)/evercopy-hook-host $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-hook-host
+	install -D -m 0755 agent/shim/evercopy-mount $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-mount
 	install -D -m 0644 firmware-hooks/evercopy_hooks.h $(DESTDIR)$(PREFIX)/include/evercopy_hooks.h
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/evercopy/hooks
 	for unit in evercopyd evercopy-vaultd; do sed 's|/usr/sbin/|$(PREFIX)/sbin/|' firmware-hooks/systemd/$$unit.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done

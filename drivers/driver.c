@@ -445,7 +445,7 @@ bool driver_clone_mount(struct driver_ref *d, const char *volume, const char *na
     if (!begin(&call, d, volume, d->table->clone_mount, err))
         return false;
     return finish(&call,
-                  name_ok("clone", name, err) &&
+                  (!name || name_ok("clone", name, err)) &&
                       d->table->clone_mount(d->instance, volume, name, ret, size, err),
                   err);
 }

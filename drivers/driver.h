@@ -120,7 +120,9 @@ struct driver {
                                             size_t *ret_count, struct err *err);
     bool (*clone_delete)(struct driver_instance *d, const char *volume, const char *name,
                          struct driver_handle *ret_handle, struct err *err);
-    /* How a host reaches a clone: "path:/srv/x" or "nfs:host:/export". At most size bytes. */
+    /* How a host reaches a clone, or, name NULL, the live area: "path:/srv/x",
+     * "nfs:HOST:/EXPORT" (an IPv6 HOST in brackets) with "?port=N" behind it when NFS and MOUNT
+     * answer elsewhere than on 2049, or a text of the driver's own. At most size bytes. */
     bool (*clone_mount)(struct driver_instance *d, const char *volume, const char *name, char *ret,
                         size_t size, struct err *err);
     bool (*snapshot_lock)(struct driver_instance *d, const char *volume, const char *name,

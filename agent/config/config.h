@@ -30,6 +30,7 @@ struct config_database {
     bool logs_push, allowfull, strict, hasdataguard, dosnapshot, gimanaged;
     /* Where restores and restore tests put their instance. */
     const char *sandbox_destination, *sandbox_clone, *sandbox_mount, *sandbox_logdir;
+    const char *mount_helper; /* "": none */
     const char *sandbox_pga, *sandbox_sga, *sandbox_catalog;
     uint64_t sandbox_instance_no, sandbox_thread;
 };

@@ -204,6 +204,7 @@ static void set_texts(struct resolved *resolved)
     database->sandbox_destination = text_of(resolved, "autorestoredestination");
     database->sandbox_clone = text_of(resolved, "autorestoreclonename");
     database->sandbox_mount = text_of(resolved, "autorestoremountpoint");
+    database->mount_helper = text_of(resolved, "mounthelper");
     database->sandbox_logdir = text_of(resolved, "autorestorelogdir");
     database->sandbox_catalog = text_of(resolved, "autorestorecatalog");
     database->sandbox_pga = size_of(resolved, "pga_size");

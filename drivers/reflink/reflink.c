@@ -711,11 +711,12 @@ static bool reflink_clone_delete(struct driver_instance *d, const char *volume, 
 static bool reflink_clone_mount(struct driver_instance *d, const char *volume, const char *name,
                                 char *ret, size_t size, struct err *err)
 {
-    AUTO(fd) int data = open_data(d, CLONES, volume, name, err);
+    AUTO(fd) int data = open_data(d, name ? CLONES : NULL, volume, name, err);
     if (data < 0)
-        return err_wrap(err, "clone '%s'", name);
-    return str_format(ret, size, "path:%s/" CLONES "/%s/%s/data", d->root, volume, name) ||
-           err_set(err, ERR_LIMIT, "the mount text does not fit into %zu bytes", size);
+        return name ? err_wrap(err, "clone '%s'", name) : false;
+    bool fits = name ? str_format(ret, size, "path:%s/" CLONES "/%s/%s/data", d->root, volume, name)
+                     : str_format(ret, size, "path:%s/" VOLUMES "/%s", d->root, volume);
+    return fits || err_set(err, ERR_LIMIT, "the mount text does not fit into %zu bytes", size);
 }
 
 /* ---- notes ---- */

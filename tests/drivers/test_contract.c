@@ -422,9 +422,10 @@ PROMISE(a_locked_snapshot_stays)
     return true;
 }
 
-PROMISE(a_mount_text_says_how_to_reach_a_clone)
+PROMISE(a_mount_text_says_how_to_reach_a_clone_and_the_live_area)
 {
     char mount[512];
+    char live[512];
     char small[4];
     DO(make_volume(s, "v", why));
     DO(take(s, "v", "s", why));
@@ -433,6 +434,10 @@ PROMISE(a_mount_text_says_how_to_reach_a_clone)
     WANT(strchr(mount, ':'));
     WANT_CODE(driver_clone_mount(s->d, "v", "none", mount, sizeof mount, &e), NOT_FOUND);
     WANT_CODE(driver_clone_mount(s->d, "v", "c", small, sizeof small, &e), LIMIT);
+    DO(driver_clone_mount(s->d, "v", NULL, live, sizeof live, why));
+    WANT(strchr(live, ':') && !str_equal(live, mount));
+    WANT_CODE(driver_clone_mount(s->d, "none", NULL, live, sizeof live, &e), NOT_FOUND);
+    WANT_CODE(driver_clone_mount(s->d, "v", NULL, small, sizeof small, &e), LIMIT);
     return true;
 }
 

@@ -835,9 +835,10 @@ static bool memory_clone_mount(struct driver_instance *d, const char *volume_nam
 {
     AUTO(held) struct held held = hold();
     const struct volume *volume = volume_find(d->store, volume_name, err);
-    if (!volume || !clone_find(volume, name, err))
+    if (!volume || (name && !clone_find(volume, name, err)))
         return false;
-    return str_format(ret, size, "memory:%s/%s/%s", d->store->name, volume_name, name) ||
+    return str_format(ret, size, "memory:%s/%s%s%s", d->store->name, volume_name, name ? "/" : "",
+                      name ? name : "") ||
            err_set(err, ERR_LIMIT, "the mount text does not fit into %zu bytes", size);
 }
 
