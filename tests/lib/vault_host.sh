@@ -3,7 +3,7 @@
 # Needs $bin and $work; everything lies below $work.
 #
 #   vault_config [LINE...]  $work/vault/vaultd.conf; lines are added to [vault]
-#   vault_start             evercopy-vaultd, always on the port of its first start: $vault_pid, $vault_port
+#   vault_start             evercopy-vaultd, each time on the same port: $vault_pid, $vault_port
 #   vault_stop, vault_crash
 #   vault_host DB...        the simulated host knows the areas of these, and how clones are mounted
 #
@@ -12,9 +12,10 @@ vault_pid='' vault_port=''
 
 vault_config() {
     mkdir -p "$work/vault/box" "$work/vault/store"
+    vault_port=$((20000 + RANDOM % 12000)) # below those that connections take, so that it is free again
     {
         printf '[vault]\nbox = %s\nsocket = %s\n' "$work/vault/box" "$work/vault/sock"
-        printf 'nfslisten = 127.0.0.1\nnfsport = 0\nrpcbind = no\n'
+        printf 'nfslisten = 127.0.0.1\nnfsport = %s\nrpcbind = no\n' "$vault_port"
         [ $# = 0 ] || printf '%s\n' "$@"
         printf '[store]\nurl = %s\n' "$work/vault/store"
         printf '[export]\nclients = 127.0.0.1\nsquash = all\nanonuid = 0\nanongid = 0\n'
@@ -33,8 +34,6 @@ vault_start() {
         if ! kill -0 "$vault_pid" 2>/dev/null || [ "$SECONDS" -gt "$end" ]; then return 1; fi
         sleep 0.05
     done
-    vault_port=$(cat "$work/vault/port")
-    sed -i "s/^nfsport = .*/nfsport = $vault_port/" "$work/vault/vaultd.conf"
 }
 
 vault_stop() {
@@ -68,7 +67,7 @@ mount)
     forget
     printf 'server: %s export: %s mount: %s\n' "${2%%:*}" "${2#*:}" "$dir" >>"$dbs/.oranfstab"
     port=$(echo "$4" | sed -n 's/.*[^a-z]port=\([0-9]*\).*/\1/p')
-    echo "${2%%:*} ${port:-0} ${port:-0}" >"$dbs/.sim.nfs"
+    echo "${2%%:*} ${port:-2049} ${port:-2049}" >"$dbs/.sim.nfs"
     mv "$dbs/.sim.nfs" "$dbs/sim.nfs"
     mkdir -p "$dir"
     ;;

@@ -1,10 +1,12 @@
 /* Direct NFS inside: servers and mounts of an oranfstab, their connections, one call each. */
 #pragma once
 #include "files.h"
+#include <nfsc/libnfs.h>
+
+#include <nfsc/libnfs-raw.h>
+
 #include <nfsc/libnfs-raw-mount.h>
 #include <nfsc/libnfs-raw-nfs.h>
-#include <nfsc/libnfs-raw.h>
-#include <nfsc/libnfs.h>
 
 enum {
     DNFS_PATHS = 4, /* as many as oranfstab allows for a server */
@@ -50,7 +52,7 @@ void oranfstab_load(const char *home);
 /* The mount a path lies below, and what follows it ("" or "/..."). */
 struct dnfs_mount *oranfstab_find(const char *path, const char **ret_rest);
 
-/* ---- dnfs_call.c ---- */
+/* ---- dnfs_link.c ---- */
 struct dnfs_call {
     int (*start)(struct rpc_context *rpc, struct dnfs_call *c);
     void (*take)(struct dnfs_call *c, const void *result);
@@ -91,7 +93,12 @@ void dnfs_wait(struct dnfs_server *s, struct dnfs_call *c, int n);
 /* Both; false and errno unless its status is NFS3_OK. */
 bool dnfs_run(struct dnfs_server *s, struct dnfs_call *c);
 bool dnfs_errno(const struct dnfs_call *c); /* sets it; true when there was no error */
-bool dnfs_mount(struct dnfs_mount *m);      /* MNT and FSINFO, once */
+bool dnfs_mnt(struct dnfs_mount *m);        /* asks for its root */
+/* What a call's start hands to libnfs. */
+void dnfs_answer(struct rpc_context *rpc, int status, void *data, void *arg);
+
+/* ---- dnfs_call.c ---- */
+bool dnfs_mount(struct dnfs_mount *m); /* MNT and FSINFO, once */
 nfs_fh3 dnfs_wire(struct dnfs_fh *fh);
 
 bool dnfs_lookup(struct dnfs_server *s, struct dnfs_fh *dir, const char *name, struct dnfs_call *c);
