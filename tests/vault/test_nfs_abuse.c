@@ -1,7 +1,7 @@
 /* The NFS port among enemies: each loses its own connection at most, others are served meanwhile,
  * memory stays within its bound. */
 #include "tests/lib/random.h"
-#include "tests/vault/nfs_world.h"
+#include "tests/vault/nfs_port_world.h"
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>

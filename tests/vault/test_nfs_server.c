@@ -1,6 +1,6 @@
 /* The NFS port: calls are answered whole and in any number, slow ones hold up no others, limits
  * refuse, an end lets go out what is under way. */
-#include "tests/vault/nfs_world.h"
+#include "tests/vault/nfs_port_world.h"
 #include <pthread.h>
 
 Test(nfs_server, answers_what_is_asked)
