@@ -78,7 +78,8 @@ Test(nfs_file, tells_each_change_by_what_was_before_and_after)
     struct fh fh = made_file(&c, &c.root, "f", 0600);
     for (int i = 0; i < 20; i++) {
         struct fattr3 before;
-        WRITE3args write = {.file = fh3(&fh), .count = 5, .data = {5, "hello"}, .offset = i};
+        WRITE3args write = {
+            .file = fh3(&fh), .count = 5, .data = {5, (char[]){"hello"}}, .offset = i};
         WRITE3res wrote;
         STATUS(do_getattr(&c, &fh, &before), NFS3_OK);
         client_ok(&c, NFS_CALL(&c.nfs, WRITE, &write, &wrote, &c.err));

@@ -47,9 +47,10 @@ static enum nfsstat3 plain(struct client *c, struct fh *dir, uint32_t count, str
     READDIR3resok *ok = &res.READDIR3res_u.resok;
     cr_assert_leq(c->nfs.decoded.pos - 4, count);
     memcpy(page->verifier, ok->cookieverf, sizeof page->verifier);
-    for (entry3 *e = ok->reply.entries; e; e = e->nextentry) {
-        see(page, e->name);
-        page->cookie = e->cookie;
+    for (entry3 *at = ok->reply.entries, e; at; at = e.nextentry) {
+        memcpy(&e, at, sizeof e); /* libnfs aligns to four */
+        see(page, e.name);
+        page->cookie = e.cookie;
     }
     page->eof = ok->reply.eof;
     return NFS3_OK;
@@ -68,11 +69,12 @@ static enum nfsstat3 plus(struct client *c, struct fh *dir, uint32_t names, uint
     READDIRPLUS3resok *ok = &res.READDIRPLUS3res_u.resok;
     cr_assert_leq(c->nfs.decoded.pos - 4, count);
     memcpy(page->verifier, ok->cookieverf, sizeof page->verifier);
-    for (entryplus3 *e = ok->reply.entries; e; e = e->nextentry) {
-        see(page, e->name);
-        page->cookie = e->cookie;
-        cr_assert(e->name_attributes.attributes_follow && e->name_handle.handle_follows);
-        cr_assert_eq(e->name_attributes.post_op_attr_u.attributes.fileid, e->fileid);
+    for (entryplus3 *at = ok->reply.entries, e; at; at = e.nextentry) {
+        memcpy(&e, at, sizeof e);
+        see(page, e.name);
+        page->cookie = e.cookie;
+        cr_assert(e.name_attributes.attributes_follow && e.name_handle.handle_follows);
+        cr_assert_eq(e.name_attributes.post_op_attr_u.attributes.fileid, e.fileid);
     }
     page->eof = ok->reply.eof;
     return NFS3_OK;
@@ -186,8 +188,11 @@ Test(nfs_list, gives_no_attributes_to_those_who_may_only_read_the_folder)
     client_ok(&c, NFS_CALL(&c.nfs, READDIRPLUS, &args, &res, &c.err));
     STATUS(res.status, NFS3_OK);
     unsigned count = 0;
-    for (entryplus3 *e = res.READDIRPLUS3res_u.resok.reply.entries; e; e = e->nextentry, count++)
-        cr_assert(!e->name_attributes.attributes_follow && !e->name_handle.handle_follows);
+    for (entryplus3 *at = res.READDIRPLUS3res_u.resok.reply.entries, e; at; at = e.nextentry) {
+        memcpy(&e, at, sizeof e);
+        count++;
+        cr_assert(!e.name_attributes.attributes_follow && !e.name_handle.handle_follows);
+    }
     cr_assert_eq(count, 3);
     client_as(&c, 0, 0);
     sattr3 closed = {.mode = {1, {0711}}};

@@ -48,8 +48,6 @@ Test(nfs_names, are_bytes_without_slash_and_nul)
         STATUS(do_rename(&c, &c.root, "file", &c.root, wrong[i].name), wrong[i].status);
         STATUS(do_rename(&c, &c.root, wrong[i].name, &c.root, "x"), wrong[i].status);
         STATUS(do_link(&c, &file, &c.root, wrong[i].name), wrong[i].status);
-        if (wrong[i].name[0] != '.' || wrong[i].name[1] == '.')
-            continue;
     }
     STATUS(do_lookup(&c, &c.root, "", NULL, NULL), NFS3ERR_INVAL);
     STATUS(do_lookup(&c, &c.root, "a/b", NULL, NULL), NFS3ERR_INVAL);
@@ -206,7 +204,7 @@ Test(nfs_names, of_nodes_are_refused)
     client_open(&c, n.port, "/v");
     const enum ftype3 kinds[] = {NF3CHR, NF3BLK, NF3FIFO, NF3SOCK, NF3REG, NF3DIR, NF3LNK};
     for (size_t i = 0; i < 7; i++) {
-        MKNOD3args args = {.where = {fh3(&c.root), "node"}, .what = {.type = kinds[i]}};
+        MKNOD3args args = {.where = {fh3(&c.root), (char[]){"node"}}, .what = {.type = kinds[i]}};
         MKNOD3res res;
         client_ok(&c, NFS_CALL(&c.nfs, MKNOD, &args, &res, &c.err));
         STATUS(res.status, i < 4 ? NFS3ERR_NOTSUPP : NFS3ERR_BADTYPE);

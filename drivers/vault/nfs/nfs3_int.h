@@ -12,10 +12,7 @@ struct nfs3 {
     uint64_t told_us; /* when the log last heard of a call that failed; atomic */
 };
 
-enum {
-    NFS3_COOKIES = 1, /* the verifier of cookies: a number of how they are made */
-    NFS3_LINKS_MAX = 1000,
-};
+enum { NFS3_COOKIES = 1 }; /* the verifier of cookies: a number of how they are made */
 
 struct nfs3_call {
     struct nfs3 *nfs3;

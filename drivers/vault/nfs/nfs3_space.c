@@ -1,5 +1,6 @@
 /* NFSv3: what a file system is like and how much room it has: FSSTAT FSINFO PATHCONF. */
 #include "drivers/vault/nfs/nfs3_int.h"
+#include "drivers/vault/volume/tree.h"
 
 enum nfsstat3 nfs3_fsstat(struct nfs3_call *call)
 {
@@ -41,7 +42,7 @@ enum nfsstat3 nfs3_fsinfo(struct nfs3_call *call)
 enum nfsstat3 nfs3_pathconf(struct nfs3_call *call)
 {
     const uint32_t facts[] = {
-        NFS3_LINKS_MAX, INODE_NAME_MAX, true, /* longer names are refused, never cut */
+        TREE_LINKS_MAX, INODE_NAME_MAX, true, /* longer names are refused, never cut */
         true,                                 /* only root gives files away */
         false,                                /* A and a are two */
         true,                                 /* names stay as they were given */

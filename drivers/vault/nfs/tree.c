@@ -62,8 +62,7 @@ static bool serve_link(void *tree, const struct view_caller *caller, uint64_t fi
                        const char *name, struct view_file *ret, struct view_change *ret_folder,
                        struct err *err)
 {
-    (void)tree, (void)caller, (void)file, (void)folder, (void)name, (void)ret, (void)ret_folder;
-    return err_set(err, ERR_UNSUPPORTED, "no hard links");
+    return view_link(view_of(tree), caller, file, folder, name, ret, ret_folder, err);
 }
 
 static bool serve_remove(void *tree, const struct view_caller *caller, uint64_t folder,
