@@ -488,7 +488,8 @@ static bool put_file(json_t *row, const struct view_file *file, struct err *err)
            json_put_u64(row, "mode", file->mode, err) &&
            wire_put_u64(row, "size", file->size, err) &&
            wire_put_u64(row, "used", file->used_bytes, err) &&
-           wire_put_u64(row, "mtime_us", file->mtime_us, err);
+           wire_put_u64(row, "mtime_us", file->mtime_us, err) &&
+           json_put_u64(row, "links", file->links, err);
 }
 
 static bool op_file_find(struct call *call, struct err *err)
@@ -569,7 +570,7 @@ static bool op_file_write(struct call *call, struct err *err)
     struct view *view = view_of(call, err);
     return view &&
            view_write(view, wire_get_u64(call->ask, "file"), call->data, call->data_len,
-                      wire_get_u64(call->ask, "offset"), json_flag(call->ask, "stable"), err);
+                      wire_get_u64(call->ask, "offset"), json_flag(call->ask, "stable"), NULL, err);
 }
 
 static bool op_file_create(struct call *call, struct err *err)
@@ -584,7 +585,7 @@ static bool op_file_create(struct call *call, struct err *err)
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            wire_get_name(call->ask, "target", &target, err) &&
            view_create(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       kind <= INODE_SYMLINK ? (uint8_t)kind : 0, target, &attributes, &file,
+                       kind <= INODE_SYMLINK ? (uint8_t)kind : 0, target, &attributes, &file, NULL,
                        err) &&
            put_file(call->answer, &file, err);
 }
@@ -601,14 +602,14 @@ static bool op_file_set(struct call *call, struct err *err)
     };
     return view &&
            view_set(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"), &attributes,
-                    &file, err) &&
+                    &file, NULL, err) &&
            put_file(call->answer, &file, err);
 }
 
 static bool op_file_commit(struct call *call, struct err *err)
 {
     struct view *view = view_of(call, err);
-    return view && view_commit(view, wire_get_u64(call->ask, "file"), err);
+    return view && view_commit(view, wire_get_u64(call->ask, "file"), NULL, err);
 }
 
 static bool op_file_remove(struct call *call, struct err *err)
@@ -617,7 +618,7 @@ static bool op_file_remove(struct call *call, struct err *err)
     AUTO(names) struct names n = {0};
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            view_remove(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       json_flag(call->ask, "folder_wanted"), err);
+                       json_flag(call->ask, "folder_wanted"), NULL, err);
 }
 
 static bool op_file_rename(struct call *call, struct err *err)
@@ -628,7 +629,18 @@ static bool op_file_rename(struct call *call, struct err *err)
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            wire_get_name(call->ask, "to", &to, err) && need(to, "to", err) &&
            view_rename(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       wire_get_u64(call->ask, "to_folder"), to, err);
+                       wire_get_u64(call->ask, "to_folder"), to, NULL, NULL, err);
+}
+
+static bool op_file_link(struct call *call, struct err *err)
+{
+    struct view *view = view_of(call, err);
+    AUTO(names) struct names n = {0};
+    struct view_file file = {0};
+    return view && names_of(call, &n, err) && need(n.name, "name", err) &&
+           view_link(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"),
+                     wire_get_u64(call->ask, "folder"), n.name, &file, NULL, err) &&
+           put_file(call->answer, &file, err);
 }
 
 enum {
@@ -674,6 +686,7 @@ static const struct op {
     {"file.commit", op_file_commit, 0},
     {"file.remove", op_file_remove, 0},
     {"file.rename", op_file_rename, 0},
+    {"file.link", op_file_link, 0},
 };
 
 static const struct op *op_of(const struct call *call)

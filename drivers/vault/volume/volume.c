@@ -184,7 +184,10 @@ void volume_want(struct volume *v)
 
 /* ---- the journal ---- */
 
-static bool is_kept(uint8_t kind) { return kind >= RECORD_CREATE && kind <= RECORD_PART; }
+static bool is_kept(uint8_t kind)
+{
+    return (kind >= RECORD_CREATE && kind <= RECORD_PART) || kind == RECORD_LINK;
+}
 
 bool volume_note(struct volume *v, const struct record *record, struct err *err)
 {
@@ -291,7 +294,8 @@ static bool state_answers(const struct volume *v, struct bytes *state, struct er
                                 .xid = a->xid,
                                 .asked = a->asked,
                                 .file = a->file};
-        ok = record_append(state, &record, err);
+        if (a->how == ANSWER_SURE) /* the others' own records tell of them */
+            ok = record_append(state, &record, err);
     }
     return ok;
 }
