@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -29,8 +30,12 @@ uint32_t raw_get(const uint8_t *from)
     return ntohl(n);
 }
 
-int raw_connect(uint16_t port, int buffer)
+int raw_connect(uint16_t port, int buffer) { return raw_connect_as(port, buffer, 1); }
+
+int raw_connect_as(uint16_t port, int buffer, uint8_t host)
 {
+    struct sockaddr_in from = {.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl((INADDR_LOOPBACK & ~0xffu) | host)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -43,7 +48,8 @@ int raw_connect(uint16_t port, int buffer)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     }
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+    if ((host == 1 || bind(fd, (struct sockaddr *)&from, sizeof from) == 0) &&
+        connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
         return fd;
     close(fd);
     return -1;
@@ -112,6 +118,19 @@ bool raw_ended(int fd)
     while ((n = recv(fd, scrap, sizeof scrap, 0)) > 0)
         ;
     return n == 0 || errno == ECONNRESET;
+}
+
+bool raw_stirs(int fd, int ms)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    return poll(&wait, 1, ms) > 0;
+}
+
+void raw_reset(int fd)
+{
+    struct linger now = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(fd);
 }
 
 /* ---- the program ---- */

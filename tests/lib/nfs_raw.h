@@ -10,6 +10,8 @@ void raw_put(uint8_t *to, uint32_t n);
 uint32_t raw_get(const uint8_t *from);
 /* -1 when nobody takes it. buffer: of the socket, 0: as the system has it. */
 int raw_connect(uint16_t port, int buffer);
+/* The same as another client: 127.0.0.host. */
+int raw_connect_as(uint16_t port, int buffer, uint8_t host);
 /* A whole call; returns its length, RAW_HEAD + len. */
 size_t raw_call(uint8_t *to, uint32_t xid, uint32_t program, uint32_t version, uint32_t procedure,
                 const void *args, size_t len);
@@ -20,6 +22,10 @@ bool raw_read(int fd, void *to, size_t len);
 size_t raw_reply(int fd, uint8_t *to, size_t size);
 /* The server ended the connection within the wait; what still came is dropped. */
 bool raw_ended(int fd);
+/* So it did within ms, or bytes came. */
+bool raw_stirs(int fd, int ms);
+/* Ends it with a reset. */
+void raw_reset(int fd);
 
 /* ---- a program whose answers are easy to check ---- */
 enum { ECHO_PROGRAM = 400000, ECHO_VERSION = 3 };

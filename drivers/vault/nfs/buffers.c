@@ -1,5 +1,4 @@
 /* Large buffers: one bounded stock, lent for as long as a record or a reply needs one. */
-#include "agent/base/clock.h"
 #include "drivers/vault/nfs/server_int.h"
 #include <time.h>
 
@@ -75,32 +74,42 @@ static bool fits(const struct stock *stock, const struct client *client, size_t 
 }
 
 /* With the lock. */
+static void judge(struct stock *stock)
+{
+    bool tight = stock->waiting > 0 || stock->lent > stock->max / 2;
+    if (atomic_load_explicit(&stock->tight, memory_order_relaxed) != tight)
+        atomic_store_explicit(&stock->tight, tight, memory_order_relaxed);
+}
+
+static struct timespec after_ms(struct timespec at, uint64_t ms)
+{
+    at.tv_sec += (time_t)(ms / 1000);
+    at.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+/* With the lock. */
 static bool wait_for_room(struct stock *stock, const struct client *client, size_t size,
                           uint64_t wait_ms)
 {
-    uint64_t until = clock_mono_ms() + wait_ms;
-    while (!fits(stock, client, size)) {
-        struct timespec at;
-        uint64_t now = clock_mono_ms();
-        if (stock->stopping || now >= until || clock_gettime(CLOCK_MONOTONIC, &at) != 0)
-            return false;
-        at.tv_sec += (time_t)((until - now) / 1000);
-        at.tv_nsec += (long)((until - now) % 1000) * 1000000;
-        if (at.tv_nsec >= 1000000000) {
-            at.tv_sec++;
-            at.tv_nsec -= 1000000000;
-        }
-        atomic_store_explicit(&stock->tight, true, memory_order_relaxed);
-        IGNORE(pthread_cond_timedwait(&stock->given, &stock->lock, &at));
-    }
-    return true;
-}
-
-static void judge(struct stock *stock)
-{
-    bool tight = stock->lent > stock->max / 2;
-    if (atomic_load_explicit(&stock->tight, memory_order_relaxed) != tight)
-        atomic_store_explicit(&stock->tight, tight, memory_order_relaxed);
+    struct timespec now;
+    if (fits(stock, client, size))
+        return true;
+    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+        return false;
+    struct timespec until = after_ms(now, wait_ms);
+    stock->waiting++;
+    judge(stock);
+    int code = 0;
+    while (!fits(stock, client, size) && !stock->stopping && code == 0)
+        code = pthread_cond_timedwait(&stock->given, &stock->lock, &until);
+    stock->waiting--;
+    judge(stock);
+    return fits(stock, client, size);
 }
 
 struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, uint64_t wait_ms,

@@ -26,6 +26,7 @@ struct stock {
     pthread_cond_t given;
     struct buffer *kept[BUFFER_KINDS];
     uint64_t lent, kept_bytes, max;
+    unsigned waiting;
     atomic_bool tight; /* who waits for work gives back at once what it holds */
     bool stopping;
 };
