@@ -51,6 +51,7 @@ struct dnfs_mount {
 void oranfstab_load(const char *home);
 /* The mount a path lies below, and what follows it ("" or "/..."). */
 struct dnfs_mount *oranfstab_find(const char *path, const char **ret_rest);
+struct dnfs_mount *oranfstab_nth(int n); /* NULL behind the last */
 
 /* ---- dnfs_link.c ---- */
 struct dnfs_call {

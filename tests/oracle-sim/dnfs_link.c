@@ -309,9 +309,9 @@ static void on_mounted(struct rpc_context *rpc, int status, void *data, void *ar
     memcpy(m->root.data, fh.fhandle3_val, fh.fhandle3_len);
 }
 
-static bool mnt_step(struct rpc_context *rpc, struct mnt *m)
+static bool mnt_step(struct rpc_context *rpc, struct mnt *m, int wait_ms)
 {
-    int64_t end = now_ms() + DNFS_TIMEO_MS;
+    int64_t end = now_ms() + wait_ms;
 
     while (m->state == 0 && now_ms() < end) {
         struct pollfd p = {rpc_get_fd(rpc), (short)rpc_which_events(rpc), 0};
@@ -334,11 +334,11 @@ static bool mnt_try(const struct dnfs_mount *m, int path, struct mnt *out)
     *out = (struct mnt){0};
     ok = connect_to(rpc, s->path[path % s->paths], s->mount_port, MOUNT_PROGRAM, on_mount_connected,
                     out) == 0 &&
-         mnt_step(rpc, out);
+         mnt_step(rpc, out, DNFS_TIMEO_MS);
     if (ok) {
         out->state = 0;
         ok = rpc_mount3_mnt_async(rpc, on_mounted, (char *)m->export, out) == 0 &&
-             mnt_step(rpc, out);
+             mnt_step(rpc, out, DNFS_TIMEO_MS);
     }
     if (!ok && rpc_get_error(rpc))
         copy_text(s->why, sizeof s->why, rpc_get_error(rpc));
@@ -346,8 +346,42 @@ static bool mnt_try(const struct dnfs_mount *m, int path, struct mnt *out)
     return ok;
 }
 
+static void on_unmounted(struct rpc_context *rpc, int status, void *data, void *arg)
+{
+    struct mnt *m = arg;
+
+    (void)rpc;
+    (void)status;
+    (void)data;
+    m->state = -1;
+}
+
+/* A server keeps a list of who uses what; who leaves in peace says so, once. */
+static void umnt_all(void)
+{
+    enum { WAIT_MS = 2000 };
+    struct dnfs_mount *m;
+
+    for (int i = 0; (m = oranfstab_nth(i)); i++) {
+        struct rpc_context *rpc = m->mounted ? rpc_init_context() : NULL;
+        struct mnt out = {0};
+
+        if (!rpc)
+            continue;
+        if (connect_to(rpc, m->server->path[0], m->server->mount_port, MOUNT_PROGRAM,
+                       on_mount_connected, &out) == 0 &&
+            mnt_step(rpc, &out, WAIT_MS)) {
+            out.state = 0;
+            if (rpc_mount3_umnt_async(rpc, on_unmounted, m->export, &out) == 0)
+                mnt_step(rpc, &out, WAIT_MS);
+        }
+        rpc_destroy_context(rpc);
+    }
+}
+
 bool dnfs_mnt(struct dnfs_mount *m)
 {
+    static bool known;
     int64_t end = now_ms() + (int64_t)m->server->patience_s * 1000;
     struct mnt got;
 
@@ -365,5 +399,7 @@ bool dnfs_mnt(struct dnfs_mount *m)
         return false;
     }
     m->root = got.root;
+    if (!known)
+        known = atexit(umnt_all) == 0;
     return true;
 }

@@ -182,3 +182,5 @@ struct dnfs_mount *oranfstab_find(const char *path, const char **ret_rest)
         *ret_rest = path + longest;
     return best;
 }
+
+struct dnfs_mount *oranfstab_nth(int n) { return n < mount_count ? &mounts[n] : NULL; }
