@@ -5,15 +5,12 @@
 
 enum { READ_HEAD = 4 + 4 + NFS3_ATTRIBUTES_BYTES + 12 };
 
-/* A program that may be run may be read for that, as a kernel's server has it. */
-static enum nfsstat3 may_read(const struct nfs3_call *call)
+static enum nfsstat3 may(const struct nfs3_call *call, unsigned wanted)
 {
     const struct view_file *file = &call->file[0];
     if (file->kind != INODE_FILE)
         return file->kind == INODE_DIRECTORY ? NFS3ERR_ISDIR : NFS3ERR_INVAL;
-    bool may =
-        permit_data(&call->who, file, MAY_READ) || permit_mode(&call->who, file, MAY_EXECUTE);
-    return may ? NFS3_OK : NFS3ERR_ACCES;
+    return permit_data(&call->who, file, wanted) ? NFS3_OK : NFS3ERR_ACCES;
 }
 
 enum nfsstat3 nfs3_read(struct nfs3_call *call)
@@ -23,7 +20,7 @@ enum nfsstat3 nfs3_read(struct nfs3_call *call)
     uint64_t offset = call->args.offset;
     size_t count = call->args.n[0] < RPC_DATA_MAX ? call->args.n[0] : RPC_DATA_MAX;
     const struct export *export = call->export[0];
-    enum nfsstat3 status = may_read(call);
+    enum nfsstat3 status = may(call, MAY_READ);
     if (status != NFS3_OK)
         return status;
     if (offset >= file->size)
@@ -68,14 +65,6 @@ static bool clear_ids(struct nfs3_call *call, struct err *err)
     return true;
 }
 
-static enum nfsstat3 may_write(const struct nfs3_call *call)
-{
-    const struct view_file *file = &call->file[0];
-    if (file->kind != INODE_FILE)
-        return file->kind == INODE_DIRECTORY ? NFS3ERR_ISDIR : NFS3ERR_INVAL;
-    return permit_data(&call->who, file, MAY_WRITE) ? NFS3_OK : NFS3ERR_ACCES;
-}
-
 enum nfsstat3 nfs3_write(struct nfs3_call *call)
 {
     struct err err = {0};
@@ -83,7 +72,7 @@ enum nfsstat3 nfs3_write(struct nfs3_call *call)
     const struct export *export = call->export[0];
     uint32_t count = args->n[0];
     bool stable = args->n[1] != UNSTABLE; /* DATA_SYNC costs no less */
-    enum nfsstat3 status = may_write(call);
+    enum nfsstat3 status = may(call, MAY_WRITE);
     if (status != NFS3_OK)
         return status;
     if (args->n[1] > FILE_SYNC || count > args->data_len)
@@ -106,7 +95,7 @@ enum nfsstat3 nfs3_commit(struct nfs3_call *call)
 {
     struct err err = {0};
     const struct export *export = call->export[0];
-    enum nfsstat3 status = may_write(call);
+    enum nfsstat3 status = may(call, MAY_WRITE);
     if (status != NFS3_OK)
         return status;
     if (!export->ops->commit(export->tree, call->file[0].file, &call->change[0], &err))

@@ -20,11 +20,13 @@ struct nfsd_call {
     size_t results_len, results_max;
 };
 enum { NFSD_RESULTS_FEW = 4096 };
-/* Room for size bytes of results, at most RPC_RECORD_MAX; what was written stays. LIMIT when this
- * client has more than its share of memory, BUSY when all is lent. */
+/* Room for size bytes of results, at most RPC_RECORD_MAX; what was written stays, but may move:
+ * call->results is read anew. Waits 2 s for memory, then LIMIT when this client has used up its
+ * share, BUSY when all is lent. */
 bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err) MUST;
 /* Says that this call may take a while (a disk, a lock): meanwhile others read this connection's
- * next records and answer them. Its arguments stay where they are. */
+ * next records and answer them. Its arguments stay where they are, but no zeros follow them any
+ * more: decode first. Replies finished before go out first. */
 void nfsd_call_is_slow(struct nfsd_call *call);
 
 struct nfsd_program {
@@ -46,7 +48,7 @@ struct nfsd_options {
     unsigned client_connections_max; /* of one address; 0: 256 */
     uint64_t buffer_bytes;           /* large buffers of all; 0: 96 MiB */
     uint64_t stall_ms;               /* a record or a reply that does not move; 0: 20,000 */
-    uint64_t idle_ms;                /* a connection without a call; 0: for ever */
+    uint64_t idle_ms;                /* a connection after its last call; 0: for ever */
     unsigned slow_max;               /* slow calls of one connection; 0: 64 */
 };
 struct nfsd;
