@@ -228,8 +228,31 @@ static const struct keys_key vault_keys[] = {
      "bytes a second when packs are thinned"},
     {"loglevel", KEYS_VAULT, KEYS_VAULT, KEYS_CHOICE, "info", 0, 0, "error|warning|info|debug",
      "lines above it are dropped"},
+    {"nfslisten", KEYS_VAULT, KEYS_VAULT, KEYS_LINE, "", 0, 0, NULL,
+     "addresses the NFS server listens on, blanks between; else all, once there is an [export]; "
+     "none: it does not"},
+    {"nfsport", KEYS_VAULT, KEYS_VAULT, KEYS_NUMBER, "0", 0, 65535, NULL,
+     "0: 2049 when it is free, else 20490, else any"},
+    {"nfsconnections", KEYS_VAULT, KEYS_VAULT, KEYS_NUMBER, "1024", 1, 65536, NULL,
+     "NFS connections at once; a quarter of them from one address"},
+    {"rpcbind", KEYS_VAULT, KEYS_VAULT, KEYS_CHOICE, "auto", 0, 0, "auto|yes|no",
+     "tell this host's port mapper, where one runs; yes: its absence is a warning"},
     {"url", KEYS_STORE, KEYS_STORE, KEYS_LINE, "", 0, 0, NULL,
      "a folder, nfs://HOST/EXPORT/FOLDER or s3://BUCKET/PREFIX; other keys are the backend's"},
+    {"clients", KEYS_EXPORT, KEYS_EXPORT, KEYS_TEXT, "none", 0, 0, NULL,
+     "networks that may use it, such as 10.1.0.0/16 192.168.7.4 fd00::/8; [export] without a NAME "
+     "holds for every volume whose own section does not say otherwise"},
+    {"cloneclients", KEYS_EXPORT, KEYS_EXPORT, KEYS_TEXT, "", 0, 0, NULL,
+     "networks that may use its clones; else those of clients"},
+    {"squash", KEYS_EXPORT, KEYS_EXPORT, KEYS_CHOICE, "root", 0, 0, "root|none|all",
+     "whose requests are an anonymous user's"},
+    {"readonly", KEYS_EXPORT, KEYS_EXPORT, KEYS_FLAG, "false", 0, 0, NULL,
+     "clients change nothing, neither in the volume nor in its clones"},
+    {"privileged", KEYS_EXPORT, KEYS_EXPORT, KEYS_FLAG, "false", 0, 0, NULL,
+     "only ports below 1024 are answered, which are root's on the client"},
+    {"anonuid", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "65534", 0, U32, NULL,
+     "of the anonymous user"},
+    {"anongid", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "65534", 0, U32, NULL, "and its group"},
 };
 const struct keys_table keys_vault = {vault_keys, sizeof vault_keys / sizeof *vault_keys};
 _Static_assert(sizeof vault_keys / sizeof *vault_keys <= KEYS_MAX, "KEYS_MAX");
@@ -249,6 +272,7 @@ static const struct {
     {KEYS_AGENT, "agent"},
     {KEYS_VAULT, "vault"},
     {KEYS_STORE, "store"},
+    {KEYS_EXPORT, "export NAME"},
     {KEYS_STORAGE, "storage NAME"},
     {KEYS_SERVED, "database DB"},
 };
