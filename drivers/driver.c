@@ -502,6 +502,18 @@ char *driver_note_get(struct driver_ref *d, const char *volume, const char *snap
     return finish(&call, text, err) ? TAKE(text) : NULL;
 }
 
+bool driver_area_put(struct driver_ref *d, const char *volume, const char *path, const void *bytes,
+                     size_t len, struct err *err)
+{
+    struct call call;
+    if (!begin(&call, d, volume, d->table->area_put, err))
+        return false;
+    bool ok = (area_path_is_valid(path) ||
+               err_set(err, ERR_INVALID, "'%.100s' names no file", path ? path : "")) &&
+              d->table->area_put(d->instance, volume, path, bytes, len, err);
+    return finish(&call, ok, err);
+}
+
 bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err)
 {

@@ -137,6 +137,10 @@ struct driver {
                      const char *clone, const char *text, struct err *err);
     char *(*note_get)(struct driver_instance *d, const char *volume, const char *snapshot,
                       const char *clone, struct err *err);
+    /* Puts a folder (bytes NULL; one that is there is fine) or a small file, whole and durable,
+     * into the live area, with the folders above: for hosts that do not mount it. */
+    bool (*area_put)(struct driver_instance *d, const char *volume, const char *path,
+                     const void *bytes, size_t len, struct err *err);
     /* ret_done: finished well; error: finished badly. */
     bool (*poll)(struct driver_instance *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err);
@@ -200,6 +204,8 @@ bool driver_note_put(struct driver_ref *d, const char *volume, const char *snaps
                      const char *clone, const char *text, struct err *err) MUST;
 char *driver_note_get(struct driver_ref *d, const char *volume, const char *snapshot,
                       const char *clone, struct err *err) MUST;
+bool driver_area_put(struct driver_ref *d, const char *volume, const char *path, const void *bytes,
+                     size_t len, struct err *err) MUST;
 bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err) MUST;
 

@@ -52,6 +52,8 @@ static const struct keys_key shim_keys[] = {
     {"strict", G, G | D, KEYS_FLAG, "false", 0, 0, NULL, "warnings end with a non-zero exit code"},
     {"zone", G, G | D, KEYS_LINE, "", 0, 0, NULL, "time zone of the database host, overriding it"},
     {"logretention", G, G, KEYS_NUMBER, "31", 0, YEARS, NULL, "days; kept for import"},
+    {"areamounted", G, G | D, KEYS_FLAG, "true", 0, 0, NULL,
+     "false: this host reaches the area by Direct NFS alone, facts go through the agent"},
     {"warningsnapage", G, G | D, KEYS_NUMBER, "36", 0, 1000000, NULL,
      "hours without a new recovery point: check warns; 0: never"},
     {"criticalsnapage", G, G | D, KEYS_NUMBER, "48", 0, 1000000, NULL,

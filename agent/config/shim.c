@@ -226,6 +226,7 @@ static void set_numbers(struct resolved *resolved)
     database->sandbox_instance_no = keys_number(text_of(resolved, "autorestoreinstancenumber"));
     database->sandbox_thread = keys_number(text_of(resolved, "autorestorethread"));
     database->logs_push = str_equal_fold(text_of(resolved, "logs"), "push");
+    database->area_mounted = keys_flag(text_of(resolved, "areamounted"));
     database->allowfull = keys_flag(text_of(resolved, "allowfull"));
     database->strict = keys_flag(text_of(resolved, "strict"));
     database->hasdataguard = keys_flag(text_of(resolved, "hasdataguard"));

@@ -6,7 +6,7 @@
 #include "agent/base/str.h"
 #include "drivers/area/nfs_url.h"
 #include "drivers/driver.h"
-#include "drivers/vault/link.h"
+#include "drivers/vault/place.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +17,7 @@ struct driver_instance {
     char socket[108];
     char source[1024]; /* of vault-ingest */
     char host[256];    /* how database hosts call this box */
+    struct place_owner owner;
     struct links *links;
 };
 
@@ -31,6 +32,7 @@ OWN_DEFINE(instance, struct driver_instance, vault_shut);
 
 struct asked_options {
     const char *socket, *source, *host;
+    struct place_owner owner;
 };
 
 static bool read_options(const struct driver_option *options, size_t count, bool has_source,
@@ -42,11 +44,15 @@ static bool read_options(const struct driver_option *options, size_t count, bool
             ret->socket = options[i].value;
         else if (str_equal(options[i].key, "nfshost"))
             ret->host = options[i].value;
-        else if (has_source && str_equal(options[i].key, "source"))
+        else if (!has_source && str_equal(options[i].key, "owner")) {
+            if (!place_owner_parse(options[i].value, &ret->owner, err))
+                return false;
+        } else if (has_source && str_equal(options[i].key, "source"))
             ret->source = options[i].value;
         else
-            return err_set(err, ERR_CONFIG, "unknown option '%.60s'; hint: known are 'socket'%s",
-                           options[i].key, has_source ? ", 'nfshost', 'source'" : " and 'nfshost'");
+            return err_set(err, ERR_CONFIG,
+                           "unknown option '%.60s'; hint: known are 'socket', 'nfshost'%s",
+                           options[i].key, has_source ? " and 'source'" : " and 'owner'");
     }
     return true;
 }
@@ -81,6 +87,7 @@ static struct driver_instance *connect_at(const struct asked_options *asked, str
         err_set(err, ERR_CONFIG, "'%.120s' is no absolute path of a socket", path);
         return NULL;
     }
+    d->owner = asked->owner;
     d->links = links_new(path, NULL, NULL, NULL, err);
     AUTO(message) struct message answer = {0};
     json_t *ask = d->links ? links_ask("volume.list", err) : NULL;
@@ -121,7 +128,23 @@ static bool tell(struct driver_instance *d, const char *op, const struct asked *
 
 static bool vault_volume_make(struct driver_instance *d, const char *volume, struct err *err)
 {
-    return tell(d, "volume.create", &(struct asked){.name = volume}, err);
+    if (!tell(d, "volume.create", &(struct asked){.name = volume}, err))
+        return false;
+    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
+    if (links && place_own_root(links, &d->owner, err))
+        return true;
+    struct err none = {0};
+    IGNORE(
+        !tell(d, "volume.drop", &(struct asked){.name = volume}, &none)); /* empty: all or none */
+    return false;
+}
+
+static bool vault_put(struct driver_instance *d, const char *volume, const char *path,
+                      const void *bytes, size_t len, struct err *err)
+{
+    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
+    return links && (bytes ? place_file(links, path, bytes, len, &d->owner, err)
+                           : place_folder(links, path, &d->owner, err));
 }
 
 static bool name_into(const json_t *row, const char *key, char *ret, size_t size, struct err *err)
@@ -736,4 +759,5 @@ const struct driver driver_vault = {
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,
+    .area_put = vault_put,
 };

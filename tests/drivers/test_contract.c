@@ -441,6 +441,32 @@ PROMISE(a_mount_text_says_how_to_reach_a_clone_and_the_live_area)
     return true;
 }
 
+PROMISE(what_is_put_into_a_live_area_is_there_whole)
+{
+    char big[40000];
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    DO(make_volume(s, "v", why));
+    struct err first = {0};
+    if (!driver_area_put(s->d, "v", "archivelog", NULL, 0, &first)) {
+        WANT(first.code == ERR_UNSUPPORTED);
+        return true;
+    }
+    DO(driver_area_put(s->d, "v", "archivelog", NULL, 0, why));
+    DO(driver_area_put(s->d, "v", "a/b/facts", "first", 5, why));
+    DO(driver_area_put(s->d, "v", "a/b/facts", big, sizeof big - 1, why));
+    DO(driver_area_put(s->d, "v", "a/b/facts", "last", 4, why));
+    DO(text_is(s, "v", NULL, NULL, "a/b/facts", "last", why));
+    WANT_CODE(driver_area_put(s->d, "v", "../facts", "x", 1, &e), INVALID);
+    WANT_CODE(driver_area_put(s->d, "none", "facts", "x", 1, &e), NOT_FOUND);
+    AUTO(area) struct area *area = driver_area(s->d, "v", NULL, NULL, why);
+    AUTO(area_list) struct area_list list = {0};
+    DO(area && area_list(area, 100, &list, why));
+    for (size_t i = 0; i < list.count; i++)
+        WANT(!str_ends(list.files[i].path, ".tmp"));
+    return true;
+}
+
 PROMISE(opening_fails_cleanly)
 {
     const struct driver_option odd = {"no-such-option", "x"};

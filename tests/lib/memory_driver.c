@@ -856,6 +856,18 @@ static bool memory_snapshot_lock(struct driver_instance *d, const char *volume_n
     return true;
 }
 
+static bool memory_area_put(struct driver_instance *d, const char *volume, const char *path,
+                            const void *bytes, size_t len, struct err *err)
+{
+    {
+        AUTO(held) struct held held = hold();
+        if (!volume_find(d->store, volume, err))
+            return false;
+    }
+    /* There are no folders but as parts of names. */
+    return !bytes || memory_file_put(d->store->name, volume, NULL, path, bytes, len, 0, err);
+}
+
 static bool memory_note_put(struct driver_instance *d, const char *volume_name,
                             const char *snapshot, const char *clone, const char *text,
                             struct err *err)
@@ -906,4 +918,5 @@ const struct driver driver_memory = {
     .snapshot_lock = memory_snapshot_lock,
     .note_put = memory_note_put,
     .note_get = memory_note_get,
+    .area_put = memory_area_put,
 };
