@@ -536,13 +536,13 @@ static bool do_names(const struct story *s, struct view *view, size_t n, struct 
         return folder_of(view, op->path, &folder, &name, err) &&
                view_create(view, NULL, folder, name,
                            op->kind == STORY_MKDIR ? INODE_DIRECTORY : INODE_FILE, NULL, NULL,
-                           &file, err);
+                           &file, NULL, err);
     if (!folder_of(view, e->path, &folder, &name, err))
         return false;
     if (op->kind == STORY_REMOVE)
-        return view_remove(view, NULL, folder, name, e->folder, err);
+        return view_remove(view, NULL, folder, name, e->folder, NULL, err);
     return folder_of(view, op->path, &to, &to_name, err) &&
-           view_rename(view, NULL, folder, name, to, to_name, err);
+           view_rename(view, NULL, folder, name, to, to_name, NULL, NULL, err);
 }
 
 static bool do_file(const struct story *s, struct vault *vault, size_t n, struct err *err)
@@ -560,11 +560,11 @@ static bool do_file(const struct story *s, struct vault *vault, size_t n, struct
     if (!view_find(view, e->path, &file, err))
         return false;
     if (op->kind == STORY_COMMIT)
-        return view_commit(view, file.file, err);
+        return view_commit(view, file.file, NULL, err);
     if (op->kind == STORY_RESIZE)
-        return view_set(view, NULL, file.file, &size, &file, err);
+        return view_set(view, NULL, file.file, &size, &file, NULL, err);
     return view_write(view, file.file, image_of(s, e)->bytes + op->offset, op->size, op->offset,
-                      op->stable, err);
+                      op->stable, NULL, err);
 }
 
 static bool do_snapshot(const struct story *s, struct vault *vault, size_t n, struct err *err)
@@ -640,9 +640,9 @@ static bool send_again(const struct story *s, struct view *view, const struct st
     struct view_attributes size = {.set_size = true, .size = image->size};
     struct view_file file;
     return view_find(view, e->path, &file, err) &&
-           view_set(view, NULL, file.file, &size, &file, err) &&
+           view_set(view, NULL, file.file, &size, &file, NULL, err) &&
            (image->size == 0 ||
-            view_write(view, file.file, image->bytes, image->size, 0, true, err));
+            view_write(view, file.file, image->bytes, image->size, 0, true, NULL, err));
 }
 
 bool story_send_again(struct story *s, struct vault *vault, size_t n, struct err *err)

@@ -315,7 +315,7 @@ static bool grow(struct view *view, uint64_t file, struct err *err)
     if (!view_stat(view, file, 0, &now, err))
         return false;
     struct view_attributes size = {.set_size = true, .size = now.size + sizeof bytes};
-    if (!view_set(view, NULL, file, &size, &now, err) ||
+    if (!view_set(view, NULL, file, &size, &now, NULL, err) ||
         view_read(view, file, bytes, sizeof bytes, now.size - sizeof bytes, err) !=
             (ssize_t)sizeof bytes)
         return false;
@@ -324,7 +324,7 @@ static bool grow(struct view *view, uint64_t file, struct err *err)
             return err_set(err, ERR_CORRUPT, "byte %zu behind the end of file %llu shows", i,
                            (unsigned long long)file);
     memset(wanted, 'w', sizeof wanted);
-    return view_write(view, file, wanted, sizeof wanted, now.size - 100, true, err) &&
+    return view_write(view, file, wanted, sizeof wanted, now.size - 100, true, NULL, err) &&
            view_read(view, file, bytes, sizeof wanted, now.size - 100, err) ==
                (ssize_t)sizeof wanted &&
            (memcmp(bytes, wanted, sizeof wanted) == 0 ||

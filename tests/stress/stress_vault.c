@@ -35,17 +35,18 @@ static void *writer(void *name)
     struct view_file file;
     static char bytes[2][BYTES];
     char *mine = bytes[((const char *)name)[1] - '0'];
-    fine(view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, &err), &err);
+    fine(view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, NULL, &err), &err);
     for (unsigned i = 0; !over; i++) {
         memset(mine, (int)(i % 250) + 1, BYTES);
-        fine(view_write(view, file.file, mine, BYTES, 0, i % 3 == 0, &err), &err);
+        fine(view_write(view, file.file, mine, BYTES, 0, i % 3 == 0, NULL, &err), &err);
         if (i % 7 == 0)
-            fine(view_commit(view, file.file, &err), &err);
+            fine(view_commit(view, file.file, NULL, &err), &err);
         if (i % 11 == 0) {
             struct view_file other;
-            fine(view_create(view, NULL, VIEW_ROOT, "b", INODE_FILE, NULL, NULL, &other, &err),
-                 &err);
-            fine(view_remove(view, NULL, VIEW_ROOT, "b", false, &err), &err);
+            fine(
+                view_create(view, NULL, VIEW_ROOT, "b", INODE_FILE, NULL, NULL, &other, NULL, &err),
+                &err);
+            fine(view_remove(view, NULL, VIEW_ROOT, "b", false, NULL, &err), &err);
         }
     }
     return NULL;

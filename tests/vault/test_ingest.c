@@ -357,17 +357,18 @@ Test(ingest, a_claimed_volume_takes_no_other_writes)
     AUTO(view) struct view *other = world_view(&s.w, "V", NULL, NULL);
     uint64_t data = world_file(&s.w, mine, "data");
     world_ok(&s.w, view_claim(mine, &s.w.err));
-    world_ok(&s.w, view_write(mine, data, "x", 1, 0, true, &s.w.err));
-    cr_assert_not(view_write(other, data, "y", 1, 0, true, &err));
+    world_ok(&s.w, view_write(mine, data, "x", 1, 0, true, NULL, &s.w.err));
+    cr_assert_not(view_write(other, data, "y", 1, 0, true, NULL, &err));
     cr_assert_eq(err.code, ERR_BUSY);
-    cr_assert_not(view_create(other, NULL, VIEW_ROOT, "new", INODE_FILE, NULL, NULL, &file, &err));
-    cr_assert_not(view_remove(other, NULL, VIEW_ROOT, "data", false, &err));
-    cr_assert_not(view_rename(other, NULL, VIEW_ROOT, "data", VIEW_ROOT, "x", &err));
     cr_assert_not(
-        view_set(other, NULL, data, &(struct view_attributes){.set_size = true}, &file, &err));
+        view_create(other, NULL, VIEW_ROOT, "new", INODE_FILE, NULL, NULL, &file, NULL, &err));
+    cr_assert_not(view_remove(other, NULL, VIEW_ROOT, "data", false, NULL, &err));
+    cr_assert_not(view_rename(other, NULL, VIEW_ROOT, "data", VIEW_ROOT, "x", NULL, NULL, &err));
+    cr_assert_not(view_set(other, NULL, data, &(struct view_attributes){.set_size = true}, &file,
+                           NULL, &err));
     cr_assert_not(view_claim(other, &err));
     view_close(TAKE(mine));
-    world_ok(&s.w, view_write(other, data, "y", 1, 0, true, &s.w.err));
+    world_ok(&s.w, view_write(other, data, "y", 1, 0, true, NULL, &s.w.err));
     view_close(TAKE(other));
     world_expect(&s.w, "V", NULL, NULL, "data", 'y', 1, 0);
     end(&s);

@@ -215,21 +215,21 @@ Test(vault, gives_a_replayed_request_its_first_answer_also_after_a_crash)
     world_begin(&w);
     create(&w, "orcl");
     struct view *view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w,
-             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &first, &w.err));
+    world_ok(&w, view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &first, NULL,
+                             &w.err));
     view_close(view);
     world_crash(&w);
     view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w,
-             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err));
+    world_ok(&w, view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, NULL,
+                             &w.err));
     cr_assert_eq(first.file, again.file);
-    expect_code(&w,
-                view_create(view, &other, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err),
-                ERR_EXISTS);
-    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
-    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
+    expect_code(
+        &w, view_create(view, &other, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, NULL, &w.err),
+        ERR_EXISTS);
+    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, NULL, &w.err));
+    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, NULL, &w.err));
     other.xid++;
-    expect_code(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err), ERR_NOT_FOUND);
+    expect_code(&w, view_remove(view, &other, VIEW_ROOT, "a", false, NULL, &w.err), ERR_NOT_FOUND);
     view_close(view);
     world_end(&w);
 }
@@ -315,11 +315,11 @@ Test(vault, tells_writers_to_come_again_when_the_store_cannot_keep_up)
     AUTO(mem) char *bytes = own_alloc(60000, &w.err);
     bool ok = true;
     for (uint64_t i = 0; ok && i < 40; i++)
-        ok = view_write(view, file, bytes, 60000, i * 60000, true, &w.err) &&
+        ok = view_write(view, file, bytes, 60000, i * 60000, true, NULL, &w.err) &&
              (memset(bytes, (int)i + 1, 60000), true);
     expect_code(&w, ok, ERR_BUSY);
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
-    world_ok(&w, view_write(view, file, "x", 1, 0, true, &w.err));
+    world_ok(&w, view_write(view, file, "x", 1, 0, true, NULL, &w.err));
     view_close(view);
     world_end(&w);
 }
@@ -363,13 +363,13 @@ Test(vault, keeps_and_names_the_records_that_the_check_refuses)
     world_begin_with(&w, &options);
     create(&w, "orcl");
     struct view *view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w,
-             view_create(view, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &folder, &w.err));
-    world_ok(&w,
-             view_create(view, NULL, folder.file, "a.dbf", INODE_FILE, NULL, NULL, &file, &w.err));
+    world_ok(&w, view_create(view, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &folder, NULL,
+                             &w.err));
+    world_ok(&w, view_create(view, NULL, folder.file, "a.dbf", INODE_FILE, NULL, NULL, &file, NULL,
+                             &w.err));
     char bytes[5 * RECORD_BYTES];
     memset(bytes, 'b', sizeof bytes);
-    world_ok(&w, view_write(view, file.file, bytes, sizeof bytes, 0, true, &w.err));
+    world_ok(&w, view_write(view, file.file, bytes, sizeof bytes, 0, true, NULL, &w.err));
     view_close(view);
     world_snapshot(&w, "orcl", "s");
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
@@ -402,31 +402,34 @@ Test(vault, keeps_names_as_a_file_system_does)
     world_begin(&w);
     create(&w, "orcl");
     struct view *v = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w, view_create(v, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &d, &w.err));
-    world_ok(&w, view_create(v, NULL, d.file, "e", INODE_DIRECTORY, NULL, NULL, &e, &w.err));
-    world_ok(&w, view_create(v, NULL, e.file, "l", INODE_SYMLINK, "../x", NULL, &f, &w.err));
+    world_ok(&w,
+             view_create(v, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &d, NULL, &w.err));
+    world_ok(&w, view_create(v, NULL, d.file, "e", INODE_DIRECTORY, NULL, NULL, &e, NULL, &w.err));
+    world_ok(&w, view_create(v, NULL, e.file, "l", INODE_SYMLINK, "../x", NULL, &f, NULL, &w.err));
     world_ok(&w, view_readlink(v, f.file, target, sizeof target, &w.err));
     cr_assert_str_eq(target, "../x");
-    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, &w.err), ERR_EXISTS);
-    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", false, &w.err), ERR_PRECONDITION);
-    expect_code(&w, view_rename(v, NULL, VIEW_ROOT, "d", e.file, "d", &w.err), ERR_INVALID);
-    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "..", INODE_FILE, NULL, NULL, &f, &w.err),
+    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, NULL, &w.err), ERR_EXISTS);
+    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", false, NULL, &w.err), ERR_PRECONDITION);
+    expect_code(&w, view_rename(v, NULL, VIEW_ROOT, "d", e.file, "d", NULL, NULL, &w.err),
                 ERR_INVALID);
-    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "a/b", INODE_FILE, NULL, NULL, &f, &w.err),
+    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "..", INODE_FILE, NULL, NULL, &f, NULL, &w.err),
                 ERR_INVALID);
-    world_ok(&w, view_rename(v, NULL, d.file, "e", VIEW_ROOT, "moved", &w.err));
-    world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, &w.err));
+    expect_code(&w,
+                view_create(v, NULL, VIEW_ROOT, "a/b", INODE_FILE, NULL, NULL, &f, NULL, &w.err),
+                ERR_INVALID);
+    world_ok(&w, view_rename(v, NULL, d.file, "e", VIEW_ROOT, "moved", NULL, NULL, &w.err));
+    world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, NULL, &w.err));
     struct view_attributes a = {.set_mode = true,
                                 .mode = 0640,
                                 .set_uid = true,
                                 .uid = 54321,
                                 .set_mtime = true,
                                 .mtime_us = 77};
-    world_ok(&w, view_set(v, NULL, e.file, &a, &again, &w.err));
+    world_ok(&w, view_set(v, NULL, e.file, &a, &again, NULL, &w.err));
     for (int i = 0; i < 20; i++) {
         char name[8];
         str_format(name, sizeof name, "n%d", i);
-        world_ok(&w, view_create(v, NULL, e.file, name, INODE_FILE, NULL, &a, &f, &w.err));
+        world_ok(&w, view_create(v, NULL, e.file, name, INODE_FILE, NULL, &a, &f, NULL, &w.err));
     }
     world_snapshot(&w, "orcl", "s");
     view_close(v);
@@ -451,7 +454,7 @@ Test(vault, keeps_names_as_a_file_system_does)
         cr_assert_eq(entries.count, 21);
         cr_assert_eq(calls, 8);
         if (round == 2)
-            expect_code(&w, view_remove(v, NULL, f.parent, "l", false, &w.err), ERR_DENIED);
+            expect_code(&w, view_remove(v, NULL, f.parent, "l", false, NULL, &w.err), ERR_DENIED);
         view_close(v);
         world_crash(&w);
         if (round == 1)
@@ -488,8 +491,8 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
         for (unsigned i = 0; i < 700; i++) {
             char name[250];
             str_format(name, sizeof name, "%0200u.%u", i, round);
-            world_ok(&w,
-                     view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, &w.err));
+            world_ok(&w, view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL,
+                                     &w.err));
         }
         view_close(v);
         world_snapshot(&w, "orcl", round == 0 ? "s0" : round == 1 ? "s1" : "s2");
@@ -642,7 +645,7 @@ Test(vault, takes_a_snapshot_with_the_syncs_of_data_log_and_journal)
         char name[8];
         AUTO(view) struct view *v = world_view(&w, "orcl", NULL, NULL);
         uint64_t file = world_file(&w, v, "a");
-        world_ok(&w, view_write(v, file, "x", 1, i * 10000, false, &w.err));
+        world_ok(&w, view_write(v, file, "x", 1, i * 10000, false, NULL, &w.err));
         str_format(name, sizeof name, "s%u", i);
         sys_record_begin();
         world_snapshot(&w, "orcl", name);

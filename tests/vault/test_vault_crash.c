@@ -36,9 +36,9 @@ static void change_names(struct world *w)
 {
     AUTO(view) struct view *v0 = world_view(w, "v0", NULL, NULL);
     AUTO(view) struct view *v1 = world_view(w, "v1", NULL, NULL);
-    world_ok(w, view_rename(v0, NULL, VIEW_ROOT, "a", VIEW_ROOT, "e", &w->err));
+    world_ok(w, view_rename(v0, NULL, VIEW_ROOT, "a", VIEW_ROOT, "e", NULL, NULL, &w->err));
     acknowledge(A_RENAMED);
-    world_ok(w, view_remove(v1, NULL, VIEW_ROOT, "b", false, &w->err));
+    world_ok(w, view_remove(v1, NULL, VIEW_ROOT, "b", false, NULL, &w->err));
     acknowledge(B_REMOVED);
 }
 
@@ -48,7 +48,7 @@ static void cut(struct world *w)
     struct view_attributes a = {.set_size = true, .size = 6000};
     struct view_file file;
     world_ok(w, view_find(v0, "e", &file, &w->err));
-    world_ok(w, view_set(v0, NULL, file.file, &a, &file, &w->err));
+    world_ok(w, view_set(v0, NULL, file.file, &a, &file, NULL, &w->err));
     acknowledge(E_CUT);
 }
 

@@ -283,7 +283,8 @@ static void step_write(struct model *m)
         offset &= ~(size_t)(RECORD_BYTES - 1);
     some_bytes(m, f->live + offset, size);
     bool stable = rnd_chance(&m->rnd, 40);
-    MUST_BE(m, view_write(view, file.file, f->live + offset, size, offset, stable, &m->w.err));
+    MUST_BE(m,
+            view_write(view, file.file, f->live + offset, size, offset, stable, NULL, &m->w.err));
     if (f->size < offset + size)
         f->size = offset + size;
     if (stable)
@@ -299,7 +300,7 @@ static void step_commit(struct model *m)
     if (!f)
         return;
     MUST_BE(m, view_find(view, f->path, &file, &m->w.err));
-    MUST_BE(m, view_commit(view, file.file, &m->w.err));
+    MUST_BE(m, view_commit(view, file.file, NULL, &m->w.err));
     file_settle(f);
 }
 
@@ -316,7 +317,7 @@ static void step_resize(struct model *m)
     if (rnd_chance(&m->rnd, 30))
         size &= ~(size_t)(RECORD_BYTES - 1);
     struct view_attributes a = {.set_size = true, .size = size};
-    MUST_BE(m, view_set(view, NULL, file.file, &a, &file, &m->w.err));
+    MUST_BE(m, view_set(view, NULL, file.file, &a, &file, NULL, &m->w.err));
     if (size < f->size)
         memset(f->live + size, 0, BYTES - size);
     f->size = size;
@@ -341,7 +342,7 @@ static uint64_t folder_of_path(struct model *m, struct view *view, const char *p
         str_format(name, sizeof name, "%.*s", (int)(slash - path), path);
         if (!view_find(view, name, &folder, &missing))
             MUST_BE(m, view_create(view, NULL, VIEW_ROOT, name, INODE_DIRECTORY, NULL, NULL,
-                                   &folder, &m->w.err));
+                                   &folder, NULL, &m->w.err));
     }
     return folder.file;
 }
@@ -363,7 +364,8 @@ static void step_create(struct model *m)
     struct view_caller caller = {.client = 5, .xid = m->names++};
     struct view_file file, again;
     bool there = file_at(&v->tree, path);
-    bool made = view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &file, &m->w.err);
+    bool made =
+        view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &file, NULL, &m->w.err);
     if (there) {
         cr_assert(!made);
         cr_assert_eq(m->w.err.code, ERR_EXISTS);
@@ -372,8 +374,8 @@ static void step_create(struct model *m)
     }
     MUST_BE(m, made);
     if (rnd_chance(&m->rnd, 20)) {
-        MUST_BE(
-            m, view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &again, &m->w.err));
+        MUST_BE(m, view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &again, NULL,
+                               &m->w.err));
         cr_assert_eq(again.file, file.file);
     }
     file_begin(f, path);
@@ -388,7 +390,7 @@ static void step_remove(struct model *m)
         return;
     AUTO(view) struct view *view = world_view(&m->w, v->name, NULL, NULL);
     uint64_t folder = folder_of_path(m, view, f->path, &name);
-    MUST_BE(m, view_remove(view, NULL, folder, name, false, &m->w.err));
+    MUST_BE(m, view_remove(view, NULL, folder, name, false, NULL, &m->w.err));
     file_end(f);
 }
 
@@ -404,7 +406,7 @@ static void step_rename(struct model *m)
     AUTO(view) struct view *view = world_view(&m->w, v->name, NULL, NULL);
     uint64_t folder = folder_of_path(m, view, f->path, &name);
     uint64_t to_folder = folder_of_path(m, view, to, &to_name);
-    MUST_BE(m, view_rename(view, NULL, folder, name, to_folder, to_name, &m->w.err));
+    MUST_BE(m, view_rename(view, NULL, folder, name, to_folder, to_name, NULL, NULL, &m->w.err));
     struct file *replaced = file_at(&v->tree, to);
     if (replaced && replaced != f)
         file_end(replaced);

@@ -569,7 +569,7 @@ static bool op_file_write(struct call *call, struct err *err)
     struct view *view = view_of(call, err);
     return view &&
            view_write(view, wire_get_u64(call->ask, "file"), call->data, call->data_len,
-                      wire_get_u64(call->ask, "offset"), json_flag(call->ask, "stable"), err);
+                      wire_get_u64(call->ask, "offset"), json_flag(call->ask, "stable"), NULL, err);
 }
 
 static bool op_file_create(struct call *call, struct err *err)
@@ -584,7 +584,7 @@ static bool op_file_create(struct call *call, struct err *err)
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            wire_get_name(call->ask, "target", &target, err) &&
            view_create(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       kind <= INODE_SYMLINK ? (uint8_t)kind : 0, target, &attributes, &file,
+                       kind <= INODE_SYMLINK ? (uint8_t)kind : 0, target, &attributes, &file, NULL,
                        err) &&
            put_file(call->answer, &file, err);
 }
@@ -601,14 +601,14 @@ static bool op_file_set(struct call *call, struct err *err)
     };
     return view &&
            view_set(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"), &attributes,
-                    &file, err) &&
+                    &file, NULL, err) &&
            put_file(call->answer, &file, err);
 }
 
 static bool op_file_commit(struct call *call, struct err *err)
 {
     struct view *view = view_of(call, err);
-    return view && view_commit(view, wire_get_u64(call->ask, "file"), err);
+    return view && view_commit(view, wire_get_u64(call->ask, "file"), NULL, err);
 }
 
 static bool op_file_remove(struct call *call, struct err *err)
@@ -617,7 +617,7 @@ static bool op_file_remove(struct call *call, struct err *err)
     AUTO(names) struct names n = {0};
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            view_remove(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       json_flag(call->ask, "folder_wanted"), err);
+                       json_flag(call->ask, "folder_wanted"), NULL, err);
 }
 
 static bool op_file_rename(struct call *call, struct err *err)
@@ -628,7 +628,7 @@ static bool op_file_rename(struct call *call, struct err *err)
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            wire_get_name(call->ask, "to", &to, err) && need(to, "to", err) &&
            view_rename(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       wire_get_u64(call->ask, "to_folder"), to, err);
+                       wire_get_u64(call->ask, "to_folder"), to, NULL, NULL, err);
 }
 
 enum {

@@ -105,7 +105,7 @@ static bool tidy_child(struct ingest *in, uint64_t folder, const struct child *c
     if (is_folder ? has_folder(in, path) : child->kind == INODE_FILE && has_file(in, path))
         return true;
     in->report->removed += !is_folder;
-    return view_remove(in->view, &nobody, folder, child->name, is_folder, err);
+    return view_remove(in->view, &nobody, folder, child->name, is_folder, NULL, err);
 }
 
 static bool tidy_folder(struct ingest *in, uint64_t folder, const char *above, struct err *err)
@@ -140,7 +140,7 @@ bool names_make(struct ingest *in, const char *path, uint64_t mtime_us, struct v
         if (!view_lookup(in->view, folder, name, ret, &found)) {
             struct view_attributes a = {.set_mtime = !cursor, .mtime_us = mtime_us};
             if (!is_missing(&found, err) ||
-                !view_create(in->view, &nobody, folder, name, kind, NULL, &a, ret, err))
+                !view_create(in->view, &nobody, folder, name, kind, NULL, &a, ret, NULL, err))
                 return false;
             in->report->made += !cursor;
         }
@@ -157,5 +157,5 @@ bool names_remove(struct ingest *in, const char *path, struct err *err)
         return is_missing(&found, err);
     const char *slash = strrchr(path, '/');
     in->report->removed++;
-    return view_remove(in->view, &nobody, file.parent, slash ? slash + 1 : path, false, err);
+    return view_remove(in->view, &nobody, file.parent, slash ? slash + 1 : path, false, NULL, err);
 }

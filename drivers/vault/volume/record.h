@@ -23,7 +23,14 @@ enum record_kind {
 enum { RECORD_MEMBERS_MAX = 16, RECORD_TEXT_MAX = 256 };
 
 /* Which attributes a RECORD_ATTRIBUTES sets. */
-enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_MTIME = 8, SET_ATIME = 16 };
+enum {
+    SET_MODE = 1,
+    SET_UID = 2,
+    SET_GID = 4,
+    SET_MTIME = 8,
+    SET_ATIME = 16,
+    SET_CONTENT = 32, /* size or mtime are the layer's to keep: maybe not on disk with the record */
+};
 
 struct record {
     uint8_t kind;

@@ -132,13 +132,13 @@ static bool take(void *arg, const struct record *record, struct err *err)
         r->locks[r->lock_count++] = *record;
         return true;
     case RECORD_ANSWER:
-        answer_keep(v, record);
+        answer_keep(v, record, ANSWER_SURE);
         return true;
     default: {
         struct replayed_layer *layer = layer_at(r, r->current);
         if (!layer)
             return err_set(err, ERR_CORRUPT, "a change of names before any layer");
-        answer_keep(v, record);
+        answer_keep(v, record, record->mask & SET_CONTENT ? ANSWER_UNSURE : ANSWER_SURE);
         return record_append(&layer->records, record, err);
     }
     }
@@ -493,8 +493,11 @@ static bool sizes_of(struct volume *v, struct slot *slot, struct err *err)
     for (size_t i = 0; files && i < count; i++) {
         if (v->tree.next_file <= files[i].file)
             v->tree.next_file = files[i].file + 1;
-        if (files[i].sized &&
-            !tree_resize(&v->tree, files[i].file, files[i].size, files[i].mtime_us, err))
+        const struct entry *entry = tree_find(&v->tree, files[i].file);
+        /* A time that a client set is no change's: the journal says when it was set. */
+        bool set = entry && entry->mtime_us == files[i].mtime_us;
+        if (files[i].sized && !tree_resize(&v->tree, files[i].file, files[i].size,
+                                           files[i].mtime_us, set ? 0 : files[i].mtime_us, err))
             return false;
     }
     return true;

@@ -211,8 +211,23 @@ static uint64_t held(const struct entry *entry)
     return entry->kind == INODE_FILE ? entry->size : 0;
 }
 
+uint64_t tree_later(const struct tree *tree, uint64_t now, const uint64_t *files, size_t count)
+{
+    const struct entry *entry;
+    for (size_t i = 0; i < count; i++)
+        if ((entry = tree_find(tree, files[i])) && now <= entry->ctime_us)
+            now = entry->ctime_us + 1;
+    for (size_t i = 0; i < count;) {
+        entry = tree_find(tree, files[i]);
+        bool same = entry && entry->mtime_us == now;
+        now += same;
+        i = same ? 0 : i + 1;
+    }
+    return now;
+}
+
 bool tree_resize(struct tree *tree, uint64_t file, uint64_t size, uint64_t mtime_us,
-                 struct err *err)
+                 uint64_t ctime_us, struct err *err)
 {
     struct err own = {0};
     struct entry *entry = tree_own(tree, file, &own);
@@ -225,8 +240,8 @@ bool tree_resize(struct tree *tree, uint64_t file, uint64_t size, uint64_t mtime
     entry->size = size;
     tree->bytes += held(entry);
     entry->mtime_us = mtime_us;
-    if (entry->ctime_us < mtime_us)
-        entry->ctime_us = mtime_us;
+    if (entry->ctime_us < ctime_us)
+        entry->ctime_us = ctime_us;
     return true;
 }
 

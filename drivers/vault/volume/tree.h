@@ -4,6 +4,8 @@
 #include "drivers/vault/store/inode.h"
 #include "drivers/vault/volume/index.h"
 
+/* In an atime: made by an exclusive create and not set since; the other bits tell its verifier. */
+#define ENTRY_EXCLUSIVE ((uint64_t)1 << 63)
 enum { TREE_FILES_MAX = 100000, TREE_PATH_MAX = 4096, TREE_TARGET_MAX = 4096 };
 
 struct entry {
@@ -42,6 +44,10 @@ const struct entry *tree_at(const struct tree *tree, const char *path);
 bool tree_path(const struct tree *tree, uint64_t file, char *ret, size_t size, struct err *err)
     MUST;
 
+/* The time of a change of those files (0: none): `now`, or what is needed for it to be later than
+ * their last change and another time than their mtime. */
+uint64_t tree_later(const struct tree *tree, uint64_t now, const uint64_t *files, size_t count);
+
 /* Each leaves the tree as it was on error. Names are checked, as are limits: EXISTS, LIMIT,
  * INVALID. The folder's times become time_us. */
 bool tree_add(struct tree *tree, const struct inode *inode, uint64_t time_us, struct err *err) MUST;
@@ -52,8 +58,9 @@ bool tree_rename(struct tree *tree, uint64_t file, uint64_t folder, const char *
                  uint64_t time_us, struct err *err) MUST;
 /* For writing attributes; sizes by tree_size. NULL without an error when there is none. */
 struct entry *tree_own(struct tree *tree, uint64_t file, struct err *err) MUST;
+/* The file's ctime does not go back. A file that is not there is left so. */
 bool tree_resize(struct tree *tree, uint64_t file, uint64_t size, uint64_t mtime_us,
-                 struct err *err) MUST;
+                 uint64_t ctime_us, struct err *err) MUST;
 /* Slots of a file table in whatever order; then tree_load_end checks that all hang on the root. */
 bool tree_load(struct tree *tree, const struct inode *inode, struct err *err) MUST;
 bool tree_load_end(struct tree *tree, struct err *err) MUST;

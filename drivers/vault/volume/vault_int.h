@@ -65,8 +65,11 @@ struct part_item {
 struct answer {
     uint64_t client, sum, file;
     uint32_t xid;
-    uint8_t asked;
+    uint8_t asked, how;
 };
+/* Of attributes the layer has its part of: UNDERWAY while that may not be on disk yet, UNSURE when
+ * we were opened since and it may never have come there. */
+enum answer_how { ANSWER_SURE, ANSWER_UNDERWAY, ANSWER_UNSURE };
 enum { ANSWERS = 1024 };
 
 struct volume {
@@ -187,11 +190,15 @@ bool volume_sync(struct volume *v, struct err *err) MUST;
 bool volume_compact(struct volume *v, struct err *err) MUST; /* when it is time */
 struct record volume_facts(const struct volume *v);
 
+/* ---- view.c ---- */
+void view_show(const struct entry *entry, struct view_file *ret);
+
 /* ---- names: what a record does to a volume, live and at opening ---- */
 bool names_apply(struct tree *tree, struct slot *slot, const struct record *record, struct err *err)
     MUST;
 bool slot_mark(struct slot *slot, uint64_t file, struct err *err) MUST;
-void answer_keep(struct volume *v, const struct record *record); /* forgets, when memory is short */
+/* Forgets, when memory is short. */
+void answer_keep(struct volume *v, const struct record *record, enum answer_how how);
 
 /* ---- swap.c ---- */
 struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err) MUST; /* planned */
@@ -301,10 +308,8 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
 /* ---- write.c; volume.write is held ---- */
 /* BUSY while another view has claimed the live area. */
 bool write_allowed(const struct view *view, struct err *err) MUST;
-bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size, uint64_t offset,
-                 struct err *err) MUST;
-bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us, struct err *err)
-    MUST;
+bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
+                uint64_t ctime_us, struct err *err) MUST;
 /* No lock. */
 bool volume_commit(struct volume *v, uint64_t file, struct err *err) MUST;
 

@@ -291,7 +291,8 @@ static bool state_answers(const struct volume *v, struct bytes *state, struct er
                                 .xid = a->xid,
                                 .asked = a->asked,
                                 .file = a->file};
-        ok = record_append(state, &record, err);
+        if (a->how == ANSWER_SURE) /* the others' own records tell of them */
+            ok = record_append(state, &record, err);
     }
     return ok;
 }
