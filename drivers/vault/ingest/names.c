@@ -137,9 +137,14 @@ bool names_make(struct ingest *in, const char *path, uint64_t mtime_us, struct v
         const char *name = str_field(&cursor, '/');
         uint8_t kind = cursor ? INODE_DIRECTORY : INODE_FILE;
         struct err found = {0};
-        if (!view_lookup(in->view, folder, name, ret, &found)) {
+        bool there = view_lookup(in->view, folder, name, ret, &found);
+        if (!there && !is_missing(&found, err))
+            return false;
+        /* Here each name is a file of its own. */
+        bool shared = there && ret->kind == INODE_FILE && ret->links > 1;
+        if (!there || shared) {
             struct view_attributes a = {.set_mtime = !cursor, .mtime_us = mtime_us};
-            if (!is_missing(&found, err) ||
+            if ((shared && !view_remove(in->view, &nobody, folder, name, false, NULL, err)) ||
                 !view_create(in->view, &nobody, folder, name, kind, NULL, &a, ret, NULL, err))
                 return false;
             in->report->made += !cursor;

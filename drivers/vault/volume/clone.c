@@ -217,7 +217,8 @@ static bool add_part(struct composing *c, size_t i, struct err *err)
     const struct vault_part *part = &c->parts[i];
     struct inode from = {0};
     pthread_mutex_lock(&v->vault->lock);
-    const struct entry *entry = tree_at(&v->origins[c->sources[i]]->tree, part->path);
+    const struct tree *tree = &v->origins[c->sources[i]]->tree;
+    const struct entry *entry = tree_named(tree, tree_at(tree, part->path));
     if (entry)
         tree_show(entry, &from);
     pthread_mutex_unlock(&v->vault->lock);

@@ -40,6 +40,19 @@ static bool apply_create(struct tree *tree, const struct slot *slot, const struc
     return tree_add(tree, &inode, record->time_us, err);
 }
 
+static bool apply_link(struct tree *tree, const struct slot *slot, const struct record *record,
+                       struct err *err)
+{
+    struct inode inode = {.file = record->file,
+                          .parent = record->folder,
+                          .generation = (uint32_t)slot->sequence,
+                          .kind = INODE_LINK,
+                          .target = record->below,
+                          .name_len = (uint8_t)strlen(record->name)};
+    IGNORE(str_copy(inode.name, sizeof inode.name, record->name));
+    return tree_link(tree, &inode, record->time_us, err);
+}
+
 static bool apply_rename(struct tree *tree, const struct record *record, struct err *err)
 {
     AUTO(tree) struct tree work = tree_copy(tree);
@@ -74,9 +87,17 @@ static bool apply_attributes(struct tree *tree, const struct record *record, str
     return true;
 }
 
+/* The number and the file that it is a further name of. */
+static bool mark_name(const struct tree *tree, struct slot *slot, uint64_t number, struct err *err)
+{
+    const struct entry *entry = tree_find(tree, number);
+    bool link = entry && entry->kind == INODE_LINK;
+    return slot_mark(slot, number, err) && (!link || slot_mark(slot, entry->target, err));
+}
+
 bool names_apply(struct tree *tree, struct slot *slot, const struct record *record, struct err *err)
 {
-    if (!slot_mark(slot, record->file, err))
+    if (!mark_name(tree, slot, record->file, err))
         return false;
     switch (record->kind) {
     case RECORD_CREATE:
@@ -86,8 +107,11 @@ bool names_apply(struct tree *tree, struct slot *slot, const struct record *reco
                tree_remove(tree, record->file, record->time_us, err);
     case RECORD_RENAME:
         return slot_mark(slot, record->folder, err) && slot_mark(slot, record->to_folder, err) &&
-               (!record->replaced || slot_mark(slot, record->replaced, err)) &&
+               (!record->replaced || mark_name(tree, slot, record->replaced, err)) &&
                apply_rename(tree, record, err);
+    case RECORD_LINK:
+        return slot_mark(slot, record->folder, err) && slot_mark(slot, record->below, err) &&
+               apply_link(tree, slot, record, err);
     case RECORD_ATTRIBUTES:
         return apply_attributes(tree, record, err);
     case RECORD_PART:
@@ -184,7 +208,7 @@ static void stamp(struct volume *v, struct record *record)
 static void look(struct volume *v, uint64_t file, struct view_file *ret)
 {
     pthread_mutex_lock(&v->vault->lock);
-    const struct entry *entry = tree_find(&v->tree, file);
+    const struct entry *entry = tree_file(&v->tree, file);
     *ret = (struct view_file){0};
     if (entry)
         view_show(entry, ret);
@@ -261,26 +285,33 @@ static bool is_folder(struct volume *v, uint64_t folder, struct err *err)
            err_set(err, ERR_PRECONDITION, "file %llu is no folder", (unsigned long long)folder);
 }
 
-/* What has that name; ret_entry->kind INODE_FREE: nothing. */
-static bool find_name(struct volume *v, uint64_t folder, const char *name, struct view_file *ret,
+/* A name's number and its file; 0 and INODE_FREE: nothing has that name. */
+struct named {
+    uint64_t number;
+    struct view_file file;
+};
+
+static bool find_name(struct volume *v, uint64_t folder, const char *name, struct named *ret,
                       struct err *err)
 {
-    *ret = (struct view_file){0};
+    *ret = (struct named){0};
     if (!is_folder(v, folder, err))
         return false;
     pthread_mutex_lock(&v->vault->lock);
     const struct entry *entry = tree_child(&v->tree, folder, name);
-    if (entry)
-        view_show(entry, ret);
+    if (entry) {
+        ret->number = entry->file;
+        view_show(tree_named(&v->tree, entry), &ret->file);
+    }
     pthread_mutex_unlock(&v->vault->lock);
     return true;
 }
 
-static bool named(struct volume *v, uint64_t folder, const char *name, struct view_file *ret,
-                  struct err *err)
+static bool must_find_name(struct volume *v, uint64_t folder, const char *name, struct named *ret,
+                           struct err *err)
 {
     return find_name(v, folder, name, ret, err) &&
-           (ret->kind != INODE_FREE || err_set(err, ERR_NOT_FOUND, "no '%.255s'", name));
+           (ret->number || err_set(err, ERR_NOT_FOUND, "no '%.255s'", name));
 }
 
 /* ---- attributes ---- */
@@ -458,7 +489,7 @@ static bool create_locked(struct volume *v, struct record *record, const struct 
 {
     struct vault *vault = v->vault;
     const struct answer *answer = answer_same(v, record);
-    struct view_file there;
+    struct named there;
     if (answer && answer->how != ANSWER_UNSURE) {
         record->file = answer->file;
         record->kind = answer->asked;
@@ -466,8 +497,8 @@ static bool create_locked(struct volume *v, struct record *record, const struct 
     }
     if (!find_name(v, record->folder, record->name, &there, err))
         return false;
-    if (there.kind != INODE_FREE)
-        return create_there(v, record, a, &there, err);
+    if (there.number)
+        return create_there(v, record, a, &there.file, err);
     pthread_mutex_lock(&vault->lock);
     record->file = v->tree.next_file;
     pthread_mutex_unlock(&vault->lock);
@@ -523,21 +554,67 @@ bool view_create(struct view *view, const struct view_caller *caller, uint64_t f
     return true;
 }
 
+static bool link_locked(struct volume *v, struct record *record, struct err *err)
+{
+    struct named there;
+    if (answer_same(v, record))
+        return true;
+    if (!find_name(v, record->folder, record->name, &there, err))
+        return false;
+    if (there.number)
+        return err_set(err, ERR_EXISTS, "'%s' is there", record->name);
+    pthread_mutex_lock(&v->vault->lock);
+    record->file = v->tree.next_file;
+    pthread_mutex_unlock(&v->vault->lock);
+    stamp(v, record);
+    return change(v, record, err);
+}
+
+bool view_link(struct view *view, const struct view_caller *caller, uint64_t file, uint64_t folder,
+               const char *name, struct view_file *ret, struct view_change *ret_folder,
+               struct err *err)
+{
+    struct volume *v = view->volume;
+    struct record record = {.kind = RECORD_LINK, .below = file, .folder = folder};
+    forget_change(ret_folder);
+    if (!may_change(view, err))
+        return false;
+    if (!inode_name_is_valid(name, strlen(name)))
+        return err_set(err, ERR_INVALID, "'%.255s' cannot be a name", name);
+    IGNORE(str_copy(record.name, sizeof record.name, name));
+    who_asks(&record, caller,
+             (struct format_piece[]){
+                 {&file, sizeof file}, {&folder, sizeof folder}, {name, strlen(name)}},
+             3);
+    pthread_mutex_lock(&v->write);
+    look_before(v, folder, ret_folder);
+    bool ok = write_allowed(view, err) && link_locked(v, &record, err);
+    look_after(v, folder, ret_folder);
+    struct view_file now;
+    look(v, file, &now);
+    pthread_mutex_unlock(&v->write);
+    if (!ok || !volume_sync(v, err))
+        return false;
+    *ret = now;
+    return true;
+}
+
 /* ---- names that go ---- */
 
 static bool remove_locked(struct volume *v, struct record *record, const char *name,
-                          bool folder_wanted, bool *ret_replayed, struct err *err)
+                          bool folder_wanted, uint64_t *ret_file, struct err *err)
 {
-    struct view_file there;
-    *ret_replayed = answer_same(v, record) != NULL;
-    if (*ret_replayed)
+    struct named there;
+    *ret_file = 0;
+    if (answer_same(v, record))
         return true;
-    if (!named(v, record->folder, name, &there, err))
+    if (!must_find_name(v, record->folder, name, &there, err))
         return false;
-    if ((there.kind == INODE_DIRECTORY) != folder_wanted)
+    if ((there.file.kind == INODE_DIRECTORY) != folder_wanted)
         return err_set(err, ERR_PRECONDITION,
                        folder_wanted ? "'%s' is no folder" : "'%s' is a folder", name);
-    record->file = there.file;
+    record->file = there.number;
+    *ret_file = there.file.file;
     stamp(v, record);
     return change(v, record, err);
 }
@@ -549,7 +626,7 @@ bool view_remove(struct view *view, const struct view_caller *caller, uint64_t f
     struct volume *v = view->volume;
     struct record record = {.kind = RECORD_REMOVE, .folder = folder};
     uint8_t wanted = folder_wanted;
-    bool replayed = false;
+    uint64_t file = 0;
     forget_change(ret_folder);
     if (!may_change(view, err))
         return false;
@@ -559,43 +636,34 @@ bool view_remove(struct view *view, const struct view_caller *caller, uint64_t f
     pthread_mutex_lock(&v->write);
     look_before(v, folder, ret_folder);
     bool ok =
-        write_allowed(view, err) && remove_locked(v, &record, name, folder_wanted, &replayed, err);
+        write_allowed(view, err) && remove_locked(v, &record, name, folder_wanted, &file, err);
     look_after(v, folder, ret_folder);
     pthread_mutex_unlock(&v->write);
     if (!ok || !volume_sync(v, err))
         return false;
-    if (!replayed)
-        forget(v, record.file);
+    forget(v, file);
     return true;
 }
 
-/* What stands under the new name: nothing, the same, or something that may be replaced. */
-static bool rename_target(struct volume *v, struct record *record, uint8_t kind, bool *ret_same,
-                          struct err *err)
+/* Nothing happens when both are names of one file already. ret_file: what lost a name. */
+static bool rename_locked(struct volume *v, struct record *record, const char *from,
+                          uint64_t *ret_file, struct err *err)
 {
-    struct view_file there;
-    if (!find_name(v, record->to_folder, record->name, &there, err))
-        return false;
-    *ret_same = there.file == record->file;
-    if (there.kind == INODE_FREE || *ret_same)
+    struct named there, target;
+    *ret_file = 0;
+    if (answer_same(v, record))
         return true;
-    record->replaced = there.file;
-    return (there.kind == INODE_DIRECTORY) == (kind == INODE_DIRECTORY) ||
-           err_set(err, ERR_PRECONDITION, "'%s' is of another kind", record->name);
-}
-
-static bool rename_locked(struct volume *v, struct record *record, const char *from, bool *ret_done,
-                          struct err *err)
-{
-    struct view_file there;
-    *ret_done = answer_same(v, record) != NULL;
-    if (*ret_done)
-        return true;
-    if (!named(v, record->folder, from, &there, err))
+    if (!must_find_name(v, record->folder, from, &there, err) ||
+        !find_name(v, record->to_folder, record->name, &target, err))
         return false;
-    record->file = there.file;
-    if (!rename_target(v, record, there.kind, ret_done, err) || *ret_done)
-        return *ret_done;
+    if (there.file.file == target.file.file)
+        return true;
+    if (target.number &&
+        (target.file.kind == INODE_DIRECTORY) != (there.file.kind == INODE_DIRECTORY))
+        return err_set(err, ERR_PRECONDITION, "'%s' is of another kind", record->name);
+    record->file = there.number;
+    record->replaced = target.number;
+    *ret_file = target.file.file;
     stamp(v, record);
     return change(v, record, err);
 }
@@ -622,14 +690,13 @@ bool view_rename(struct view *view, const struct view_caller *caller, uint64_t f
     pthread_mutex_lock(&v->write);
     look_before(v, from_folder, ret_from);
     look_before(v, to_folder, ret_to);
-    bool done = false;
-    bool ok = write_allowed(view, err) && rename_locked(v, &record, from, &done, err);
+    uint64_t replaced = 0;
+    bool ok = write_allowed(view, err) && rename_locked(v, &record, from, &replaced, err);
     look_after(v, from_folder, ret_from);
     look_after(v, to_folder, ret_to);
     pthread_mutex_unlock(&v->write);
     if (!ok || !volume_sync(v, err))
         return false;
-    if (!done)
-        forget(v, record.replaced);
+    forget(v, replaced);
     return true;
 }

@@ -69,7 +69,7 @@ static bool plan_descend(struct plan *plan, const struct volume *v, const struct
 bool plan_make(struct volume *v, const struct snap *snap, uint64_t file, struct plan *ret,
                struct err *err)
 {
-    const struct entry *entry = tree_find(snap ? &snap->tree : &v->tree, file);
+    const struct entry *entry = tree_file(snap ? &snap->tree : &v->tree, file);
     if (!entry)
         return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
     plan_done(ret);

@@ -17,6 +17,7 @@ enum record_kind {
     RECORD_ATTRIBUTES,
     RECORD_PART,   /* file's content is that of file `below` in origin `source` */
     RECORD_ANSWER, /* what a caller was told before the state was written */
+    RECORD_LINK,   /* `file` becomes a further name of `below` */
     RECORD_KINDS,
 };
 

@@ -240,7 +240,8 @@ static void show_slots(const struct sealing *s, uint64_t record, uint8_t *ret)
             continue;
         struct inode inode;
         tree_show(entry, &inode);
-        inode.root = root_of(s, entry);
+        if (entry->kind != INODE_LINK)
+            inode.root = root_of(s, entry);
         inode_encode(&inode, store_seed(s->v->vault->store), ret + i * INODE_BYTES);
     }
 }
@@ -286,11 +287,12 @@ static bool list_paths(const struct tree *tree, struct named_path *list, size_t 
     void *item = NULL;
     while (index_after(&tree->files, file, b, &file, &b, &item)) {
         char path[TREE_PATH_MAX + 1];
-        if (file == INODE_ROOT)
+        const struct entry *entry = item;
+        if (file == INODE_ROOT || !entry->parent)
             continue;
         if (!tree_path(tree, file, path, sizeof path, err))
             return false;
-        list[*count] = (struct named_path){own_strdup(path, err), item};
+        list[*count] = (struct named_path){own_strdup(path, err), tree_named(tree, entry)};
         if (!list[*count].path)
             return false;
         ++*count;

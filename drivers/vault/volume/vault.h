@@ -123,9 +123,9 @@ bool view_is_read_only(const struct view *view);
 
 /* What is known of a file; root omitted. */
 struct view_file {
-    uint64_t file, parent;
+    uint64_t file, parent; /* parent: where it was found; of view_stat 0 when that is not known */
     uint32_t generation;
-    uint8_t kind; /* enum inode_kind */
+    uint8_t kind; /* enum inode_kind; never LINK */
     uint16_t mode;
     uint32_t uid, gid, links;
     uint64_t size, used_bytes, mtime_us, ctime_us, atime_us;
@@ -183,6 +183,12 @@ bool view_create(struct view *view, const struct view_caller *caller, uint64_t f
                  const char *name, uint8_t kind, const char *target,
                  const struct view_attributes *attributes, struct view_file *ret,
                  struct view_change *ret_folder, struct err *err) MUST;
+/* A further name of a regular file (else UNSUPPORTED). Which name came first is not to be seen.
+ * Nothing happens when both names of a rename are one file's. */
+bool view_link(struct view *view, const struct view_caller *caller, uint64_t file, uint64_t folder,
+               const char *name, struct view_file *ret, struct view_change *ret_folder,
+               struct err *err) MUST;
+/* Of a file with several names only that one goes. */
 bool view_remove(struct view *view, const struct view_caller *caller, uint64_t folder,
                  const char *name, bool folder_wanted, struct view_change *ret_folder,
                  struct err *err) MUST;

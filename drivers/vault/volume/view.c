@@ -87,11 +87,18 @@ void view_show(const struct entry *entry, struct view_file *ret)
                                                                             : entry->atime_us};
 }
 
-static bool show_found(const struct entry *entry, const char *name, uint64_t file,
-                       struct view_file *ret, struct err *err)
+/* By whatever name: what it names, and where the name is. */
+static void show_name(const struct tree *tree, const struct entry *entry, struct view_file *ret)
+{
+    view_show(tree_named(tree, entry), ret);
+    ret->parent = entry->parent;
+}
+
+static bool show_found(const struct tree *tree, const struct entry *entry, const char *name,
+                       uint64_t file, struct view_file *ret, struct err *err)
 {
     if (entry)
-        view_show(entry, ret);
+        show_name(tree, entry, ret);
     else if (name)
         err_set(err, ERR_NOT_FOUND, "no '%s'", name);
     else
@@ -103,10 +110,10 @@ bool view_stat(struct view *view, uint64_t file, uint32_t generation, struct vie
                struct err *err)
 {
     pthread_mutex_lock(&view->vault->lock);
-    const struct entry *entry = tree_find(view_tree(view), file);
+    const struct entry *entry = tree_file(view_tree(view), file);
     if (entry && generation && entry->generation != generation)
         entry = NULL;
-    bool ok = show_found(entry, NULL, file, ret, err);
+    bool ok = show_found(view_tree(view), entry, NULL, file, ret, err);
     pthread_mutex_unlock(&view->vault->lock);
     return ok;
 }
@@ -127,7 +134,7 @@ bool view_lookup(struct view *view, uint64_t folder, const char *name, struct vi
         entry = tree_find(tree, at->parent);
     else if (at)
         entry = tree_child(tree, folder, name);
-    ok = ok && show_found(entry, name, 0, ret, err);
+    ok = ok && show_found(tree, entry, name, 0, ret, err);
     pthread_mutex_unlock(&view->vault->lock);
     return ok;
 }
@@ -135,7 +142,8 @@ bool view_lookup(struct view *view, uint64_t folder, const char *name, struct vi
 bool view_find(struct view *view, const char *path, struct view_file *ret, struct err *err)
 {
     pthread_mutex_lock(&view->vault->lock);
-    bool ok = show_found(tree_at(view_tree(view), path), path, 0, ret, err);
+    const struct tree *tree = view_tree(view);
+    bool ok = show_found(tree, tree_at(tree, path), path, 0, ret, err);
     pthread_mutex_unlock(&view->vault->lock);
     return ok;
 }
@@ -155,7 +163,7 @@ bool view_list(struct view *view, uint64_t folder, uint64_t cookie, view_entry *
     const struct entry *entry = NULL;
     while (more && (entry = tree_after(&tree, folder, cookie))) {
         struct view_file file;
-        view_show(entry, &file);
+        show_name(&tree, entry, &file);
         more = fn(arg, entry->file, entry->name, &file);
         cookie = entry->file;
     }

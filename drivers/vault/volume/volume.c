@@ -184,7 +184,10 @@ void volume_want(struct volume *v)
 
 /* ---- the journal ---- */
 
-static bool is_kept(uint8_t kind) { return kind >= RECORD_CREATE && kind <= RECORD_PART; }
+static bool is_kept(uint8_t kind)
+{
+    return (kind >= RECORD_CREATE && kind <= RECORD_PART) || kind == RECORD_LINK;
+}
 
 bool volume_note(struct volume *v, const struct record *record, struct err *err)
 {

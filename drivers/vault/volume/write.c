@@ -40,7 +40,7 @@ static bool find_file(struct volume *v, uint64_t file, struct view_file *ret, st
 {
     *ret = (struct view_file){0};
     pthread_mutex_lock(&v->vault->lock);
-    const struct entry *entry = tree_find(&v->tree, file);
+    const struct entry *entry = tree_file(&v->tree, file);
     if (entry)
         view_show(entry, ret);
     pthread_mutex_unlock(&v->vault->lock);
