@@ -488,7 +488,8 @@ static bool put_file(json_t *row, const struct view_file *file, struct err *err)
            json_put_u64(row, "mode", file->mode, err) &&
            wire_put_u64(row, "size", file->size, err) &&
            wire_put_u64(row, "used", file->used_bytes, err) &&
-           wire_put_u64(row, "mtime_us", file->mtime_us, err);
+           wire_put_u64(row, "mtime_us", file->mtime_us, err) &&
+           json_put_u64(row, "links", file->links, err);
 }
 
 static bool op_file_find(struct call *call, struct err *err)
@@ -631,6 +632,17 @@ static bool op_file_rename(struct call *call, struct err *err)
                        wire_get_u64(call->ask, "to_folder"), to, NULL, NULL, err);
 }
 
+static bool op_file_link(struct call *call, struct err *err)
+{
+    struct view *view = view_of(call, err);
+    AUTO(names) struct names n = {0};
+    struct view_file file = {0};
+    return view && names_of(call, &n, err) && need(n.name, "name", err) &&
+           view_link(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"),
+                     wire_get_u64(call->ask, "folder"), n.name, &file, NULL, err) &&
+           put_file(call->answer, &file, err);
+}
+
 enum {
     CHANGES = 1, /* asked twice under one key it is done once */
     ALONE = 2,   /* after views of askers who have gone are closed, which would keep it */
@@ -674,6 +686,7 @@ static const struct op {
     {"file.commit", op_file_commit, 0},
     {"file.remove", op_file_remove, 0},
     {"file.rename", op_file_rename, 0},
+    {"file.link", op_file_link, 0},
 };
 
 static const struct op *op_of(const struct call *call)
