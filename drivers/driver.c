@@ -422,20 +422,34 @@ struct driver_clone_info *driver_clone_list(struct driver_ref *d, const char *vo
     return TAKE(rows);
 }
 
-bool driver_clone_delete(struct driver_ref *d, const char *volume, const char *name,
-                         struct driver_handle *ret_handle, struct err *err)
+static bool clone_end(struct driver_ref *d, const char *volume, const char *name, bool wrest,
+                      struct driver_handle *ret_handle, struct err *err)
 {
     struct call call;
     struct driver_handle handle = {0};
     if (!begin(&call, d, volume, d->table->clone_delete, err))
         return false;
     bool ok = name_ok("clone", name, err) &&
-              d->table->clone_delete(d->instance, volume, name, &handle, err);
+              (wrest && d->table->clone_wrest
+                   ? d->table->clone_wrest(d->instance, volume, name, &handle, err)
+                   : d->table->clone_delete(d->instance, volume, name, &handle, err));
     if (!finish(&call, ok, err))
         return false;
     if (ret_handle)
         *ret_handle = handle;
     return true;
+}
+
+bool driver_clone_delete(struct driver_ref *d, const char *volume, const char *name,
+                         struct driver_handle *ret_handle, struct err *err)
+{
+    return clone_end(d, volume, name, false, ret_handle, err);
+}
+
+bool driver_clone_wrest(struct driver_ref *d, const char *volume, const char *name,
+                        struct driver_handle *ret_handle, struct err *err)
+{
+    return clone_end(d, volume, name, true, ret_handle, err);
 }
 
 bool driver_clone_mount(struct driver_ref *d, const char *volume, const char *name, char *ret,

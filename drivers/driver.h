@@ -120,6 +120,9 @@ struct driver {
                                             size_t *ret_count, struct err *err);
     bool (*clone_delete)(struct driver_instance *d, const char *volume, const char *name,
                          struct driver_handle *ret_handle, struct err *err);
+    /* The same though somebody uses it, where clone_delete then says BUSY and names them. */
+    bool (*clone_wrest)(struct driver_instance *d, const char *volume, const char *name,
+                        struct driver_handle *ret_handle, struct err *err);
     /* How a host reaches a clone, or, name NULL, the live area: "path:/srv/x",
      * "nfs:HOST:/EXPORT" (an IPv6 HOST in brackets) with "?port=N" behind it when NFS and MOUNT
      * answer elsewhere than on 2049, or a text of the driver's own. At most size bytes. */
@@ -196,6 +199,9 @@ struct driver_clone_info *driver_clone_list(struct driver_ref *d, const char *vo
                                             size_t *ret_count, struct err *err) MUST;
 bool driver_clone_delete(struct driver_ref *d, const char *volume, const char *name,
                          struct driver_handle *ret_handle, struct err *err) MUST;
+/* Deletes it though it is used; as driver_clone_delete where the storage tells no users. */
+bool driver_clone_wrest(struct driver_ref *d, const char *volume, const char *name,
+                        struct driver_handle *ret_handle, struct err *err) MUST;
 bool driver_clone_mount(struct driver_ref *d, const char *volume, const char *name, char *ret,
                         size_t size, struct err *err) MUST;
 bool driver_snapshot_lock(struct driver_ref *d, const char *volume, const char *name,

@@ -320,6 +320,14 @@ static struct audit_record describe(const struct ask *ask, const char *kind, cha
     };
 }
 
+static bool is_forced(const ProtobufCMessage *request)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(request->descriptor, "force");
+    return field && field->type == PROTOBUF_C_TYPE_BOOL &&
+           *(const protobuf_c_boolean *)((const char *)request + field->offset);
+}
+
 static struct ask *ask_of(struct scribe_entry *entry)
 {
     return (struct ask *)((char *)entry - offsetof(struct ask, entry));
@@ -444,6 +452,7 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
     }
     char path[96];
     struct audit_record record = describe(ask, "intent", path);
+    record.text = is_forced(request) ? "by force" : NULL;
     ask->entry.done = intent_written;
     scribe_write(gate_scribe(ask->service->gate), &ask->entry, &record);
 }

@@ -402,6 +402,17 @@ static bool vault_clone_end(struct driver_instance *d, const char *volume, const
     return tell(d, "clone.drop", &(struct asked){.volume = volume, .name = name}, err);
 }
 
+static bool vault_clone_wrest(struct driver_instance *d, const char *volume, const char *name,
+                              struct driver_handle *ret_handle, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json)
+    json_t *head = ask_names("clone.drop", &(struct asked){.volume = volume, .name = name}, err);
+    ret_handle->text[0] = '\0';
+    return head && json_put_flag(head, "force", true, err) &&
+           links_call(d->links, TAKE(head), NULL, 0, &answer, err);
+}
+
 static bool vault_note(struct driver_instance *d, const char *volume, const char *snapshot,
                        const char *clone, const char *text, struct err *err)
 {
@@ -731,6 +742,7 @@ const struct driver driver_vault_ingest = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
+    .clone_wrest = vault_clone_wrest,
     .clone_mount = ingest_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
@@ -755,6 +767,7 @@ const struct driver driver_vault = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
+    .clone_wrest = vault_clone_wrest,
     .clone_mount = vault_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,

@@ -168,6 +168,7 @@ static void tend(struct volume *v, bool locks_too)
             complain(v, "a drop", &err);
         return;
     }
+    event_files_look(v);
     write_back(v);
     commit_frozen(v);
     tend_admin(v, locks_too);
