@@ -528,6 +528,23 @@ bool driver_area_put(struct driver_ref *d, const char *volume, const char *path,
     return finish(&call, ok, err);
 }
 
+bool driver_can_watch(const struct driver_ref *d) { return d->table && d->table->watch; }
+
+bool driver_watch(struct driver_ref *d, uint64_t *io_position, uint64_t timeout_ms,
+                  struct driver_event *ret, size_t max, size_t *ret_count, bool *ret_lost,
+                  struct err *err)
+{
+    struct call call = {.d = d};
+    *ret_count = 0;
+    *ret_lost = false;
+    bool ok = is_here(d, err) && let_through(&call, err);
+    if (ok)
+        ok = d->table->watch ? d->table->watch(d->instance, io_position, timeout_ms, ret, max,
+                                               ret_count, ret_lost, err)
+                             : err_set(err, ERR_UNSUPPORTED, "this storage tells of no changes");
+    return finish(&call, ok, err);
+}
+
 bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err)
 {
