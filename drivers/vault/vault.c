@@ -11,7 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KIND_FILE = 1, KIND_FOLDER = 2, READ_MAX = WIRE_DATA_MAX, NFS_PORT = 2049 };
+enum {
+    KIND_FILE = 1,
+    KIND_FOLDER = 2,
+    READ_MAX = WIRE_DATA_MAX,
+    NFS_PORT = 2049,
+    WATCH_LATE_MS = 4000
+};
 
 struct driver_instance {
     char socket[108];
@@ -623,7 +629,7 @@ static bool vault_watch(struct driver_instance *d, uint64_t *io_position, uint64
     AUTO(json) json_t *head = links_ask("events", err);
     if (!head || (*io_position && !wire_put_u64(head, "after", *io_position - 1, err)) ||
         !json_put_u64(head, "timeout_ms", timeout_ms, err) ||
-        !links_call(d->links, TAKE(head), NULL, 0, &answer, err))
+        !links_call_within(d->links, TAKE(head), timeout_ms + WATCH_LATE_MS, &answer, err))
         return false;
     const json_t *rows = json_object_get(answer.head, "events");
     bool lost = json_flag(answer.head, "lost");
