@@ -227,6 +227,7 @@ oraclehome = $work/ora
 logwait = 30
 CONF
     if [ "${world_driver:-}" = vault ]; then
+        echo 'areamounted = false'
         printf '[autorestore]\nautorestoremountpoint = %s/clones\nmounthelper = %s/etc/mounthelper\n' "$work" "$work"
     fi
     for db in "$@"; do printf '[%s]\nautorestoredestination = %s/sandbox-%s\n' "$db" "$work" "$db"; done
