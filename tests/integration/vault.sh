@@ -4,16 +4,11 @@
 # shellcheck source=tests/lib/world.sh disable=SC2154
 . "$(dirname "$0")/../lib/world.sh"
 world_plain "$@"
-world_agent_keys='[policy]'
 world_vault ONE TWO
-agent_config ONE TWO | sed 's/^\[policy\]$//; /^\[database/a keephourly = 1' >"$work/etc/evercopyd.conf"
+agent_config ONE TWO | sed '/^storage = box/a keephourly = 1' >"$work/etc/evercopyd.conf"
 world_begin ONE TWO
 
 vaultd() { timeout 60 "$bin/evercopy-vaultd" --config "$work/vault/vaultd.conf" "$@"; }
-step_is() {
-    local out=$work/$lane.step err=$work/$lane.step.err
-    shim operator jobs "$1" --json && [ "$(ask "$out" "[j['step'] for j in d['jobs'] if j['kind']=='backup' and j['state']=='running'][0]" 2>/dev/null)" = "$2" ]
-}
 
 # ---- one database, and the vault's death ----
 
@@ -42,7 +37,7 @@ a_run_survives_the_vaults_death_in_the_midst_of_a_copy() {
     sim ONE inject hang --at copy
     backup ONE &
     run=$!
-    within 60 copy_begins || { saw "it does not come to its copy"; return 1; }
+    within 60 sim ONE hangs || { saw "it does not come to its copy"; return 1; }
     vault_crash
     sim ONE inject clear
     vault_up
@@ -53,7 +48,6 @@ a_run_survives_the_vaults_death_in_the_midst_of_a_copy() {
     work ONE
     backup ONE && restores_to ONE "$scn" --scn "$scn" && restores_to ONE "$before" --scn "$before"
 }
-copy_begins() { vaultd export ONE nothing /nowhere >/dev/null 2>&1; grep -q 'starting datafile copy' "$out"; }
 a_run_is_green_while_the_vault_dies_again_and_again() {
     local run kills=0
     work ONE 200
@@ -67,7 +61,8 @@ a_run_is_green_while_the_vault_dies_again_and_again() {
     done
     wait "$run"
     code=$?
-    exits 0 && first_line '^OK ONE: ' && [ "$kills" -gt 1 ] || saw "$kills kills; $(head -n 1 "$err")"
+    exits 0 && first_line '^OK ONE: ' || { saw "after $kills kills: $seen"; return 1; }
+    [ "$kills" -gt 1 ] || saw "$kills kills only"
 }
 one() {
     database ONE
@@ -86,7 +81,7 @@ stores_less_than() { [ "$(stored)" -lt "$1" ]; }
 deleted_snapshots_give_their_space_back() {
     local before going
     for _ in 1 2 3; do
-        work TWO 300
+        work TWO 1500
         backup TWO || { saw "backup: $(head -n 1 "$err")"; return 1; }
     done
     within 30 all_are_sealed || { saw "not all snapshots are sealed"; return 1; }
@@ -115,7 +110,8 @@ two() {
 
 the_vault_stops_in_order_and_its_store_is_sound() {
     vault_pid=$(cat "$work/vault/pid")
-    kill "$vault_pid" && within 30 gone "$vault_pid" || { saw "it does not stop"; return 1; }
+    kill "$vault_pid" || { saw "it does not run"; return 1; }
+    within 30 gone "$vault_pid" || { saw "it does not stop"; return 1; }
     vaultd scrub >"$out" 2>&1 || saw "scrub: $(tail -n 2 "$out")"
 }
 
