@@ -128,7 +128,8 @@ struct config_export {
     const char *squash;                  /* root, none, all */
     bool read_only, privileged;
     uint32_t anon_uid, anon_gid;
-    unsigned line; /* 0: there is no such section */
+    uint32_t owner, group; /* of top folders that are root's still */
+    unsigned line;         /* 0: there is no such section */
 };
 
 /* evercopy-vaultd.conf */

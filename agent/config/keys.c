@@ -250,6 +250,10 @@ static const struct keys_key vault_keys[] = {
     {"anonuid", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "65534", 0, U32, NULL,
      "of the anonymous user"},
     {"anongid", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "65534", 0, U32, NULL, "and its group"},
+    {"owner", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "0", 0, U32, NULL,
+     "uid that a top folder gets which is root's still, as new volumes' are: who is squashed could "
+     "not change it"},
+    {"group", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "0", 0, U32, NULL, "and its gid"},
 };
 const struct keys_table keys_vault = {vault_keys, sizeof vault_keys / sizeof *vault_keys};
 _Static_assert(sizeof vault_keys / sizeof *vault_keys <= KEYS_MAX, "KEYS_MAX");

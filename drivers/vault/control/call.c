@@ -63,11 +63,44 @@ static bool op_volume_create(struct call *call, struct err *err)
            vault_volume_create(call->vault, n.name, err);
 }
 
+/* Nobody on the network reaches it while `drop` runs, nor afterwards when it went well. */
+static bool drop_unexported(struct call *call, const char *volume, const char *clone,
+                            bool (*drop)(struct vault *vault, const char *volume, const char *clone,
+                                         struct err *err),
+                            struct err *err)
+{
+    const struct exporter *exporter = call->exporter;
+    uint64_t id = 0;
+    AUTO(mem) char *name = own_printf(err, "%s%s%s", volume, clone ? "/" : "", clone ? clone : "");
+    if (!name)
+        return false;
+    if (exporter &&
+        !exporter->revoke(exporter->arg, name, json_flag(call->ask, "force"), call->uid, &id, err))
+        return false;
+    bool ok = drop(call->vault, volume, clone, err);
+    if (exporter)
+        exporter->restore(exporter->arg, id);
+    return ok;
+}
+
+static bool drop_volume(struct vault *vault, const char *volume, const char *clone, struct err *err)
+{
+    (void)clone;
+    return vault_volume_drop(vault, volume, err);
+}
+
 static bool op_volume_drop(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
     return names_of(call, &n, err) && need(n.name, "name", err) &&
-           vault_volume_drop(call->vault, n.name, err);
+           drop_unexported(call, n.name, NULL, drop_volume, err);
+}
+
+static bool op_exports(struct call *call, struct err *err)
+{
+    const struct exporter *exporter = call->exporter;
+    return exporter ? exporter->tell(exporter->arg, call->answer, err)
+                    : json_put_u64(call->answer, "port", 0, err);
 }
 
 static json_t *volume_row(const struct vault_volume_info *info, struct err *err)
@@ -417,7 +450,8 @@ static bool op_clone_list(struct call *call, struct err *err)
 static bool op_clone_drop(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
-    return volume_and_name(call, &n, err) && vault_clone_drop(call->vault, n.volume, n.name, err);
+    return volume_and_name(call, &n, err) &&
+           drop_unexported(call, n.volume, n.name, vault_clone_drop, err);
 }
 
 static bool op_note_put(struct call *call, struct err *err)
@@ -671,6 +705,7 @@ static const struct op {
     {"clone.drop", op_clone_drop, CHANGES | ALONE},
     {"note.put", op_note_put, CHANGES},
     {"note.get", op_note_get, 0},
+    {"exports", op_exports, 0},
     {"settle", op_settle, ALONE},
     {"seal", op_seal, 0},
     {"thin", op_thin, 0},
