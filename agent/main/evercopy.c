@@ -17,6 +17,7 @@ static const char usage[] =
     "  evercopy doctor [DB] [--mounts FILE]       how areas and clones are to be mounted, what is "
     "not "
     "so\n"
+    "  evercopy space DB                          what area, snapshots and clones occupy\n"
     "  evercopy window DB                         which moments can be reached\n"
     "  evercopy snapshots DB\n"
     "  evercopy snapshot create DB | verify DB NAME | delete DB NAME\n"
@@ -64,6 +65,7 @@ static int run_setup(const struct call *c) { return verb_setup(&c->options, word
 static int run_status(const struct call *c) { return verb_status(&c->options, word(c, 1)); }
 static int run_check(const struct call *c) { return verb_check(&c->options, word(c, 1)); }
 static int run_report(const struct call *c) { return verb_report(&c->options); }
+static int run_space(const struct call *c) { return verb_space(&c->options, word(c, 1)); }
 static int run_doctor(const struct call *c) { return verb_doctor(&c->options, word(c, 1)); }
 static int run_window(const struct call *c) { return verb_window(&c->options, word(c, 1)); }
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
@@ -138,25 +140,16 @@ static const struct {
     int (*run)(const struct call *call);
     size_t words_min, words_max; /* with the verb itself */
 } verbs[] = {
-    {"backup", run_backup, 2, 2},
-    {"setup", run_setup, 2, 2},
-    {"status", run_status, 1, 2},
-    {"check", run_check, 1, 2},
-    {"report", run_report, 1, 1},
-    {"window", run_window, 2, 2},
-    {"jobs", run_jobs, 1, 2},
-    {"snapshots", run_snapshots, 2, 2},
-    {"log", run_log, 2, 2},
-    {"cancel", run_cancel, 2, 2},
-    {"clones", run_clones, 1, 2},
-    {"clone", run_clone, 1, 4},
-    {"restore", run_restore, 2, 2},
-    {"renew", run_renew, 1, 2},
-    {"snapshot", run_snapshot, 1, 4},
-    {"retention", run_retention, 2, 2},
-    {"doctor", run_doctor, 1, 2},
-    {"reload", run_reload, 1, 1},
-    {"identify", run_identify, 2, ARGS_WORDS_MAX},
+    {"backup", run_backup, 2, 2},     {"setup", run_setup, 2, 2},
+    {"status", run_status, 1, 2},     {"check", run_check, 1, 2},
+    {"report", run_report, 1, 1},     {"window", run_window, 2, 2},
+    {"jobs", run_jobs, 1, 2},         {"snapshots", run_snapshots, 2, 2},
+    {"log", run_log, 2, 2},           {"cancel", run_cancel, 2, 2},
+    {"clones", run_clones, 1, 2},     {"clone", run_clone, 1, 4},
+    {"restore", run_restore, 2, 2},   {"renew", run_renew, 1, 2},
+    {"snapshot", run_snapshot, 1, 4}, {"retention", run_retention, 2, 2},
+    {"doctor", run_doctor, 1, 2},     {"space", run_space, 2, 2},
+    {"reload", run_reload, 1, 1},     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };
 

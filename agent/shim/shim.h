@@ -81,6 +81,7 @@ int verb_check(const struct shim_options *options, const char *db);
 /* For a command line that cannot be understood: UNKNOWN, as any plug-in's. */
 int verb_check_failed(const struct shim_options *options, const struct err *err);
 int verb_report(const struct shim_options *options);
+int verb_space(const struct shim_options *options, const char *db);
 int verb_doctor(const struct shim_options *options, const char *db);
 int verb_window(const struct shim_options *options, const char *db);
 int verb_snapshots(const struct shim_options *options, const char *db);

@@ -28,6 +28,11 @@ clone_create_prints_how_to_mount_and_unmount() {
         says "$out" "^mount:   mount -t nfs -o $options,$ports $(source_of plain) $work/clones/plain$" &&
         says "$out" "^unmount: umount $work/clones/plain$"
 }
+space_tells_what_is_stored_once_and_shown_often() {
+    shim person space ORCL && says "$out" "^ORCL: files of .* stored with all snapshots" &&
+        says "$out" '^area and snapshots show .* to 1$' && says "$out" '^clone +plain ' || return 1
+    shim person space ORCL --json && same "$(ask "$out" "d['area']['stored_bytes'] < d['area']['files_bytes'] and all(s['files_bytes'] for s in d['snapshots'])")" true compressed
+}
 # As the kernel writes them for the line above.
 good="rw,relatime,vers=3,rsize=1048576,wsize=1048576,acregmin=0,acregmax=0,acdirmin=0,acdirmax=0,hard,nolock,proto=tcp,port=$vault_port,timeo=600,local_lock=all,addr=127.0.0.1"
 table() { printf '%s nfs %s 0 0\n' "$@" >"$work/$lane.table"; }
@@ -185,6 +190,7 @@ restores() {
 }
 clones() {
     try clone_create_prints_how_to_mount_and_unmount
+    try space_tells_what_is_stored_once_and_shown_often
     try the_doctor_has_nothing_to_say_of_a_sound_host
     try the_doctor_names_each_wrong_thing_in_json_too
     try the_doctor_wants_an_entry_where_direct_nfs_is_all_there_is
