@@ -28,11 +28,36 @@ a_moment_between_runs_is_restored_from_a_clone_over_nfs() {
     exits 0 && restores_to ONE "$between" --scn "$between" && says "$work/ONE.compare" 'identical to the truth' || return 1
     ! grep clones "$work/ora/dbs/oranfstab" || saw "the clone is still mounted"
 }
+rman_of() {
+    local dir cmd
+    for dir in /proc/[0-9]*; do
+        cmd=$(tr '\0' ' ' 2>/dev/null <"$dir/cmdline") || continue
+        case $cmd in "$work/ora/bin/rman "*) [ "$(tr '\0' '\n' 2>/dev/null <"$dir/environ" | grep -c "^ORACLE_SID=$1$")" = 0 ] || echo "${dir#/proc/}" ;; esac
+    done
+}
+# Its copy never took its final name: it is no copy, and the next run makes one.
+a_killed_rman_leaves_a_dot_file_that_counts_for_nothing() {
+    local run
+    sim ONE add-file --blocks 300 >/dev/null
+    sim ONE inject hang --at copy
+    backup ONE &
+    run=$!
+    within 60 sim ONE hangs || { saw "it does not come to its copy"; return 1; }
+    # shellcheck disable=SC2046 # an id is a word
+    kill -KILL $(rman_of ONE)
+    wait "$run"
+    code=$?
+    exits 161 || return 1
+    sim ONE inject clear
+    backup ONE
+    exits 0 && first_line '^OK ONE: ' && says "$out" '1 new copies'
+}
 one() {
     database ONE
     try setup_has_nothing_left_to_do
     try the_first_run_copies_every_file_over_nfs
     try a_moment_between_runs_is_restored_from_a_clone_over_nfs
+    try a_killed_rman_leaves_a_dot_file_that_counts_for_nothing
 }
 
 # ---- another one at the same time ----
