@@ -23,14 +23,17 @@ static bool is_full(const struct volume *v)
     return layer_records(slot_active(v)->layer) << RECORD_SHIFT > o->layer_bytes;
 }
 
-/* What is not synced, what is not sealed: writers wait for both. */
-static bool has_room(const struct volume *v, const char **ret_why)
+/* What is not synced, what is not sealed: writers wait for both; the keeper sees to it before. */
+static bool has_room(struct volume *v, const char **ret_why)
 {
     const struct vault *vault = v->vault;
     const struct vault_options *o = &vault->options;
     uint64_t active = layer_records(slot_active(v)->layer) << RECORD_SHIFT;
+    uint64_t debt = layer_debt(slot_active(v)->layer);
+    if (debt > o->debt_bytes / 2 || active > o->layer_bytes)
+        volume_want(v);
     *ret_why = "its disk";
-    if (layer_debt(slot_active(v)->layer) > o->debt_bytes)
+    if (debt > o->debt_bytes)
         return false;
     *ret_why = "its store";
     return vault->frozen_bytes <= o->frozen_bytes &&
@@ -45,9 +48,6 @@ bool volume_room(struct volume *v, struct err *err)
     bool late = false, room;
     uint64_t deadline = 0;
     pthread_mutex_lock(&vault->lock);
-    if (layer_debt(slot_active(v)->layer) > o->debt_bytes / 2 || is_full(v)) {
-        volume_want(v);
-    }
     while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
         deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
         late = !vault_wait_until(vault, deadline);

@@ -305,6 +305,7 @@ struct plan {
     struct root root; /* stored false: nothing below */
     struct family *family;
     uint64_t changes, size;
+    uint8_t kind;
 };
 void plan_done(struct plan *plan);
 OWN_DEFINE_INPLACE(plan, struct plan, plan_done);
