@@ -4,6 +4,7 @@
 #include "drivers/vault/store/fsck.h"
 #include "drivers/vault/store/scrub.h"
 #include "tests/vault/volume_world.h"
+#include <pthread.h>
 #include <sys/stat.h>
 
 static void expect_code(struct world *w, bool ok, enum err_code code)
@@ -170,6 +171,54 @@ Test(names, every_change_of_a_file_is_told_and_survives)
     v = crashed(&w, v);
     struct view_file sealed = stat_of(&w, v, f.file);
     expect_same(&f, &sealed);
+    end(&w, v);
+}
+
+enum { WRITERS = 4, WRITES = 150 };
+struct writing {
+    struct world *w;
+    uint64_t file;
+    struct view_change changes[WRITES];
+};
+
+static void *write_many(void *arg)
+{
+    struct writing *mine = arg;
+    struct err err = {0};
+    AUTO(view) struct view *v = view_open(mine->w->vault, "orcl", NULL, NULL, &err);
+    for (int i = 0; v && i < WRITES; i++)
+        if (!view_write(v, mine->file, "x", 1, 0, i % 50 == 0, &mine->changes[i], &err))
+            return mine;
+    return v ? NULL : mine;
+}
+
+static int by_before(const void *a, const void *b)
+{
+    const struct view_change *x = a, *y = b;
+    return x->before.ctime_us < y->before.ctime_us ? -1 : x->before.ctime_us > y->before.ctime_us;
+}
+
+Test(names, nothing_of_other_writers_is_between_before_and_after)
+{
+    static struct writing writers[WRITERS];
+    static struct view_change all[WRITERS * WRITES];
+    struct world w;
+    struct view *v = begin(&w);
+    pthread_t threads[WRITERS];
+    for (int i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writing){.w = &w, .file = world_file(&w, v, "a")};
+        cr_assert_eq(pthread_create(&threads[i], NULL, write_many, &writers[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        void *failed = NULL;
+        pthread_join(threads[i], &failed);
+        cr_assert_null(failed);
+        memcpy(&all[(ptrdiff_t)i * WRITES], writers[i].changes, sizeof writers[i].changes);
+    }
+    /* All changes make one chain: each begins where one ended. */
+    qsort(all, WRITERS * WRITES, sizeof *all, by_before);
+    for (int i = 1; i < WRITERS * WRITES; i++)
+        expect_same(&all[i].before, &all[i - 1].after);
     end(&w, v);
 }
 
