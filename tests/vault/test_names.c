@@ -5,6 +5,7 @@
 #include "drivers/vault/store/scrub.h"
 #include "tests/vault/volume_world.h"
 #include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 static void expect_code(struct world *w, bool ok, enum err_code code)
@@ -315,6 +316,51 @@ Test(names, an_unchecked_create_takes_the_file_that_is_there)
     expect_code(&w,
                 view_create(v, NULL, VIEW_ROOT, "d", INODE_FILE, NULL, &a, &again, NULL, &w.err),
                 ERR_EXISTS);
+    end(&w, v);
+}
+
+/* A workload of names alone writes no data, so no layer ever fills. */
+Test(names, a_journal_of_names_alone_is_shortened_and_answers_outlive_that)
+{
+    struct world w;
+    char name[256];
+    memset(name, 'n', 255);
+    name[255] = '\0';
+    world_begin_with(&w, &(struct vault_options){.seal_threads = 1});
+    world_ok(&w, vault_volume_create(w.vault, "orcl", &w.err));
+    struct view *v = world_view(&w, "orcl", NULL, NULL);
+    struct view_file f, again;
+    struct view_caller first = {.client = 8, .xid = 1}, last = {.client = 8, .xid = 2};
+    struct view_attributes size = {.set_size = true, .size = 5, .guard = true};
+    world_ok(&w, view_create(v, &first, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &f, NULL, &w.err));
+    size.guard_ctime_us = f.ctime_us;
+    world_ok(&w, view_set(v, &last, f.file, &size, &again, NULL, &w.err));
+    for (int i = 0; i < 20000; i++) {
+        name[i % 255] = name[i % 255] == 'n' ? 'm' : 'n';
+        struct view_file other;
+        world_ok(&w, view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &other, NULL,
+                                 &w.err));
+        world_ok(&w, view_remove(v, NULL, VIEW_ROOT, name, false, NULL, &w.err));
+    }
+    struct stat st = {.st_size = 1 << 30};
+    uint64_t until_ms = clock_mono_ms() + 20000;
+    struct sys_names volumes = {0};
+    char path[300];
+    str_format(path, sizeof path, "%s/v", w.box);
+    world_ok(&w, sys_list(path, &volumes, &w.err));
+    str_format(path, sizeof path, "%s/v/%s/journal", w.box, volumes.names[0]);
+    sys_names_done(&volumes);
+    while (st.st_size > 4 << 20 && clock_mono_ms() < until_ms) {
+        sched_yield();
+        cr_assert_eq(stat(path, &st), 0);
+    }
+    cr_assert_leq(st.st_size, 4 << 20, "the journal is as long as ever");
+    v = crashed(&w, v);
+    world_ok(&w,
+             view_create(v, &first, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, NULL, &w.err));
+    cr_assert_eq(again.file, f.file);
+    world_ok(&w, view_set(v, &last, f.file, &size, &again, NULL, &w.err));
+    cr_assert_eq(again.size, 5);
     end(&w, v);
 }
 

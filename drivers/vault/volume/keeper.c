@@ -3,7 +3,7 @@
 #include "agent/base/log.h"
 #include "drivers/vault/volume/vault_int.h"
 
-enum { LOCK_TOLD_MS = 3600 * 1000, COMPLAIN_MS = 60 * 1000 };
+enum { LOCK_TOLD_MS = 3600 * 1000, COMPLAIN_MS = 60 * 1000, JOURNAL_FULL = 8 << 20 };
 
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only)
 {
@@ -21,6 +21,12 @@ static bool is_full(const struct volume *v)
 {
     const struct vault_options *o = &v->vault->options;
     return layer_records(slot_active(v)->layer) << RECORD_SHIFT > o->layer_bytes;
+}
+
+/* Names and attributes alone fill a journal, not a layer; only a seal shortens it. */
+static bool is_wordy(const struct volume *v)
+{
+    return v->slot_count == 1 && journal_bytes(v->journal) > JOURNAL_FULL;
 }
 
 /* What is not synced, what is not sealed: writers wait for both; the keeper sees to it before. */
@@ -141,7 +147,8 @@ static void tend_admin(struct volume *v, bool locks_too)
     /* What a deleted snapshot had and the live area has overwritten since is let go by the seal of
      * what overwrote it, and not before. */
     bool owing = v->owing && layer_records(slot_active(v)->layer) > 0;
-    bool full = (owing || is_full(v)) && v->vault->frozen_bytes <= v->vault->options.frozen_bytes;
+    bool full = (owing || is_full(v) || is_wordy(v)) &&
+                v->vault->frozen_bytes <= v->vault->options.frozen_bytes;
     v->owing = v->owing && !owing;
     pthread_mutex_unlock(&v->vault->lock);
     if (full && !swap_quietly(v, &err))
