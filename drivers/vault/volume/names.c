@@ -248,6 +248,7 @@ static bool change(struct volume *v, const struct record *record, struct err *er
     v->tree = work;
     work = old;
     pthread_mutex_unlock(&v->vault->lock);
+    event_names_changed(v, &work, record);
     answer_keep(v, record, record->mask & SET_CONTENT ? ANSWER_UNDERWAY : ANSWER_SURE);
     return true;
 }

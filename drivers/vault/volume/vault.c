@@ -175,6 +175,7 @@ static void stop(struct vault *vault)
     pthread_mutex_lock(&vault->lock);
     vault->stopping = true;
     pthread_cond_broadcast(&vault->changed);
+    pthread_cond_broadcast(&vault->told);
     pthread_cond_signal(&vault->attend);
     pthread_mutex_unlock(&vault->lock);
     for (size_t i = 0; i < vault->thread_count; i++)
@@ -190,6 +191,8 @@ static void vault_free(struct vault *vault)
                 volume_free(TAKE(vault->volumes[i]));
     own_free(vault->volumes);
     store_close(vault->store);
+    event_ring_free(vault->events);
+    pthread_cond_destroy(&vault->told);
     pthread_cond_destroy(&vault->attend);
     pthread_cond_destroy(&vault->changed);
     pthread_mutex_destroy(&vault->lock);
@@ -216,11 +219,16 @@ static struct vault *vault_new(const char *box, struct io *io, const struct vaul
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&vault->changed, &monotonic);
     pthread_cond_init(&vault->attend, &monotonic);
+    pthread_cond_init(&vault->told, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (str_copy(vault->box, sizeof vault->box, box))
+    vault->events = event_ring_new(err);
+    bool fits = str_copy(vault->box, sizeof vault->box, box);
+    if (vault->events && fits)
         return vault;
+    if (!fits)
+        err_set(err, ERR_LIMIT, "the path of box '%s' is too long", box);
     vault_free(vault);
-    return err_set(err, ERR_LIMIT, "the path of box '%s' is too long", box), NULL;
+    return NULL;
 }
 
 struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,

@@ -82,10 +82,11 @@ struct volume {
     struct family *family; /* the landing volume's */
     struct snap *origins[RECORD_MEMBERS_MAX];
     size_t origin_count;
-    struct index parts; /* mapped, until ready */
-    bool ready;         /* base says what lies below the layers; else the origins do */
-    bool in_family;     /* it has a row in the store */
-    bool making;        /* has its name, but is not there yet */
+    struct index parts;   /* mapped, until ready */
+    struct index watched; /* files that were extended, until they are quiet (events.c) */
+    bool ready;           /* base says what lies below the layers; else the origins do */
+    bool in_family;       /* it has a row in the store */
+    bool making;          /* has its name, but is not there yet */
     bool gone, erased, ending, delisted;
     uint32_t refs;  /* calls and threads that are at it */
     uint64_t users; /* views */
@@ -140,6 +141,9 @@ struct vault {
     bool work;             /* for the keeper, at any volume */
     struct volume *wanted; /* volumes that want it, whatever the others do */
     pthread_cond_t attend; /* what the keeper waits for */
+    struct event_ring *events;
+    atomic_bool listened; /* somebody asked for events */
+    pthread_cond_t told;  /* there is one */
     bool reserve_gone;
     bool unique_asked; /* of some volume */
     uint64_t pause_us, frozen_bytes;
@@ -258,6 +262,14 @@ void clone_unpin(struct volume *v);                          /* no lock; reaps w
 bool vault_wait_until(struct vault *vault, uint64_t deadline_ms);
 bool vault_wait_on(struct vault *vault, pthread_cond_t *on, uint64_t deadline_ms);
 
+/* ---- events.c ---- */
+struct event_ring *event_ring_new(struct err *err) MUST;
+void event_ring_free(struct event_ring *events);
+/* What a record did to the names, `old` as they were; volume.write is held. */
+void event_names_changed(struct volume *v, const struct tree *old, const struct record *record);
+void event_file_extended(struct volume *v, uint64_t file); /* vault.lock is held */
+void event_files_look(struct volume *v);
+
 /* ---- sealer.c ---- */
 bool seal_oldest(struct volume *v, struct err *err) MUST;
 bool seal_is_due(const struct volume *v); /* vault.lock is held */
@@ -293,6 +305,7 @@ struct plan {
     struct root root; /* stored false: nothing below */
     struct family *family;
     uint64_t changes, size;
+    uint8_t kind;
 };
 void plan_done(struct plan *plan);
 OWN_DEFINE_INPLACE(plan, struct plan, plan_done);

@@ -50,6 +50,7 @@ void volume_free(struct volume *v)
     tree_done(&v->tree);
     index_done(&v->base);
     index_done(&v->parts);
+    index_done(&v->watched);
     if (v->landing == v)
         family_close(v->family);
     pthread_mutex_destroy(&v->admin);
