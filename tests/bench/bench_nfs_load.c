@@ -216,7 +216,7 @@ static bool send_free(struct client *c, const uint32_t *slots, size_t count, uin
         }
     }
     return (len == 0 || raw_send(c->fd, bytes, len)) &&
-           (c->committing || c->uncommitted < COMMIT_EACH / c->load->connections || send_commit(c));
+           (c->committing || c->uncommitted < COMMIT_EACH || send_commit(c));
 }
 
 struct stream {
