@@ -392,7 +392,7 @@ int main(int argc, char **argv)
                         .size = number(argv[6]),
                         .connections = number(argv[7]),
                         .depth = number(argv[8]),
-                        .seconds = number(argv[9]),
+                        .seconds = strtod(argv[9], NULL),
                         .sequential = argc > 10};
     if (load.connections < 1 || load.connections > 64 || load.depth < 1 || load.depth > DEPTH_MAX)
         return 2;
