@@ -35,9 +35,11 @@ bool nfs_caller_receive(struct nfs_caller *c, struct nfs_caller_answer *ret, str
 bool nfs_caller_call(struct nfs_caller *c, uint32_t xid, uint32_t procedure, zdrproc_t encode,
                      void *args, zdrproc_t decode, void *results, size_t results_size,
                      struct err *err) MUST;
-#define NFS_CALL(c, NAME, args, results, err)                                                      \
-    nfs_caller_call(c, 0, NFS3_##NAME, (zdrproc_t)zdr_##NAME##3args, args,                         \
+/* xid: of this very call, sent again. */
+#define NFS_CALL_AS(c, xid, NAME, args, results, err)                                              \
+    nfs_caller_call(c, xid, NFS3_##NAME, (zdrproc_t)zdr_##NAME##3args, args,                       \
                     (zdrproc_t)zdr_##NAME##3res, results, sizeof *(results), err)
+#define NFS_CALL(c, NAME, args, results, err) NFS_CALL_AS(c, 0, NAME, args, results, err)
 /* The handle of an export's top, or of a folder below: MOUNT. DENIED, NOT_FOUND as it answers. */
 bool nfs_caller_mount(struct nfs_caller *c, const char *path, uint8_t ret[64], size_t *ret_len,
                       struct err *err) MUST;
