@@ -252,6 +252,9 @@ static struct cache_frame *slot_get(struct cache *cache, const struct slot_key *
             return slot;
         }
         cache->stat.waits += frame;
+        pthread_mutex_unlock(&cache->lock);
+        io_waits();
+        pthread_mutex_lock(&cache->lock);
         while (slot->state == SLOT_LOADING)
             pthread_cond_wait(&slot->loaded, &cache->lock);
         if (slot->state == SLOT_READY)

@@ -49,7 +49,13 @@ bool volume_room(struct volume *v, struct err *err)
         volume_want(v);
     }
     while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
-        deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
+        if (!deadline) {
+            pthread_mutex_unlock(&vault->lock);
+            io_waits();
+            deadline = clock_mono_ms() + o->wait_ms;
+            pthread_mutex_lock(&vault->lock);
+            continue;
+        }
         late = !vault_wait_until(vault, deadline);
     }
     pthread_mutex_unlock(&vault->lock);
