@@ -26,10 +26,12 @@ struct config_database {
     const char *spool; /* folder */
     uint64_t parallel, logwait_s, maxlockwait_min, recoverywindow_days;
     uint64_t agentwait_s, spoolmax_mib, rmansilent_min, rmandeadline_min;
-    uint32_t dbid; /* 0: not pinned */
+    uint32_t dbid;     /* 0: not pinned */
+    bool area_mounted; /* false: this host opens no file of the area */
     bool logs_push, allowfull, strict, hasdataguard, dosnapshot, gimanaged;
     /* Where restores and restore tests put their instance. */
     const char *sandbox_destination, *sandbox_clone, *sandbox_mount, *sandbox_logdir;
+    const char *mount_helper; /* "": none */
     const char *sandbox_pga, *sandbox_sga, *sandbox_catalog;
     uint64_t sandbox_instance_no, sandbox_thread;
 };
@@ -128,7 +130,8 @@ struct config_export {
     const char *squash;                  /* root, none, all */
     bool read_only, privileged;
     uint32_t anon_uid, anon_gid;
-    unsigned line; /* 0: there is no such section */
+    uint32_t owner, group; /* of top folders that are root's still */
+    unsigned line;         /* 0: there is no such section */
 };
 
 /* evercopy-vaultd.conf */

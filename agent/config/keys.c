@@ -52,6 +52,8 @@ static const struct keys_key shim_keys[] = {
     {"strict", G, G | D, KEYS_FLAG, "false", 0, 0, NULL, "warnings end with a non-zero exit code"},
     {"zone", G, G | D, KEYS_LINE, "", 0, 0, NULL, "time zone of the database host, overriding it"},
     {"logretention", G, G, KEYS_NUMBER, "31", 0, YEARS, NULL, "days; kept for import"},
+    {"areamounted", G, G | D, KEYS_FLAG, "true", 0, 0, NULL,
+     "false: this host reaches the area by Direct NFS alone, facts go through the agent"},
     {"warningsnapage", G, G | D, KEYS_NUMBER, "36", 0, 1000000, NULL,
      "hours without a new recovery point: check warns; 0: never"},
     {"criticalsnapage", G, G | D, KEYS_NUMBER, "48", 0, 1000000, NULL,
@@ -82,7 +84,10 @@ static const struct keys_key shim_keys[] = {
     {"autorestoredestination", A, A | D, KEYS_PATH, "", 0, 0, NULL,
      "folder of the sandbox's instance"},
     {"autorestoreclonename", A, A | D, KEYS_LINE, "", 0, 0, NULL, "name of the clone"},
-    {"autorestoremountpoint", A, A | D, KEYS_PATH, "", 0, 0, NULL, "where the clone is mounted"},
+    {"autorestoremountpoint", A, A | D, KEYS_PATH, "", 0, 0, NULL,
+     "folder in which clones are mounted, each in a folder of its own"},
+    {"mounthelper", A, A | D, KEYS_PATH, "", 0, 0, NULL,
+     "program that mounts and unmounts clones, such as /usr/lib/evercopy/evercopy-mount"},
     {"autorestoresnapage", A, A | D, KEYS_NUMBER, "0", 0, 1000000, NULL, "hours; kept"},
     {"autorestorelogdir", A, A | D, KEYS_PATH, "", 0, 0, NULL, "logs of the sandbox"},
     {"autorestoremaxtoleranceminutes", A, A | D, KEYS_NUMBER, "5", 0, 1000000, NULL, "kept"},
@@ -250,6 +255,10 @@ static const struct keys_key vault_keys[] = {
     {"anonuid", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "65534", 0, U32, NULL,
      "of the anonymous user"},
     {"anongid", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "65534", 0, U32, NULL, "and its group"},
+    {"owner", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "0", 0, U32, NULL,
+     "uid that a top folder gets which is root's still, as new volumes' are: who is squashed could "
+     "not change it"},
+    {"group", KEYS_EXPORT, KEYS_EXPORT, KEYS_NUMBER, "0", 0, U32, NULL, "and its gid"},
 };
 const struct keys_table keys_vault = {vault_keys, sizeof vault_keys / sizeof *vault_keys};
 _Static_assert(sizeof vault_keys / sizeof *vault_keys <= KEYS_MAX, "KEYS_MAX");

@@ -139,6 +139,8 @@ static struct config_export export_of(const struct section *own, const struct se
         .privileged = keys_flag(export_text(own, common, "privileged")),
         .anon_uid = (uint32_t)keys_number(export_text(own, common, "anonuid")),
         .anon_gid = (uint32_t)keys_number(export_text(own, common, "anongid")),
+        .owner = (uint32_t)keys_number(export_text(own, common, "owner")),
+        .group = (uint32_t)keys_number(export_text(own, common, "group")),
         .line = own ? own->line : 0,
     };
 }
@@ -295,7 +297,7 @@ static bool is_same_export(const struct config_export *a, const struct config_ex
     return str_equal(a->clients, b->clients) && str_equal(a->clone_clients, b->clone_clients) &&
            str_equal(a->squash, b->squash) && a->read_only == b->read_only &&
            a->privileged == b->privileged && a->anon_uid == b->anon_uid &&
-           a->anon_gid == b->anon_gid;
+           a->anon_gid == b->anon_gid && a->owner == b->owner && a->group == b->group;
 }
 
 static void compare_exports(const struct config_vault *next, const struct config_vault *now,

@@ -58,6 +58,34 @@ static bool find_entry(void *arg, uint64_t cookie, const char *name, const struc
     return true;
 }
 
+/* Names of one life are one file, and it knows how many they are. */
+static bool links_are(struct view *view, const struct story_entry *entries, struct err *err)
+{
+    for (size_t i = 0; i < STORY_ENTRIES; i++) {
+        struct view_file file, other;
+        uint32_t names = 0;
+        if (!entries[i].used || entries[i].folder)
+            continue;
+        if (!view_find(view, entries[i].path, &file, err))
+            return false;
+        for (size_t k = 0; k < STORY_ENTRIES; k++) {
+            if (!entries[k].used || entries[k].folder)
+                continue;
+            bool same = entries[k].life == entries[i].life;
+            names += same;
+            if (!view_find(view, entries[k].path, &other, err))
+                return false;
+            if (same != (other.file == file.file))
+                return err_set(err, ERR_CORRUPT, "'%s' and '%s' are %s", entries[i].path,
+                               entries[k].path, same ? "two files" : "one file");
+        }
+        if (names != file.links)
+            return err_set(err, ERR_CORRUPT, "'%s' has %u names, not %u", entries[i].path,
+                           file.links, names);
+    }
+    return true;
+}
+
 /* Exactly these files and folders. */
 static bool names_are(struct view *view, const struct story_entry *entries, struct err *err)
 {
@@ -78,8 +106,9 @@ static bool names_are(struct view *view, const struct story_entry *entries, stru
     }
     if (f.strange[0])
         return err_set(err, ERR_CORRUPT, "'%s' is there", f.strange);
-    return f.found == count ||
-           err_set(err, ERR_CORRUPT, "%zu of %zu names are there", f.found, count);
+    if (f.found != count)
+        return err_set(err, ERR_CORRUPT, "%zu of %zu names are there", f.found, count);
+    return links_are(view, entries, err);
 }
 
 static bool note_is(struct vault *vault, const struct story_volume *v,

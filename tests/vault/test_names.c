@@ -1,6 +1,10 @@
 /* Names and attributes as a client of a network file system needs them: what a change did and
  * nothing else, guards, creates that tell their own from others', answers given once more. */
+#include "drivers/vault/store/export.h"
+#include "drivers/vault/store/fsck.h"
+#include "drivers/vault/store/scrub.h"
 #include "tests/vault/volume_world.h"
+#include <sys/stat.h>
 
 static void expect_code(struct world *w, bool ok, enum err_code code)
 {
@@ -262,5 +266,300 @@ Test(names, an_unchecked_create_takes_the_file_that_is_there)
     expect_code(&w,
                 view_create(v, NULL, VIEW_ROOT, "d", INODE_FILE, NULL, &a, &again, NULL, &w.err),
                 ERR_EXISTS);
+    end(&w, v);
+}
+
+/* ---- several names ---- */
+
+struct listed {
+    size_t count;
+    uint64_t files[8], cookies[8];
+};
+static bool list_entry(void *arg, uint64_t cookie, const char *name, const struct view_file *file)
+{
+    struct listed *l = arg;
+    (void)name;
+    cr_assert_lt(l->count, 8);
+    l->cookies[l->count] = cookie;
+    l->files[l->count++] = file->file;
+    return true;
+}
+
+static struct view_file found(struct world *w, struct view *view, const char *path)
+{
+    struct view_file file;
+    world_ok(w, view_find(view, path, &file, &w->err));
+    return file;
+}
+
+/* a and d/b are one file of `links` names with that content; each has a cookie of its own. */
+static void expect_two_names(struct world *w, struct view *v, uint32_t links, const char *content)
+{
+    struct view_file a = found(w, v, "a"), b = found(w, v, "d/b");
+    struct listed l = {0};
+    bool done = false;
+    char bytes[16] = "";
+    cr_assert_eq(a.file, b.file);
+    cr_assert_eq(a.generation, b.generation);
+    cr_assert_eq(a.links, links);
+    cr_assert_eq(b.links, links);
+    cr_assert_eq(a.kind, INODE_FILE);
+    cr_assert_eq(b.kind, INODE_FILE);
+    cr_assert_eq(a.parent, VIEW_ROOT);
+    cr_assert_eq(b.parent, found(w, v, "d").file);
+    cr_assert_eq(view_read(v, b.file, bytes, sizeof bytes, 0, &w->err), strlen(content));
+    cr_assert_str_eq(bytes, content);
+    world_ok(w, view_list(v, VIEW_ROOT, 0, list_entry, &l, &done, &w->err));
+    world_ok(w, view_list(v, b.parent, 0, list_entry, &l, &done, &w->err));
+    size_t same = 0;
+    for (size_t i = 0; i < l.count; i++)
+        same += l.files[i] == a.file;
+    cr_assert_eq(same, 2);
+}
+
+static struct view *begin_linked(struct world *w)
+{
+    struct view *v = begin(w);
+    struct view_file f, d, root;
+    struct view_change c;
+    world_ok(w,
+             view_create(v, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &d, NULL, &w->err));
+    uint64_t a = world_file(w, v, "a");
+    world_ok(w, view_write(v, a, "content", 7, 0, true, NULL, &w->err));
+    root = stat_of(w, v, a);
+    d = stat_of(w, v, d.file);
+    world_ok(w, view_link(v, NULL, a, d.file, "b", &f, &c, &w->err));
+    expect_change(w, v, &d, &c, true);
+    cr_assert_eq(f.file, a);
+    cr_assert_gt(f.ctime_us, root.ctime_us);
+    cr_assert_eq(f.mtime_us, root.mtime_us);
+    return v;
+}
+
+static struct hash identity_of(struct world *w, const char *volume, const char *name)
+{
+    size_t count = 0;
+    struct hash identity = {0};
+    AUTO(mem)
+    struct vault_snapshot_info *list = vault_snapshot_list(w->vault, volume, &count, &w->err);
+    world_ok(w, list != NULL);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0) {
+            cr_assert(list[i].sealed);
+            identity = list[i].identity;
+        }
+    return identity;
+}
+
+/* The store's own tools agree with it. */
+static void expect_sound(struct world *w)
+{
+    struct fsck_result fsck;
+    struct scrub_result scrub;
+    world_ok(w, fsck_store(w->io, &(struct fsck_options){0}, &fsck, &w->err));
+    cr_assert_eq(fsck.findings, 0);
+    world_ok(w, fsck_store(w->io, &(struct fsck_options){.rebuild = true}, &fsck, &w->err));
+    cr_assert_eq(fsck.damages, 0);
+    world_ok(w, scrub_store(w->io, &(struct scrub_options){0}, &scrub, &w->err));
+    cr_assert_eq(scrub.findings, 0);
+    cr_assert_gt(scrub.states, 0);
+}
+
+Test(names, a_file_of_two_names_is_one_in_snapshots_clones_and_after_crashes)
+{
+    struct world w;
+    struct view *v = begin_linked(&w);
+    struct view_file f;
+    expect_two_names(&w, v, 2, "content");
+    v = crashed(&w, v);
+    expect_two_names(&w, v, 2, "content");
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, view_write(v, found(&w, v, "d/b").file, "changed", 7, 0, true, NULL, &w.err));
+    expect_two_names(&w, v, 2, "changed");
+    view_close(v);
+    for (int round = 0; round < 3; round++) {
+        struct view *s = world_view(&w, "orcl", "s", NULL);
+        expect_two_names(&w, s, 2, "content");
+        view_close(s);
+        if (round == 0)
+            world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+        world_crash(&w);
+    }
+    expect_sound(&w);
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "c", "s", NULL, 0, &w.err));
+    v = world_view(&w, "orcl", NULL, "c");
+    expect_two_names(&w, v, 2, "content");
+    world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "a", false, NULL, &w.err));
+    cr_assert_eq(found(&w, v, "d/b").links, 1);
+    view_close(v);
+    v = world_view(&w, "orcl", NULL, NULL);
+    expect_two_names(&w, v, 2, "changed");
+    /* In a composed clone each part is a file of its own. */
+    struct vault_part parts[] = {{.snapshot = "s", .path = "a"}, {.path = "d/b", .to = "b"}};
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "m", NULL, parts, 2, &w.err));
+    view_close(v);
+    v = world_view(&w, "orcl", NULL, "m");
+    f = found(&w, v, "a");
+    cr_assert_neq(f.file, found(&w, v, "b").file);
+    cr_assert_eq(f.links, 1);
+    view_close(v);
+    world_expect(&w, "orcl", NULL, "m", "b", 'c', 1, 0);
+    v = world_view(&w, "orcl", NULL, NULL);
+    end(&w, v);
+}
+
+Test(names, a_file_stays_until_its_last_name_goes)
+{
+    struct world w;
+    for (int first = 0; first < 2; first++) {
+        struct view *v = begin_linked(&w);
+        struct view_file a = found(&w, v, "a"), now;
+        uint64_t d = found(&w, v, "d").file;
+        struct err gone = {0};
+        world_ok(&w, view_remove(v, NULL, first ? VIEW_ROOT : d, first ? "a" : "b", false, NULL,
+                                 &w.err));
+        now = stat_of(&w, v, a.file);
+        cr_assert_eq(now.links, 1);
+        cr_assert_gt(now.ctime_us, a.ctime_us);
+        world_snapshot(&w, "orcl", "s");
+        for (int round = 0; round < 3; round++) {
+            v = crashed(&w, v);
+            cr_assert_eq(found(&w, v, first ? "d/b" : "a").file, a.file);
+            cr_assert_eq(stat_of(&w, v, a.file).links, 1);
+            cr_assert_not(view_find(v, first ? "a" : "d/b", &now, &gone));
+            cr_assert_eq(gone.code, ERR_NOT_FOUND);
+            err_clear(&gone);
+            if (round == 0)
+                world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+        }
+        expect_sound(&w);
+        /* Whatever name is left can be moved, linked anew and removed. */
+        world_ok(&w, view_rename(v, NULL, first ? d : VIEW_ROOT, first ? "b" : "a", VIEW_ROOT, "x",
+                                 NULL, NULL, &w.err));
+        world_ok(&w, view_link(v, NULL, a.file, VIEW_ROOT, "y", &now, NULL, &w.err));
+        cr_assert_eq(now.links, 2);
+        world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "x", false, NULL, &w.err));
+        world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "y", false, NULL, &w.err));
+        cr_assert_not(view_stat(v, a.file, 0, &now, &gone));
+        world_snapshot(&w, "orcl", "t");
+        world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+        v = crashed(&w, v);
+        cr_assert_not(view_stat(v, a.file, 0, &now, &gone));
+        expect_sound(&w);
+        end(&w, v);
+    }
+}
+
+Test(names, renames_of_a_file_of_two_names_do_what_posix_says)
+{
+    struct world w;
+    struct view *v = begin_linked(&w);
+    struct view_file now, root = stat_of(&w, v, VIEW_ROOT);
+    uint64_t d = found(&w, v, "d").file, a = found(&w, v, "a").file;
+    struct view_change c, to;
+    world_ok(&w, view_rename(v, NULL, VIEW_ROOT, "a", d, "b", &c, &to, &w.err));
+    expect_same(&c.after, &root);
+    expect_two_names(&w, v, 2, "content");
+    /* Over one of the names: the file keeps the other. */
+    world_ok(&w, view_write(v, world_file(&w, v, "n"), "new", 3, 0, true, NULL, &w.err));
+    world_ok(&w, view_rename(v, NULL, VIEW_ROOT, "n", VIEW_ROOT, "a", NULL, NULL, &w.err));
+    v = crashed(&w, v);
+    cr_assert_neq(found(&w, v, "a").file, a);
+    cr_assert_eq(found(&w, v, "d/b").file, a);
+    cr_assert_eq(found(&w, v, "d/b").links, 1);
+    char bytes[8] = "";
+    cr_assert_eq(view_read(v, a, bytes, sizeof bytes, 0, &w.err), 7);
+    world_ok(&w, view_rename(v, NULL, VIEW_ROOT, "a", d, "b", NULL, NULL, &w.err));
+    struct err gone = {0};
+    cr_assert_not(view_stat(v, a, 0, &now, &gone), "its last name was replaced");
+    end(&w, v);
+}
+
+Test(names, only_regular_files_are_linked_and_a_link_is_answered_once)
+{
+    struct world w;
+    struct view *v = begin_linked(&w);
+    struct view_file f, l;
+    struct view_caller caller = {.client = 5, .xid = 6};
+    uint64_t d = found(&w, v, "d").file, a = found(&w, v, "a").file;
+    world_ok(&w, view_create(v, NULL, VIEW_ROOT, "l", INODE_SYMLINK, "a", NULL, &l, NULL, &w.err));
+    expect_code(&w, view_link(v, NULL, l.file, d, "x", &f, NULL, &w.err), ERR_UNSUPPORTED);
+    expect_code(&w, view_link(v, NULL, d, VIEW_ROOT, "x", &f, NULL, &w.err), ERR_PRECONDITION);
+    expect_code(&w, view_link(v, NULL, 999, d, "x", &f, NULL, &w.err), ERR_NOT_FOUND);
+    expect_code(&w, view_link(v, NULL, a, 999, "x", &f, NULL, &w.err), ERR_NOT_FOUND);
+    expect_code(&w, view_link(v, NULL, a, a, "x", &f, NULL, &w.err), ERR_PRECONDITION);
+    expect_code(&w, view_link(v, NULL, a, d, "b", &f, NULL, &w.err), ERR_EXISTS);
+    expect_code(&w, view_link(v, NULL, a, d, "..", &f, NULL, &w.err), ERR_INVALID);
+    struct listed listed = {0};
+    bool done;
+    world_ok(&w, view_list(v, d, 0, list_entry, &listed, &done, &w.err));
+    /* The number of a name is no file's: nobody gets at it by that. */
+    expect_code(&w, view_stat(v, listed.cookies[0], 0, &f, &w.err), ERR_NOT_FOUND);
+    expect_code(&w, view_write(v, listed.cookies[0], "x", 1, 0, true, NULL, &w.err), ERR_NOT_FOUND);
+    for (int round = 0; round < 2; round++) {
+        world_ok(&w, view_link(v, &caller, a, d, "x", &f, NULL, &w.err));
+        cr_assert_eq(f.links, 3);
+        if (round == 0)
+            v = crashed(&w, v);
+    }
+    expect_code(&w, view_link(v, &caller, a, d, "b", &f, NULL, &w.err), ERR_EXISTS);
+    end(&w, v);
+}
+
+Test(names, identity_and_export_tell_the_content_at_each_name)
+{
+    struct world w;
+    struct view *v = begin_linked(&w);
+    struct view_file f;
+    world_snapshot(&w, "orcl", "s");
+    /* The same content in two files is the same content. */
+    world_ok(&w, vault_volume_create(w.vault, "copy", &w.err));
+    struct view *other = world_view(&w, "copy", NULL, NULL);
+    world_ok(&w, view_create(other, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &f, NULL,
+                             &w.err));
+    world_ok(&w, view_create(other, NULL, f.file, "b", INODE_FILE, NULL, NULL, &f, NULL, &w.err));
+    world_ok(&w, view_write(other, f.file, "content", 7, 0, true, NULL, &w.err));
+    uint64_t a = world_file(&w, other, "a");
+    world_ok(&w, view_write(other, a, "content", 7, 0, true, NULL, &w.err));
+    view_close(other);
+    world_snapshot(&w, "copy", "s");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    world_ok(&w, vault_seal(w.vault, "copy", &w.err));
+    struct hash x = identity_of(&w, "orcl", "s"), y = identity_of(&w, "copy", "s");
+    cr_assert(hash_equal(&x, &y));
+    size_t families = 0, rows = 0;
+    AUTO(mem) uint64_t *ids = store_families(vault_store(w.vault), &families, &w.err);
+    size_t linked = 0;
+    for (size_t i = 0; i < families; i++) {
+        AUTO(family)
+        struct family *family = family_open(vault_store(w.vault), ids[i], false, &w.err);
+        AUTO(mem) struct volume_row *volumes = family_volumes(family, &rows, &w.err);
+        AUTO(mem)
+        struct snapshot_row *row = family_snapshots(family, volumes[0].id, &rows, &w.err);
+        char folder[100], path[120];
+        struct stat one, two;
+        struct export_result result;
+        str_format(folder, sizeof folder, "%s/export%zu", w.box, i);
+        world_ok(&w,
+                 export_state(family, row, folder, &(struct export_options){0}, &result, &w.err));
+        cr_assert_eq(result.files, 2);
+        str_format(path, sizeof path, "%s/a", folder);
+        cr_assert_eq(stat(path, &one), 0);
+        str_format(path, sizeof path, "%s/d/b", folder);
+        cr_assert_eq(stat(path, &two), 0);
+        cr_assert_eq(one.st_size, 7);
+        cr_assert_eq(two.st_size, 7);
+        linked += one.st_ino == two.st_ino && one.st_nlink == 2;
+        /* Of one name alone the content comes. */
+        str_format(folder, sizeof folder, "%s/part%zu", w.box, i);
+        world_ok(&w, export_state(family, row, folder, &(struct export_options){.under = "d"},
+                                  &result, &w.err));
+        str_format(path, sizeof path, "%s/d/b", folder);
+        cr_assert_eq(stat(path, &two), 0);
+        cr_assert_eq(two.st_size, 7);
+        cr_assert_eq(two.st_nlink, 1);
+    }
+    cr_assert_eq(families, 2);
+    cr_assert_eq(linked, 1);
     end(&w, v);
 }

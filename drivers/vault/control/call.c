@@ -63,11 +63,44 @@ static bool op_volume_create(struct call *call, struct err *err)
            vault_volume_create(call->vault, n.name, err);
 }
 
+/* Nobody on the network reaches it while `drop` runs, nor afterwards when it went well. */
+static bool drop_unexported(struct call *call, const char *volume, const char *clone,
+                            bool (*drop)(struct vault *vault, const char *volume, const char *clone,
+                                         struct err *err),
+                            struct err *err)
+{
+    const struct exporter *exporter = call->exporter;
+    uint64_t id = 0;
+    AUTO(mem) char *name = own_printf(err, "%s%s%s", volume, clone ? "/" : "", clone ? clone : "");
+    if (!name)
+        return false;
+    if (exporter &&
+        !exporter->revoke(exporter->arg, name, json_flag(call->ask, "force"), call->uid, &id, err))
+        return false;
+    bool ok = drop(call->vault, volume, clone, err);
+    if (exporter)
+        exporter->restore(exporter->arg, id);
+    return ok;
+}
+
+static bool drop_volume(struct vault *vault, const char *volume, const char *clone, struct err *err)
+{
+    (void)clone;
+    return vault_volume_drop(vault, volume, err);
+}
+
 static bool op_volume_drop(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
     return names_of(call, &n, err) && need(n.name, "name", err) &&
-           vault_volume_drop(call->vault, n.name, err);
+           drop_unexported(call, n.name, NULL, drop_volume, err);
+}
+
+static bool op_exports(struct call *call, struct err *err)
+{
+    const struct exporter *exporter = call->exporter;
+    return exporter ? exporter->tell(exporter->arg, call->answer, err)
+                    : json_put_u64(call->answer, "port", 0, err);
 }
 
 static json_t *volume_row(const struct vault_volume_info *info, struct err *err)
@@ -417,7 +450,8 @@ static bool op_clone_list(struct call *call, struct err *err)
 static bool op_clone_drop(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
-    return volume_and_name(call, &n, err) && vault_clone_drop(call->vault, n.volume, n.name, err);
+    return volume_and_name(call, &n, err) &&
+           drop_unexported(call, n.volume, n.name, vault_clone_drop, err);
 }
 
 static bool op_note_put(struct call *call, struct err *err)
@@ -488,7 +522,8 @@ static bool put_file(json_t *row, const struct view_file *file, struct err *err)
            json_put_u64(row, "mode", file->mode, err) &&
            wire_put_u64(row, "size", file->size, err) &&
            wire_put_u64(row, "used", file->used_bytes, err) &&
-           wire_put_u64(row, "mtime_us", file->mtime_us, err);
+           wire_put_u64(row, "mtime_us", file->mtime_us, err) &&
+           json_put_u64(row, "links", file->links, err);
 }
 
 static bool op_file_find(struct call *call, struct err *err)
@@ -596,8 +631,14 @@ static bool op_file_set(struct call *call, struct err *err)
     struct view_attributes attributes = {
         .set_size = json_object_get(call->ask, "size") != NULL,
         .set_mtime = json_object_get(call->ask, "mtime_us") != NULL,
+        .set_mode = json_object_get(call->ask, "mode") != NULL,
+        .set_uid = json_object_get(call->ask, "uid") != NULL,
+        .set_gid = json_object_get(call->ask, "gid") != NULL,
         .size = wire_get_u64(call->ask, "size"),
         .mtime_us = wire_get_u64(call->ask, "mtime_us"),
+        .mode = (uint16_t)(json_u64(call->ask, "mode") & 07777),
+        .uid = (uint32_t)json_u64(call->ask, "uid"),
+        .gid = (uint32_t)json_u64(call->ask, "gid"),
     };
     return view &&
            view_set(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"), &attributes,
@@ -631,6 +672,17 @@ static bool op_file_rename(struct call *call, struct err *err)
                        wire_get_u64(call->ask, "to_folder"), to, NULL, NULL, err);
 }
 
+static bool op_file_link(struct call *call, struct err *err)
+{
+    struct view *view = view_of(call, err);
+    AUTO(names) struct names n = {0};
+    struct view_file file = {0};
+    return view && names_of(call, &n, err) && need(n.name, "name", err) &&
+           view_link(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"),
+                     wire_get_u64(call->ask, "folder"), n.name, &file, NULL, err) &&
+           put_file(call->answer, &file, err);
+}
+
 enum {
     CHANGES = 1, /* asked twice under one key it is done once */
     ALONE = 2,   /* after views of askers who have gone are closed, which would keep it */
@@ -659,6 +711,7 @@ static const struct op {
     {"clone.drop", op_clone_drop, CHANGES | ALONE},
     {"note.put", op_note_put, CHANGES},
     {"note.get", op_note_get, 0},
+    {"exports", op_exports, 0},
     {"settle", op_settle, ALONE},
     {"seal", op_seal, 0},
     {"thin", op_thin, 0},
@@ -674,6 +727,7 @@ static const struct op {
     {"file.commit", op_file_commit, 0},
     {"file.remove", op_file_remove, 0},
     {"file.rename", op_file_rename, 0},
+    {"file.link", op_file_link, 0},
 };
 
 static const struct op *op_of(const struct call *call)

@@ -1,5 +1,6 @@
 /* One request of the control socket: what it asks, and the answer under construction. */
 #pragma once
+#include "drivers/vault/control/exporter.h"
 #include "drivers/vault/control/ingests.h"
 #include "drivers/vault/control/wire.h"
 #include "drivers/vault/volume/vault.h"
@@ -9,7 +10,9 @@ enum { CALL_VIEWS_MAX = 64, CALL_PAGE = 1000 };
 struct call {
     struct vault *vault;
     struct ingests *ingests;
-    struct view **views; /* of the connection, CALL_VIEWS_MAX places */
+    const struct exporter *exporter; /* NULL: none */
+    uid_t uid;                       /* who asks */
+    struct view **views;             /* of the connection, CALL_VIEWS_MAX places */
     const json_t *ask;
     const uint8_t *data;
     size_t data_len;
