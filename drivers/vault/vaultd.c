@@ -139,6 +139,19 @@ static void log_lines(const char *what, const struct str *lines)
         log_info("reload %s: %s", what, str_field(&cursor, '\n'));
 }
 
+static bool tell_port(const struct options *o, uint16_t port, struct err *err)
+{
+    char text[16];
+    IGNORE(!str_format(text, sizeof text, "%u\n", port)); /* it fits */
+    return !o->port_file || sys_write_file(o->port_file, text, strlen(text), 0644, err);
+}
+
+static bool tell_ready(const struct options *o, uint16_t port, struct err *err)
+{
+    return tell_port(o, port, err) &&
+           (!o->ready_file || sys_write_file(o->ready_file, "ready\n", 6, 0644, err));
+}
+
 /* All of a new reading that can hold while it runs, or nothing. */
 static void on_reload(void *arg, int signal_no)
 {
@@ -156,18 +169,12 @@ static void on_reload(void *arg, int signal_no)
         log_info("configuration read again");
         config_vault_free(s->read);
         s->config = s->read = TAKE(next);
+        if (!tell_port(s->o, serving_port(s->serving), &err))
+            log_warning("port file: %s", err.text);
     } else {
         log_error("reload refused, everything stays as it was: %s", err.text);
     }
     notify_ready();
-}
-
-static bool tell_ready(const struct options *o, uint16_t port, struct err *err)
-{
-    char text[16];
-    IGNORE(!str_format(text, sizeof text, "%u\n", port)); /* it fits */
-    return (!o->port_file || sys_write_file(o->port_file, text, strlen(text), 0644, err)) &&
-           (!o->ready_file || sys_write_file(o->ready_file, "ready\n", 6, 0644, err));
 }
 
 static bool wait_for_end(struct server *s, struct err *err)
