@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VOLUMES = 3, CALLERS = 4, DROPS = 300, BOUND_MS = 60000 };
+enum { VOLUMES = 3, CALLERS = 4, DROPS = 100, BOUND_MS = 60000 };
 
 static atomic_int opened[VOLUMES], closed[VOLUMES];
 static atomic_bool stop;
