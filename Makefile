@@ -7,6 +7,7 @@ PREFIX  ?= /usr
 DESTDIR ?=
 SAN     ?=
 V       ?= 0
+DRIVER  ?= vault
 
 empty :=
 comma := ,
@@ -58,7 +59,7 @@ all: deps-build
 
 help:
 	@printf '%s\n' 'make           build evercopyd and evercopy' \
-	  'make demo      run the main job and show it (needs root or sudo: it mounts a scratch XFS)' \
+	  'make demo      run the main job and show it, as any user; DRIVER=reflink as root, on a scratch XFS' \
 	  'make test      all tests, with address and undefined-behaviour sanitizers' \
 	  'make test-long stress, then the same with more rounds' \
 	  'make lint      warnings, rooms, format, clang-tidy, cppcheck' \
@@ -112,9 +113,9 @@ sim: $(SIM)
 $(B)/plain/%.o: %.c
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -MMD -MP -c -o $@ $<
 $(SIM): $(SIM_SRC:%.c=$(B)/plain/%.o)
-	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ -lsqlite3 -lm
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ -lsqlite3 -lnfs -lm
 $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
-	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lm
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lnfs -lm
 
 # ---- tests ----
 $(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
@@ -130,7 +131,7 @@ test-long: deps
 	$(Q)EVERCOPY_LONG=1 tests/run.sh build/san-address-undefined
 demo: deps-build
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM)
-	$(Q)tests/demo/demo.sh $(B)
+	$(Q)tests/demo/demo.sh $(B) $(DRIVER)
 bench: deps
 	$(Q)tests/lib/packages.sh bench || true
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
@@ -151,6 +152,7 @@ install: all
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
 	install -D -m 0755 $(B)/evercopy-vaultd $(DESTDIR)$(PREFIX)/sbin/evercopy-vaultd
 	install -D -m 0755 $(B)/evercopy-hook-host $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-hook-host
+	install -D -m 0755 agent/shim/evercopy-mount $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-mount
 	install -D -m 0644 firmware-hooks/evercopy_hooks.h $(DESTDIR)$(PREFIX)/include/evercopy_hooks.h
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/evercopy/hooks
 	for unit in evercopyd evercopy-vaultd; do sed 's|/usr/sbin/|$(PREFIX)/sbin/|' firmware-hooks/systemd/$$unit.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done

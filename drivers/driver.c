@@ -445,7 +445,7 @@ bool driver_clone_mount(struct driver_ref *d, const char *volume, const char *na
     if (!begin(&call, d, volume, d->table->clone_mount, err))
         return false;
     return finish(&call,
-                  name_ok("clone", name, err) &&
+                  (!name || name_ok("clone", name, err)) &&
                       d->table->clone_mount(d->instance, volume, name, ret, size, err),
                   err);
 }
@@ -500,6 +500,18 @@ char *driver_note_get(struct driver_ref *d, const char *volume, const char *snap
                      ? d->table->note_get(d->instance, volume, snapshot, clone, err)
                      : NULL;
     return finish(&call, text, err) ? TAKE(text) : NULL;
+}
+
+bool driver_area_put(struct driver_ref *d, const char *volume, const char *path, const void *bytes,
+                     size_t len, struct err *err)
+{
+    struct call call;
+    if (!begin(&call, d, volume, d->table->area_put, err))
+        return false;
+    bool ok = (area_path_is_valid(path) ||
+               err_set(err, ERR_INVALID, "'%.100s' names no file", path ? path : "")) &&
+              d->table->area_put(d->instance, volume, path, bytes, len, err);
+    return finish(&call, ok, err);
 }
 
 bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool *ret_done,

@@ -120,7 +120,9 @@ struct driver {
                                             size_t *ret_count, struct err *err);
     bool (*clone_delete)(struct driver_instance *d, const char *volume, const char *name,
                          struct driver_handle *ret_handle, struct err *err);
-    /* How a host reaches a clone: "path:/srv/x" or "nfs:host:/export". At most size bytes. */
+    /* How a host reaches a clone, or, name NULL, the live area: "path:/srv/x",
+     * "nfs:HOST:/EXPORT" (an IPv6 HOST in brackets) with "?port=N" behind it when NFS and MOUNT
+     * answer elsewhere than on 2049, or a text of the driver's own. At most size bytes. */
     bool (*clone_mount)(struct driver_instance *d, const char *volume, const char *name, char *ret,
                         size_t size, struct err *err);
     bool (*snapshot_lock)(struct driver_instance *d, const char *volume, const char *name,
@@ -135,6 +137,10 @@ struct driver {
                      const char *clone, const char *text, struct err *err);
     char *(*note_get)(struct driver_instance *d, const char *volume, const char *snapshot,
                       const char *clone, struct err *err);
+    /* Puts a folder (bytes NULL; one that is there is fine) or a small file, whole and durable,
+     * into the live area, with the folders above: for hosts that do not mount it. */
+    bool (*area_put)(struct driver_instance *d, const char *volume, const char *path,
+                     const void *bytes, size_t len, struct err *err);
     /* ret_done: finished well; error: finished badly. */
     bool (*poll)(struct driver_instance *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err);
@@ -198,6 +204,8 @@ bool driver_note_put(struct driver_ref *d, const char *volume, const char *snaps
                      const char *clone, const char *text, struct err *err) MUST;
 char *driver_note_get(struct driver_ref *d, const char *volume, const char *snapshot,
                       const char *clone, struct err *err) MUST;
+bool driver_area_put(struct driver_ref *d, const char *volume, const char *path, const void *bytes,
+                     size_t len, struct err *err) MUST;
 bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err) MUST;
 

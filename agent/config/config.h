@@ -26,10 +26,12 @@ struct config_database {
     const char *spool; /* folder */
     uint64_t parallel, logwait_s, maxlockwait_min, recoverywindow_days;
     uint64_t agentwait_s, spoolmax_mib, rmansilent_min, rmandeadline_min;
-    uint32_t dbid; /* 0: not pinned */
+    uint32_t dbid;     /* 0: not pinned */
+    bool area_mounted; /* false: this host opens no file of the area */
     bool logs_push, allowfull, strict, hasdataguard, dosnapshot, gimanaged;
     /* Where restores and restore tests put their instance. */
     const char *sandbox_destination, *sandbox_clone, *sandbox_mount, *sandbox_logdir;
+    const char *mount_helper; /* "": none */
     const char *sandbox_pga, *sandbox_sga, *sandbox_catalog;
     uint64_t sandbox_instance_no, sandbox_thread;
 };

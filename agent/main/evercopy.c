@@ -29,6 +29,7 @@ static const char usage[] =
     "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--lease "
     "1d] "
     "[--keep]\n"
+    "  evercopy restore DB --clone CLONE [--mounted DIR] ...   of a clone that is there\n"
     "  evercopy jobs [DB] [--limit N]\n"
     "  evercopy log JOB [--follow]\n"
     "  evercopy renew                             a new certificate for this host; backup does it "
@@ -185,6 +186,8 @@ int main(int argc, char **argv)
         {.name = "--dest", .text = &o->dest},
         {.name = "--sid", .text = &o->sid},
         {.name = "--name", .text = &o->name},
+        {.name = "--clone", .text = &o->clone},
+        {.name = "--mounted", .text = &o->mounted},
         {.name = "--purpose", .text = &o->purpose},
         {.name = "--lease", .text = &o->lease},
         {.name = "--file", .text = &o->file},

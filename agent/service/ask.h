@@ -107,6 +107,7 @@ void backups_begin(struct ask *ask);
 void backups_phase(struct ask *ask);
 void backups_check_logs(struct ask *ask);
 void backups_check_copies(struct ask *ask);
+void backups_put_facts(struct ask *ask);
 void backups_append_log(struct ask *ask);
 void backups_finish(struct ask *ask);
 void snapshots_take(struct ask *ask);

@@ -314,6 +314,58 @@ void backups_check_copies(struct ask *ask)
         ask_answer(ask);
 }
 
+/* ---- facts ---- */
+
+struct putting {
+    const struct config_served *db;
+    char path[160]; /* in the area */
+};
+
+/* On the readers' lane: a storage may take its time. */
+static void run_put(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    const Evercopy__V1__PutFactsRequest *request = (const void *)ask->request;
+    const struct putting *p = ask->state;
+    struct err err = {0};
+    AUTO(json)
+    json_t *doc = json_parse((const char *)request->facts.data, request->facts.len, &err);
+    if (!doc)
+        err_set(&ask->err, ERR_INVALID, "the fact sheet is no JSON: %.200s", err.text);
+    else
+        IGNORE(!driver_area_put(world_driver(ask_world(ask), p->db), p->db->volume, p->path,
+                                request->facts.data, request->facts.len,
+                                &ask->err)); /* told by ask->err */
+}
+
+static void put_done(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    Evercopy__V1__PutFactsReply *reply =
+        ask->err.code == ERR_NONE ? ask_alloc(ask, sizeof *reply) : NULL;
+    if (reply) {
+        evercopy__v1__put_facts_reply__init(reply);
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+void backups_put_facts(struct ask *ask)
+{
+    const Evercopy__V1__PutFactsRequest *request = (const void *)ask->request;
+    struct catalog_job job;
+    struct putting *p = ask_alloc(ask, sizeof *p);
+    if (!p || !(p->db = hold(ask, request->job, request->fencing_token, &job))) {
+        ask_answer(ask);
+        return;
+    }
+    IGNORE(!str_format(p->path, sizeof p->path, ".evercopy/facts-%s.json", job.id)); /* it fits */
+    ask->state = p;
+    ask->read = (struct work){
+        .run = run_put, .done = put_done, .home = lane_post(service_lane(ask->service))};
+    lane_submit(world_readers(ask_world(ask)), &ask->read);
+}
+
 /* ---- log and end ---- */
 
 struct log_part {

@@ -37,6 +37,14 @@ static bool is_not_found(struct err *why, struct err *err)
     return false;
 }
 
+static void make_folders(struct ask *ask, struct driver_ref *driver, const struct config_served *db)
+{
+    static const char *const folders[] = {"archivelog", "ctl", ".evercopy"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (!driver_area_put(driver, db->volume, folders[i], NULL, 0, &ask->err))
+            return; /* told by ask->err */
+}
+
 /* On the readers' lane: looking at and making a volume may block. */
 static void run_volume(struct work *work)
 {
@@ -49,8 +57,10 @@ static void run_volume(struct work *work)
     r->has_volume = driver_volume_info(driver, r->db->volume, &info, &why);
     if (!r->has_volume && !is_not_found(&why, &ask->err))
         return;
-    if (!r->has_volume && request->apply)
-        IGNORE(!driver_volume_create(driver, r->db->volume, &ask->err)); /* told by ask->err */
+    if (!r->has_volume && request->apply && !driver_volume_create(driver, r->db->volume, &ask->err))
+        return;
+    if (request->make_folders && request->apply)
+        make_folders(ask, driver, r->db);
 }
 
 static bool put_row(struct ask *ask, const struct registering *r)

@@ -79,6 +79,7 @@ enum {
     X("evercopy.v1.Backups", "ReportPhase", report_phase, BACKS_UP, backups_phase)                 \
     X("evercopy.v1.Backups", "CheckLogs", check_logs, BACKS_UP, backups_check_logs)                \
     X("evercopy.v1.Backups", "CheckCopies", check_copies, BACKS_UP, backups_check_copies)          \
+    X("evercopy.v1.Backups", "PutFacts", put_facts, BACKS_UP, backups_put_facts)                   \
     X("evercopy.v1.Backups", "ListPrunable", list_prunable, BACKS_UP, backups_list_prunable)       \
     X("evercopy.v1.Backups", "AppendLog", append_log, BACKS_UP, backups_append_log)                \
     X("evercopy.v1.Backups", "FinishBackup", finish_backup, BACKS_UP, backups_finish)              \

@@ -19,6 +19,7 @@ struct shim_options {
     const char *zone;               /* utc, local, db or a name; NULL: what each verb prints in */
     const char *warning, *critical; /* limits of check */
     const char *days;               /* of report */
+    const char *clone, *mounted;    /* of restore: one that is there, and where it is mounted */
     const char *reason, *until, *hold; /* of holds */
     bool clock_is_right;
 };

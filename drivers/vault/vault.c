@@ -4,15 +4,20 @@
  * the vault does it whole or not. Snapshots are durable on the box at once, `sealed` a little
  * later. */
 #include "agent/base/str.h"
+#include "drivers/area/nfs_url.h"
 #include "drivers/driver.h"
-#include "drivers/vault/link.h"
+#include "drivers/vault/place.h"
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { KIND_FILE = 1, KIND_FOLDER = 2, READ_MAX = WIRE_DATA_MAX };
+enum { KIND_FILE = 1, KIND_FOLDER = 2, READ_MAX = WIRE_DATA_MAX, NFS_PORT = 2049 };
 
 struct driver_instance {
     char socket[108];
     char source[1024]; /* of vault-ingest */
+    char host[256];    /* how database hosts call this box */
+    struct place_owner owner;
     struct links *links;
 };
 
@@ -25,32 +30,64 @@ static void vault_shut(struct driver_instance *d)
 }
 OWN_DEFINE(instance, struct driver_instance, vault_shut);
 
-/* source NULL: there is none. */
-static bool read_options(const struct driver_option *options, size_t count, const char **socket,
-                         const char **source, struct err *err)
+struct asked_options {
+    const char *socket, *source, *host;
+    struct place_owner owner;
+};
+
+static bool read_options(const struct driver_option *options, size_t count, bool has_source,
+                         struct asked_options *ret, struct err *err)
 {
-    *socket = "/run/evercopy/vault.sock";
+    *ret = (struct asked_options){.socket = "/run/evercopy/vault.sock"};
     for (size_t i = 0; i < count; i++) {
         if (str_equal(options[i].key, "socket"))
-            *socket = options[i].value;
-        else if (source && str_equal(options[i].key, "source"))
-            *source = options[i].value;
+            ret->socket = options[i].value;
+        else if (str_equal(options[i].key, "nfshost"))
+            ret->host = options[i].value;
+        else if (!has_source && str_equal(options[i].key, "owner")) {
+            if (!place_owner_parse(options[i].value, &ret->owner, err))
+                return false;
+        } else if (has_source && str_equal(options[i].key, "source"))
+            ret->source = options[i].value;
         else
-            return err_set(err, ERR_CONFIG, "unknown option '%.60s'; hint: %s", options[i].key,
-                           source ? "known are 'socket' and 'source'" : "did you mean 'socket'?");
+            return err_set(err, ERR_CONFIG,
+                           "unknown option '%.60s'; hint: known are 'socket', 'nfshost'%s",
+                           options[i].key, has_source ? " and 'source'" : " and 'owner'");
     }
     return true;
 }
 
-static struct driver_instance *connect_at(const char *path, struct err *err)
+/* A name, an IPv4 address, or an IPv6 address, which gets the brackets of a mount text. */
+static bool keep_host(struct driver_instance *d, const char *host, struct err *err)
 {
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+    char own[256] = "";
+    if (!host && gethostname(own, sizeof own - 1) != 0)
+        return err_errno(err, errno, "name of this host");
+    host = host ? host : own;
+    size_t len = strlen(host);
+    bool six = strchr(host, ':') && strspn(host, "0123456789abcdefABCDEF:.") == len;
+    if (!len || len > 253 || *host == '-' || (!six && strspn(host, letters) != len))
+        return err_set(err, ERR_CONFIG,
+                       "'%.120s' is no host name or address; hint: 'nfshost' is how database hosts "
+                       "call this box",
+                       host);
+    IGNORE(!str_format(d->host, sizeof d->host, six ? "[%s]" : "%s", host)); /* it fits */
+    return true;
+}
+
+static struct driver_instance *connect_at(const struct asked_options *asked, struct err *err)
+{
+    const char *path = asked->socket;
     AUTO(instance) struct driver_instance *d = own_alloc(sizeof *d, err);
-    if (!d)
+    if (!d || !keep_host(d, asked->host, err))
         return NULL;
     if (path[0] != '/' || !str_copy(d->socket, sizeof d->socket, path)) {
         err_set(err, ERR_CONFIG, "'%.120s' is no absolute path of a socket", path);
         return NULL;
     }
+    d->owner = asked->owner;
     d->links = links_new(path, NULL, NULL, NULL, err);
     AUTO(message) struct message answer = {0};
     json_t *ask = d->links ? links_ask("volume.list", err) : NULL;
@@ -60,8 +97,8 @@ static struct driver_instance *connect_at(const char *path, struct err *err)
 static struct driver_instance *vault_connect(const struct driver_option *options, size_t count,
                                              struct err *err)
 {
-    const char *path = NULL;
-    return read_options(options, count, &path, NULL, err) ? connect_at(path, err) : NULL;
+    struct asked_options asked;
+    return read_options(options, count, false, &asked, err) ? connect_at(&asked, err) : NULL;
 }
 
 /* ---- requests of one or two names ---- */
@@ -91,7 +128,23 @@ static bool tell(struct driver_instance *d, const char *op, const struct asked *
 
 static bool vault_volume_make(struct driver_instance *d, const char *volume, struct err *err)
 {
-    return tell(d, "volume.create", &(struct asked){.name = volume}, err);
+    if (!tell(d, "volume.create", &(struct asked){.name = volume}, err))
+        return false;
+    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
+    if (links && place_own_root(links, &d->owner, err))
+        return true;
+    struct err none = {0};
+    IGNORE(
+        !tell(d, "volume.drop", &(struct asked){.name = volume}, &none)); /* empty: all or none */
+    return false;
+}
+
+static bool vault_put(struct driver_instance *d, const char *volume, const char *path,
+                      const void *bytes, size_t len, struct err *err)
+{
+    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
+    return links && (bytes ? place_file(links, path, bytes, len, &d->owner, err)
+                           : place_folder(links, path, &d->owner, err));
 }
 
 static bool name_into(const json_t *row, const char *key, char *ret, size_t size, struct err *err)
@@ -271,22 +324,75 @@ static struct driver_clone_info *vault_clones(struct driver_instance *d, const c
     return TAKE(rows);
 }
 
-/* A name until the vault exports its clones over the network: who may use the control socket
- * reaches the clone by it. */
-static bool vault_clone_where(struct driver_instance *d, const char *volume, const char *name,
-                              char *ret, size_t size, struct err *err)
+/* Where NFS and MOUNT answer; 0: nowhere, also when the vault knows no such question. */
+static bool serving_port(struct driver_instance *d, unsigned *ret_port, struct err *err)
+{
+    struct err why = {0};
+    AUTO(message) struct message answer = {0};
+    json_t *head = links_ask("exports", err);
+    *ret_port = 0;
+    if (!head)
+        return false;
+    if (!links_call(d->links, head, NULL, 0, &answer, &why)) {
+        if (why.code != ERR_UNSUPPORTED)
+            *err = why;
+        return why.code == ERR_UNSUPPORTED;
+    }
+    uint64_t port = json_u64(answer.head, "port");
+    *ret_port = port <= UINT16_MAX ? (unsigned)port : 0;
+    return true;
+}
+
+static bool is_clone(struct driver_instance *d, const char *volume, const char *name,
+                     struct err *err)
 {
     size_t count = 0;
-    bool found = false;
     AUTO(mem) struct driver_clone_info *rows = vault_clones(d, volume, &count, err);
-    if (!rows)
+    for (size_t i = 0; rows && i < count; i++)
+        if (str_equal(rows[i].name, name))
+            return true;
+    return rows && err_set(err, ERR_NOT_FOUND, "no clone '%s'", name);
+}
+
+/* Of a vault that serves no NFS a name: who may use the control socket reaches the files by it. */
+static bool vault_where(struct driver_instance *d, const char *volume, const char *name, char *ret,
+                        size_t size, struct err *err)
+{
+    unsigned port;
+    char at[16] = "";
+    struct driver_volume_info info;
+    const char *slash = name ? "/" : "", *clone = name ? name : "";
+    if (!(name ? is_clone(d, volume, name, err) : vault_info(d, volume, &info, err)) ||
+        !serving_port(d, &port, err))
         return false;
-    for (size_t i = 0; i < count; i++)
-        found = found || str_equal(rows[i].name, name);
-    if (!found)
-        return err_set(err, ERR_NOT_FOUND, "no clone '%s'", name);
-    return str_format(ret, size, "vault:%s/%s", volume, name) ||
-           err_set(err, ERR_LIMIT, "the clone's mount text is longer than %zu bytes", size);
+    if (port && port != NFS_PORT)
+        IGNORE(!str_format(at, sizeof at, "?port=%u", port)); /* it fits */
+    bool fits = port ? str_format(ret, size, "nfs:%s:/%s%s%s%s", d->host, volume, slash, clone, at)
+                     : str_format(ret, size, "vault:%s%s%s", volume, slash, clone);
+    return fits || err_set(err, ERR_LIMIT, "the mount text is longer than %zu bytes", size);
+}
+
+/* A live area lies in its own storage, of which only its administrator knows who may reach it. */
+static bool ingest_where(struct driver_instance *d, const char *volume, const char *name, char *ret,
+                         size_t size, struct err *err)
+{
+    struct driver_volume_info info;
+    struct nfs_url url;
+    char at[32] = "";
+    if (name)
+        return vault_where(d, volume, name, ret, size, err);
+    if (!vault_info(d, volume, &info, err))
+        return false;
+    bool far = str_starts(d->source, "nfs://");
+    if (far && !nfs_url_parse(d->source, &url, err))
+        return false;
+    if (far && url.nfs_port && url.nfs_port != NFS_PORT)
+        IGNORE(!str_format(at, sizeof at, "?port=%u", url.nfs_port)); /* it fits */
+    const char *bracket = far && strchr(url.host, ':') ? "[" : "";
+    bool fits = far ? str_format(ret, size, "nfs:%s%s%s:%s/%s%s", bracket, url.host,
+                                 *bracket ? "]" : "", url.path, volume, at)
+                    : str_format(ret, size, "path:%s/%s", d->source, volume);
+    return fits || err_set(err, ERR_LIMIT, "the mount text is longer than %zu bytes", size);
 }
 
 static bool vault_clone_end(struct driver_instance *d, const char *volume, const char *name,
@@ -486,14 +592,15 @@ enum { INGEST_WAIT_MS = 2000, ASKED_AGAIN = 2, SOURCE_FILES_MAX = 100000 };
 static struct driver_instance *ingest_connect(const struct driver_option *options, size_t count,
                                               struct err *err)
 {
-    const char *path = NULL, *source = NULL;
-    if (!read_options(options, count, &path, &source, err))
+    struct asked_options asked;
+    if (!read_options(options, count, true, &asked, err))
         return NULL;
+    const char *source = asked.source;
     if (!source || (source[0] != '/' && !str_starts(source, "nfs://"))) {
         err_set(err, ERR_CONFIG, "'source' must be an absolute path or nfs://HOST/PATH");
         return NULL;
     }
-    AUTO(instance) struct driver_instance *d = connect_at(path, err);
+    AUTO(instance) struct driver_instance *d = connect_at(&asked, err);
     if (d && !str_copy(d->source, sizeof d->source, source)) {
         err_set(err, ERR_CONFIG, "'source' is too long");
         return NULL;
@@ -624,7 +731,7 @@ const struct driver driver_vault_ingest = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
-    .clone_mount = vault_clone_where,
+    .clone_mount = ingest_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,
@@ -648,8 +755,9 @@ const struct driver driver_vault = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
-    .clone_mount = vault_clone_where,
+    .clone_mount = vault_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,
+    .area_put = vault_put,
 };

@@ -133,7 +133,7 @@ static int v_lose_log(struct verb_args *a)
     int n = 0;
 
     while (row(st))
-        n += unlink(text(st, 0)) == 0;
+        n += disk_unlink(text(st, 0)) == 0;
     return n ? 0 : 1;
 }
 
@@ -206,7 +206,7 @@ static int v_hide(struct verb_args *a)
     for (size_t i = 0; i < 2; i++) {
         param(&a->s, what[i], from, sizeof from);
         format_text(to, sizeof to, "%s.hidden", from);
-        rc |= rename(back ? to : from, back ? from : to) != 0;
+        rc |= disk_rename(back ? to : from, back ? from : to) != 0;
     }
     return rc;
 }

@@ -151,6 +151,30 @@ Test(vault, composes_a_clone_of_several_snapshots_and_the_live_area)
     world_end(&w);
 }
 
+/* All its sources are sealed, itself it has no row in the store before its own first seal. */
+Test(vault, keeps_what_a_composed_clone_stands_on_though_its_source_is_deleted)
+{
+    struct world w;
+    uint64_t freed;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "data", 'a', 300000, 0);
+    world_snapshot(&w, "orcl", "old");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    struct vault_part part = {"old", "data", "u/data.dbf"};
+    world_ok(&w, vault_clone_create(w.vault, "orcl", "c", NULL, &part, 1, &w.err));
+    world_write(&w, "orcl", NULL, "data", 'b', 300000, 0);
+    world_snapshot(&w, "orcl", "new");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "old", &w.err));
+    world_ok(&w, vault_thin(w.vault, "orcl", &freed, &w.err));
+    world_expect(&w, "orcl", NULL, "c", "u/data.dbf", 'a', 300000, 0);
+    world_crash(&w);
+    world_expect(&w, "orcl", NULL, "c", "u/data.dbf", 'a', 300000, 0);
+    world_ok(&w, vault_clone_drop(w.vault, "orcl", "c", &w.err));
+    world_end(&w);
+}
+
 Test(vault, serves_what_is_sealed_when_the_box_is_lost)
 {
     struct world w;

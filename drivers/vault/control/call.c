@@ -631,8 +631,14 @@ static bool op_file_set(struct call *call, struct err *err)
     struct view_attributes attributes = {
         .set_size = json_object_get(call->ask, "size") != NULL,
         .set_mtime = json_object_get(call->ask, "mtime_us") != NULL,
+        .set_mode = json_object_get(call->ask, "mode") != NULL,
+        .set_uid = json_object_get(call->ask, "uid") != NULL,
+        .set_gid = json_object_get(call->ask, "gid") != NULL,
         .size = wire_get_u64(call->ask, "size"),
         .mtime_us = wire_get_u64(call->ask, "mtime_us"),
+        .mode = (uint16_t)(json_u64(call->ask, "mode") & 07777),
+        .uid = (uint32_t)json_u64(call->ask, "uid"),
+        .gid = (uint32_t)json_u64(call->ask, "gid"),
     };
     return view &&
            view_set(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"), &attributes,

@@ -367,8 +367,9 @@ static bool set_locked(struct volume *v, struct record *record, const struct vie
     return set_now(v, record, a, &now, err);
 }
 
-/* Once what the layer has of it is on disk, the answer is one to repeat. Not synced: a journal that
- * loses it has the change done once more. */
+/* First that it was asked is on disk, so that asked again after a crash it is not refused for what
+ * it did itself; then what the layer has of it, and the answer is one to repeat. Not synced: a
+ * journal that loses that has the change done once more. */
 static bool set_settle(struct volume *v, const struct record *record, struct err *err)
 {
     struct record answer = {.kind = RECORD_ANSWER,
@@ -377,7 +378,7 @@ static bool set_settle(struct volume *v, const struct record *record, struct err
                             .sum = record->sum,
                             .asked = record->kind,
                             .file = record->file};
-    if (!volume_commit(v, record->file, err))
+    if (!volume_sync(v, err) || !volume_commit(v, record->file, err))
         return false;
     if (!record->client || !(record->mask & SET_CONTENT))
         return true;
