@@ -206,6 +206,9 @@ fi
 # ---- the vault beside zstd, restic, borgbackup, casync, reflink and btrfs ----
 tests/bench/vault.sh "$build" || status=1
 
+# ---- its NFS server beside nfs-ganesha, and beside a plain folder ----
+tests/bench/nfs.sh "$build" || { tell 'nfs.sh failed'; status=1; }
+
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then
     skip demo 'needs root' '120 s'

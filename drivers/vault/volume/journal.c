@@ -4,6 +4,7 @@
 
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -395,6 +396,7 @@ static void sync_once(struct journal *j)
 
 bool journal_sync(struct journal *j, uint64_t number, struct err *err)
 {
+    waiting_begins();
     pthread_mutex_lock(&j->lock);
     while (j->synced < number && number <= j->last && !j->broken) {
         if (j->syncing)

@@ -4,6 +4,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include "drivers/vault/volume/vault_int.h"
 #include <fcntl.h>
 #include <string.h>
@@ -289,6 +290,7 @@ bool vault_wait_on(struct vault *vault, pthread_cond_t *on, uint64_t deadline_ms
     uint64_t now = clock_mono_ms();
     if (now >= deadline_ms)
         return false;
+    waiting_begins();
     uint64_t wait_ms = deadline_ms - now < 1000 ? deadline_ms - now : 1000;
     struct timespec at;
     IGNORE(clock_gettime(CLOCK_MONOTONIC, &at)); /* the real one: the condition knows no other */
