@@ -219,23 +219,6 @@ void io_abandon(struct io_writer *writer)
     own_free(writer);
 }
 
-static _Thread_local struct {
-    void (*fn)(void *arg);
-    void *arg;
-} on_wait;
-
-void io_on_wait(void (*fn)(void *arg), void *arg)
-{
-    on_wait.fn = fn;
-    on_wait.arg = arg;
-}
-
-void io_waits(void)
-{
-    if (on_wait.fn)
-        on_wait.fn(on_wait.arg);
-}
-
 ssize_t io_read(struct io *io, const char *name, void *to, size_t size, uint64_t offset,
                 struct err *err)
 {
@@ -247,7 +230,6 @@ ssize_t io_read(struct io *io, const char *name, void *to, size_t size, uint64_t
                 name);
         return -1;
     }
-    io_waits();
     if (WITH_FAULT((n = io->backend->read(io->state, name, to, size, offset, err)) >= 0, err))
         return n;
     failed(io, "read", name, err);

@@ -76,13 +76,6 @@ bool io_space(struct io *io, uint64_t *ret_total, uint64_t *ret_free, struct err
  * the store calls it. */
 bool io_sweep(struct io *io, const char *folder, uint32_t *ret_swept, struct err *err) MUST;
 
-/* Who serves others on this thread is told before it waits for a disk, a network or somebody who
- * waits for these: once or often, holding no lock of this room, of the store's or the volumes' but
- * that of a change under way. NULL: nobody is told. */
-void io_on_wait(void (*fn)(void *arg), void *arg);
-/* Said by whoever is about to wait. */
-void io_waits(void);
-
 /* A backend's table; io.c checks names and arguments, adds context and injects faults. */
 struct io_backend {
     const char *name;

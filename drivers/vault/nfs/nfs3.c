@@ -188,8 +188,6 @@ static enum nfsstat3 run(struct nfs3_call *call)
     return row->run(call);
 }
 
-static void is_slow(void *arg) { nfsd_call_is_slow(arg); }
-
 static enum rpc_accept nfs3_run(void *arg, struct nfsd_call *rpc)
 {
     struct nfs3_call call = {.nfs3 = arg, .rpc = rpc};
@@ -200,9 +198,7 @@ static enum rpc_accept nfs3_run(void *arg, struct nfsd_call *rpc)
     if (procedure == NFS3_NULL)
         return RPC_SUCCESS;
     call.row = &rows[procedure];
-    io_on_wait(is_slow, rpc);
     enum nfsstat3 status = run(&call);
-    io_on_wait(NULL, NULL);
     nfs3_put_u32(rpc->results, status);
     if (status != NFS3_OK) {
         call.at = rpc->results + 4;

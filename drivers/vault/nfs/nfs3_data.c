@@ -77,8 +77,7 @@ enum nfsstat3 nfs3_write(struct nfs3_call *call)
         return status;
     if (args->n[1] > FILE_SYNC || count > args->data_len)
         return NFS3ERR_INVAL;
-    /* The rest of a record may have to be read first, where others must not wait for a client. */
-    if (stable || ((args->offset | count) & (RECORD_BYTES - 1)))
+    if (stable)
         nfsd_call_is_slow(call->rpc);
     if (!export->ops->write(export->tree, call->file[0].file, args->data, count, args->offset,
                             stable, &call->change[0], &err) ||

@@ -253,13 +253,7 @@ static struct cache_frame *slot_get(struct cache *cache, const struct slot_key *
             return slot;
         }
         cache->stat.waits += frame;
-<<<<<<< HEAD
-        pthread_mutex_unlock(&cache->lock);
-        io_waits();
-        pthread_mutex_lock(&cache->lock);
-=======
         waiting_begins();
->>>>>>> 4f5782c413e2fc8f86636947f855e0f8fe5bd2a3
         while (slot->state == SLOT_LOADING)
             pthread_cond_wait(&slot->loaded, &cache->lock);
         if (slot->state == SLOT_READY)

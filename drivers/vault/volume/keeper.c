@@ -49,13 +49,7 @@ bool volume_room(struct volume *v, struct err *err)
         volume_want(v);
     }
     while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
-        if (!deadline) {
-            pthread_mutex_unlock(&vault->lock);
-            io_waits();
-            deadline = clock_mono_ms() + o->wait_ms;
-            pthread_mutex_lock(&vault->lock);
-            continue;
-        }
+        deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
         late = !vault_wait_until(vault, deadline);
     }
     pthread_mutex_unlock(&vault->lock);
