@@ -10,7 +10,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -299,6 +301,178 @@ Test(vaultd_exports, a_used_clone_is_dropped_by_force_alone_and_its_name_begins_
     char *line = strstr(text, "drop by force volume='MAIN/c'");
     cr_assert(line, "no line tells of it");
     cr_expect(strstr(line, "clients=127.0.0.5\n"), "%.200s", line);
+    end(&p);
+}
+
+/* ---- clones that come and go under their clients ---- */
+
+enum { MARK = 8, CLIENTS = 3, ROUNDS = 8, ROUNDS_LONG = 200 };
+
+struct client {
+    const struct scene *p;
+    pthread_t thread;
+    atomic_bool *stop;
+    atomic_ulong reads;
+    uint64_t stale, busy;
+    char wrong[200]; /* "" while all was right */
+};
+
+static void is_wrong(struct client *c, const char *what, int status)
+{
+    if (!c->wrong[0])
+        str_format(c->wrong, sizeof c->wrong, "%s: %d", what, status);
+}
+
+/* What the file holds is the snapshot's, or what clients of this very clone wrote. */
+static bool use_once(struct client *c, struct nfs_caller *nfs, const nfs_fh3 *file, uint64_t *fsid,
+                     struct err *err)
+{
+    char mark[MARK];
+    READ3args read = {.file = *file, .count = MARK};
+    WRITE3args write = {.file = *file, .count = MARK, .stable = UNSTABLE};
+    GETATTR3args attr = {.object = *file};
+    GETATTR3res attr_res;
+    READ3res read_res;
+    WRITE3res write_res;
+    if (!NFS_CALL(nfs, GETATTR, &attr, &attr_res, err))
+        return false;
+    nfsstat3 status = attr_res.status;
+    if (status == NFS3_OK) {
+        *fsid = attr_res.GETATTR3res_u.resok.obj_attributes.fsid;
+        if (!NFS_CALL(nfs, READ, &read, &read_res, err))
+            return false;
+        status = read_res.status;
+    }
+    if (status == NFS3_OK) {
+        const char *data = read_res.READ3res_u.resok.data.data_val;
+        c->reads++;
+        memcpy(mark, fsid, MARK);
+        if (read_res.READ3res_u.resok.count != MARK ||
+            (memcmp(data, "basebase", MARK) != 0 && memcmp(data, mark, MARK) != 0))
+            is_wrong(c, "a byte of another clone", 0);
+        write.data.data_len = MARK;
+        write.data.data_val = mark;
+        if (!NFS_CALL(nfs, WRITE, &write, &write_res, err))
+            return false;
+        status = write_res.status;
+    }
+    c->busy += status == NFS3ERR_JUKEBOX;
+    c->stale += status == NFS3ERR_STALE;
+    if (status != NFS3_OK && status != NFS3ERR_JUKEBOX && status != NFS3ERR_STALE)
+        is_wrong(c, "a status", (int)status);
+    return status != NFS3ERR_STALE;
+}
+
+static void *use_clone(void *arg)
+{
+    struct client *c = arg;
+    struct nfs_caller nfs;
+    struct err err = {0};
+    if (!nfs_caller_open(&nfs, NULL, c->p->server.port, &err))
+        is_wrong(c, "connect", (int)err.code);
+    while (!c->wrong[0] && !atomic_load(c->stop)) {
+        struct host h = {0};
+        struct err e = {0};
+        LOOKUP3res found;
+        char handle[64];
+        uint64_t fsid = 0;
+        if (!nfs_caller_mount(&nfs, "/MAIN/c", h.top, &h.top_len, &e)) {
+            if (e.code != ERR_NOT_FOUND && e.code != ERR_DENIED)
+                c->busy++;
+            continue;
+        }
+        LOOKUP3args look = {.what = {{{(u_int)h.top_len, (char *)h.top}}, (char *)(uintptr_t) "f"}};
+        if (!NFS_CALL(&nfs, LOOKUP, &look, &found, &e))
+            is_wrong(c, "lookup", (int)e.code);
+        else if (found.status == NFS3_OK) {
+            nfs_fh3 file = found.LOOKUP3res_u.resok.object;
+            memcpy(handle, file.data.data_val, file.data.data_len);
+            file.data.data_val = handle;
+            while (!atomic_load(c->stop) && use_once(c, &nfs, &file, &fsid, &e))
+                continue;
+            if (e.code)
+                is_wrong(c, e.text, (int)e.code);
+        } else if (found.status != NFS3ERR_STALE && found.status != NFS3ERR_JUKEBOX)
+            is_wrong(c, "lookup status", (int)found.status);
+    }
+    nfs_caller_close(&nfs);
+    return NULL;
+}
+
+static unsigned long reads_of(struct client clients[CLIENTS])
+{
+    unsigned long reads = 0;
+    for (int i = 0; i < CLIENTS; i++)
+        reads += atomic_load(&clients[i].reads);
+    return reads;
+}
+
+/* What they read until now, and some more. */
+static void wait_for_use(struct client clients[CLIENTS])
+{
+    uint64_t until = clock_mono_ms() + 20000;
+    unsigned long enough = reads_of(clients) + (unsigned long)2 * CLIENTS;
+    while (reads_of(clients) < enough && clock_mono_ms() < until)
+        usleep(500);
+    cr_assert_geq(reads_of(clients), enough, "nobody reads");
+}
+
+Test(vaultd_exports, a_clone_made_again_under_its_clients_shows_no_byte_of_the_one_before)
+{
+    struct scene p;
+    struct client clients[CLIENTS];
+    atomic_bool stop = false;
+    struct err err = {0};
+    uint64_t stale = 0;
+    const int rounds = getenv("EVERCOPY_LONG") ? ROUNDS_LONG : ROUNDS;
+    begin(&p, "[export]\nclients = 127.0.0.1\nsquash = none\n");
+    DO(&p, "volume.create", .name = "MAIN");
+    OK(vault_server_write(&p.server, "MAIN", NULL, "f", "basebase", MARK, 0, &err));
+    DO(&p, "snapshot.create", .volume = "MAIN", .name = "s");
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = (struct client){.p = &p, .stop = &stop};
+        cr_assert_eq(pthread_create(&clients[i].thread, NULL, use_clone, &clients[i]), 0);
+    }
+    for (int i = 0; i < rounds; i++) {
+        DO(&p, "clone.create", .volume = "MAIN", .name = "c", .snapshot = "s");
+        wait_for_use(clients);
+        if (i % 3 == 0)
+            OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.1\nsquash = none\n",
+                                   &err));
+        DO(&p, "clone.drop", .volume = "MAIN", .name = "c", .force = true);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < CLIENTS; i++) {
+        pthread_join(clients[i].thread, NULL);
+        cr_expect_str_eq(clients[i].wrong, "");
+        stale += clients[i].stale;
+    }
+    cr_expect_gt(stale, 0);
+    end(&p);
+}
+
+/* A stop while calls are under way is orderly, and takes no ten seconds. */
+Test(vaultd_exports, a_stop_under_load_is_orderly)
+{
+    struct scene p;
+    struct client clients[CLIENTS];
+    atomic_bool stop = false;
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.1\nsquash = none\n");
+    make_clone(&p);
+    OK(vault_server_write(&p.server, "MAIN", "c", "f", "basebase", MARK, 0, &err));
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = (struct client){.p = &p, .stop = &stop};
+        cr_assert_eq(pthread_create(&clients[i].thread, NULL, use_clone, &clients[i]), 0);
+    }
+    wait_for_use(clients);
+    uint64_t begun = clock_mono_ms();
+    OK(vault_server_stop(&p.server, &err));
+    cr_expect_lt(clock_mono_ms() - begun, 9000);
+    atomic_store(&stop, true);
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_join(clients[i].thread, NULL);
+    OK(vault_server_start(&p.server, &err));
     end(&p);
 }
 
