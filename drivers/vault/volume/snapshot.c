@@ -428,6 +428,7 @@ static bool reap_sealed(struct snap *snap, struct err *err)
     pthread_mutex_lock(&v->vault->lock);
     unique_forget(v, snap->sequence);
     snap_delist(snap);
+    thin_want(v);
     pthread_mutex_unlock(&v->vault->lock);
     return true;
 }

@@ -468,6 +468,7 @@ bool volume_end(struct volume *v, struct err *err)
         !v->in_family || family_volume_drop(v->family, v->id, &own) || own.code == ERR_NOT_FOUND;
     pthread_mutex_lock(&vault->lock);
     v->in_family = v->in_family && !ok;
+    thin_want(v);
     pthread_mutex_unlock(&vault->lock);
     ok = ok && str_format(gone, sizeof gone, "%s.gone", v->path) && sys_remove_tree(gone, &own);
     if (!ok) {

@@ -114,6 +114,8 @@ struct volume {
     uint64_t complain_after_ms, copies_after_ms;
     uint64_t unique_epoch; /* counts what may change unique bytes of its snapshots */
     bool unique_asked;
+    bool thin_wanted; /* something died in its packs (the landing volume's counts) */
+    uint64_t thin_after_ms;
     struct volume *next_wanted; /* in the vault's list, with a reference */
     bool wanted;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
@@ -146,6 +148,7 @@ struct vault {
     pthread_cond_t told;  /* there is one */
     bool reserve_gone;
     bool unique_asked; /* of some volume */
+    bool thin_wanted;  /* by some volume */
     uint64_t pause_us, frozen_bytes;
     uint64_t tended_ms;
 };
@@ -290,6 +293,10 @@ void unique_forget_family(const struct volume *landing);
 struct volume *unique_pick(struct vault *vault); /* one that was asked, referenced; NULL */
 /* One snapshot; ret_more false: all are known. No lock. */
 bool unique_count(struct volume *v, bool *ret_more, struct err *err) MUST;
+
+/* ---- thin.c: vault.lock is held, and given up while it thins ---- */
+void thin_want(struct volume *v);    /* something died in its family's packs */
+bool thin_some(struct vault *vault); /* false: nothing to do */
 
 /* ---- recover.c ---- */
 bool vault_recover(struct vault *vault, struct err *err) MUST;
