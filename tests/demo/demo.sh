@@ -172,6 +172,7 @@ grown_by_run() {
     now=$(stored_now)
     echo "run $1 and its two snapshots     added $(((now - ${stored:-0}) / 1024)) KiB to the store" >>"$work/grown.txt"
     stored=$now
+    : "${added_first:=$now}"
 }
 for day in 1 2 3; do
     title "Backup run $day, started as DBMS_SCHEDULER starts an external job"
@@ -203,12 +204,17 @@ must env -i "$bin/evercopy" identify "$(find "$copy" -name 'data_*FNO-1_*' | hea
 cost_of_vault() {
     title "What it costs: the store, and a clone"
     must vaultd stat ORCL >"$work/stat.txt"
-    awk '{
+    first=$(operator snapshots ORCL --json | grep -o '"[^"]*-post"' | head -n 1 | tr -d '"')
+    awk -v first="$first" -v added="$added_first" '{
         for (i = 2; i <= NF; i++) { split($i, f, "="); gsub("\047", "", f[2]); v[f[1]] = f[2] }
         if ($1 == "snapshot")
             printf "%-28s %7.1f MiB of files, %7.1f KiB of the store are its alone\n", v["snapshot"], v["logical_bytes"] / 1048576, v["unique_bytes"] / 1024
-        if ($1 == "volume")
-            printf "%-28s %7.1f MiB of files in %.1f MiB of the store: %.1f to 1\n", "all, and the area itself", v["logical_bytes"] / 1048576, v["stored_bytes"] / 1048576, v["ratio_percent"] / 100
+        if (v["snapshot"] == first && $1 == "snapshot")
+            ratio = v["logical_bytes"] / added
+        if ($1 == "volume") {
+            printf "the first copies alone, compressed %.1f to 1\n", ratio
+            printf "all snapshots and the area: %.1f MiB of files in %.1f MiB of the store, %.1f to 1\n", v["logical_bytes"] / 1048576, v["stored_bytes"] / 1048576, v["ratio_percent"] / 100
+        }
     }' "$work/stat.txt"
     cat "$work/grown.txt"
     before=$(date +%s%N)
