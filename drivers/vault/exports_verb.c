@@ -60,8 +60,8 @@ static void print_head(FILE *out, const json_t *answer)
         fprintf(out, "NFS port %" PRIu64 ", port mapper: %s\n", port,
                 *json_text(answer, "rpcbind") ? json_text(answer, "rpcbind") : "not told");
     if (port && !json_flag(answer, "registered"))
-        fprintf(out, "Direct NFS finds a server by the port mapper only: it will not find this "
-                     "one\n");
+        fprintf(out, "Direct NFS asks the port mapper; not told there, this server is left to the "
+                     "kernel's mount\n");
 }
 
 bool exports_verb(const char *socket, bool json, FILE *out, struct err *err)

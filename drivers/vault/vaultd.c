@@ -110,6 +110,7 @@ static void set_level(const struct config_vault *config)
 /* ---- serve ---- */
 
 struct server {
+    const struct options *o;
     struct loop *loop;
     struct serving *serving;
     const struct config_vault *config; /* as it holds now */
@@ -138,6 +139,19 @@ static void log_lines(const char *what, const struct str *lines)
         log_info("reload %s: %s", what, str_field(&cursor, '\n'));
 }
 
+static bool tell_port(const struct options *o, uint16_t port, struct err *err)
+{
+    char text[16];
+    IGNORE(!str_format(text, sizeof text, "%u\n", port)); /* it fits */
+    return !o->port_file || sys_write_file(o->port_file, text, strlen(text), 0644, err);
+}
+
+static bool tell_ready(const struct options *o, uint16_t port, struct err *err)
+{
+    return tell_port(o, port, err) &&
+           (!o->ready_file || sys_write_file(o->ready_file, "ready\n", 6, 0644, err));
+}
+
 /* All of a new reading that can hold while it runs, or nothing. */
 static void on_reload(void *arg, int signal_no)
 {
@@ -155,6 +169,8 @@ static void on_reload(void *arg, int signal_no)
         log_info("configuration read again");
         config_vault_free(s->read);
         s->config = s->read = TAKE(next);
+        if (!tell_port(s->o, serving_port(s->serving), &err))
+            log_warning("port file: %s", err.text);
     } else {
         log_error("reload refused, everything stays as it was: %s", err.text);
     }
@@ -176,7 +192,8 @@ static bool wait_for_end(struct server *s, struct err *err)
         ok = watches[i];
     }
     struct timer *ping = ok ? timer_new(loop, on_ping, NULL, err) : NULL;
-    if (ping) {
+    ok = ping && tell_ready(s->o, serving_port(s->serving), err); /* signals are heard from here */
+    if (ok) {
         if (notify_watchdog_ms())
             timer_set(ping, notify_watchdog_ms(), notify_watchdog_ms());
         notify_ready();
@@ -185,15 +202,7 @@ static bool wait_for_end(struct server *s, struct err *err)
     timer_free(ping);
     for (int i = 0; i < SIGNALS; i++)
         signal_watch_free(watches[i]);
-    return ping != NULL;
-}
-
-static bool tell_ready(const struct options *o, uint16_t port, struct err *err)
-{
-    char text[16];
-    IGNORE(!str_format(text, sizeof text, "%u\n", port)); /* it fits */
-    return (!o->port_file || sys_write_file(o->port_file, text, strlen(text), 0644, err)) &&
-           (!o->ready_file || sys_write_file(o->ready_file, "ready\n", 6, 0644, err));
+    return ok;
 }
 
 static bool run_serve(const struct options *o, const struct config_vault *config, struct err *err)
@@ -214,12 +223,11 @@ static bool run_serve(const struct options *o, const struct config_vault *config
     control_options.exporter = serving ? serving_exporter(serving) : NULL;
     AUTO(control)
     struct control *control = serving ? control_start(vault, &control_options, err) : NULL;
-    if (!control || !serving_start(serving, config, err) ||
-        !tell_ready(o, serving_port(serving), err))
+    if (!control || !serving_start(serving, config, err))
         return false;
     log_info("serving socket=%s store=%s", config->socket, io_label(io));
     notify_status("serving");
-    struct server server = {.serving = serving, .config = config};
+    struct server server = {.o = o, .serving = serving, .config = config};
     bool ok = wait_for_end(&server, err);
     serving_stop(serving); /* hosts first; then who controls, then the vault */
     config_vault_free(server.read);

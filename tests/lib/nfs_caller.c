@@ -14,19 +14,23 @@
 
 enum { BYTES = (1 << 20) + (64 << 10), SLACK = 64, WAIT_MS = 30000, HEAD_WORDS = 6 };
 
-static bool connect_to(int fd, const char *address, uint16_t port)
+typedef int attach(int fd, const struct sockaddr *address, socklen_t len);
+
+static bool attach_to(int fd, attach *how, const char *address, uint16_t port)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
     if (inet_pton(AF_INET, address, &v4.sin_addr) == 1)
-        return connect(fd, (struct sockaddr *)&v4, sizeof v4) == 0;
+        return how(fd, (struct sockaddr *)&v4, sizeof v4) == 0;
     return inet_pton(AF_INET6, address, &v6.sin6_addr) == 1 &&
-           connect(fd, (struct sockaddr *)&v6, sizeof v6) == 0;
+           how(fd, (struct sockaddr *)&v6, sizeof v6) == 0;
 }
 
-bool nfs_caller_open(struct nfs_caller *c, const char *address, uint16_t port, struct err *err)
+bool nfs_caller_open_from(struct nfs_caller *c, const char *from, uint16_t from_port,
+                          const char *address, uint16_t port, struct err *err)
 {
     const char *to = address ? address : "127.0.0.1";
+    const char *any = strchr(to, ':') ? "::" : "0.0.0.0";
     *c = (struct nfs_caller){.machine = "test", .wait_ms = WAIT_MS};
     clock_random(&c->xid, sizeof c->xid);
     c->bytes = own_alloc(BYTES + SLACK, err);
@@ -34,12 +38,20 @@ bool nfs_caller_open(struct nfs_caller *c, const char *address, uint16_t port, s
     int one = 1;
     if (c->fd >= 0)
         IGNORE(setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
-    if (!c->bytes || c->fd < 0 || !connect_to(c->fd, to, port)) {
+    if (c->fd >= 0 && from_port)
+        IGNORE(setsockopt(c->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one));
+    if (!c->bytes || c->fd < 0 || !attach_to(c->fd, bind, from ? from : any, from_port) ||
+        !attach_to(c->fd, connect, to, port)) {
         err_errno(err, errno, "connect to '%s' port %u", to, port);
         nfs_caller_close(c);
         return false;
     }
     return true;
+}
+
+bool nfs_caller_open(struct nfs_caller *c, const char *address, uint16_t port, struct err *err)
+{
+    return nfs_caller_open_from(c, NULL, 0, address, port, err);
 }
 
 static void forget(struct nfs_caller *c)

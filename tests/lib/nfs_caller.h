@@ -19,6 +19,9 @@ struct nfs_caller {
 /* As root of the machine "test"; 127.0.0.1, or what address says. */
 bool nfs_caller_open(struct nfs_caller *c, const char *address, uint16_t port, struct err *err)
     MUST;
+/* From this address and port of ours (NULL, 0: any). */
+bool nfs_caller_open_from(struct nfs_caller *c, const char *from, uint16_t from_port,
+                          const char *address, uint16_t port, struct err *err) MUST;
 void nfs_caller_close(struct nfs_caller *c);
 OWN_DEFINE_INPLACE(nfs_caller, struct nfs_caller, nfs_caller_close);
 

@@ -54,7 +54,7 @@ static bool parse_net(const char *word, struct export_net *ret, struct err *err)
 
 bool export_nets_parse(const char *text, struct export_rule *rule, struct err *err)
 {
-    struct export_net nets[EXPORT_NETS_MAX];
+    struct export_net nets[EXPORT_NETS_MAX] = {0};
     size_t count = 0;
     for (const char *at = text; *at;) {
         char word[WORD_MAX + 8];

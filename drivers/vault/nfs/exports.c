@@ -38,8 +38,9 @@ struct use {
     char text[64];
     atomic_ulong calls, last_ms; /* last_ms 0: long ago */
     atomic_bool connected;
-    unsigned mounts; /* these two under all lanes */
+    unsigned mounts; /* these three under all lanes */
     bool unmounted;
+    unsigned long calls_before; /* it unmounted last */
 };
 
 struct entry {
@@ -139,7 +140,7 @@ static bool is_used_by(const struct use *use)
     bool connected = atomic_load(&use->connected);
     if (use->unmounted)
         return connected && recent;
-    return atomic_load(&use->calls) > LOOKED_ONCE && (connected || recent);
+    return atomic_load(&use->calls) - use->calls_before > LOOKED_ONCE && (connected || recent);
 }
 
 /* All lanes are held. */
@@ -621,6 +622,7 @@ static void unmount(struct use *use)
 {
     use->mounts = 0;
     use->unmounted = true;
+    use->calls_before = atomic_load(&use->calls);
     atomic_store(&use->last_ms, 0);
 }
 

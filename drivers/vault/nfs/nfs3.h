@@ -10,4 +10,4 @@ struct nfs3_options {
 struct nfs3 *nfs3_new(const struct nfs3_options *options, struct err *err) MUST;
 void nfs3_free(struct nfs3 *nfs3);
 OWN_DEFINE(nfs3, struct nfs3, nfs3_free);
-struct nfsd_program nfs3_program(struct nfs3 *nfs3);   /* 100003 */
+struct nfsd_program nfs3_program(struct nfs3 *nfs3); /* 100003 */

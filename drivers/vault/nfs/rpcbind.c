@@ -3,7 +3,7 @@
  *
  *     absent --connected--> asking --all is ours--> registered --hung up, 10 s--> asking
  *       ^                     |                         |
- *       +----- 3 s ---------- +-- no answer ------------+-- stop: unset, end */
+ *       +----- 1 s ---------- +-- no answer ------------+-- stop: unset, end */
 #include "drivers/vault/nfs/rpcbind.h"
 
 #include "agent/base/clock.h"
@@ -30,7 +30,7 @@ enum {
     ASK_MAX = 512,
     ANSWER_MS = 2000,
     LOOK_MS = 10000,  /* between looks at what is registered */
-    ABSENT_MS = 3000, /* between tries to find one */
+    ABSENT_MS = 1000, /* between tries to find one */
     PAUSE_MS = 200,   /* at least, between connections */
 };
 enum { SET = 1, UNSET = 2, DUMP = 4 };
@@ -352,9 +352,9 @@ static void say(struct rpcbind *r, bool registered, bool warn, const char *text)
     str_copy(r->says, sizeof r->says, text);
     IGNORE(pthread_mutex_unlock(&r->lock));
     if (news && warn)
-        log_warning("port mapper: %s port=%u", text, r->port);
+        log_warning("port mapper: %s our_port=%u", text, r->port);
     else if (news)
-        log_info("port mapper: %s port=%u", text, r->port);
+        log_info("port mapper: %s our_port=%u", text, r->port);
 }
 
 /* False: it is time to end. Returns early when the mapper hangs up. */
