@@ -24,7 +24,7 @@ static const char usage[] =
     "  evercopy clones [DB]\n"
     "  evercopy clone create DB [NAME] --snapshot S | --to TIME | --scn N [--lease 12h] [--purpose "
     "T]\n"
-    "  evercopy clone drop DB NAME\n"
+    "  evercopy clone drop DB NAME [--force]      force: though a client uses it\n"
     "  evercopy clone extend DB NAME --for 12h    its lease ends then, from now\n"
     "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--lease "
     "1d] "
@@ -201,6 +201,7 @@ int main(int argc, char **argv)
         {.name = "--keep", .flag = &o->keep},
         {.name = "--allow-full", .flag = &o->allow_full},
         {.name = "--all", .flag = &o->all},
+        {.name = "--force", .flag = &o->force},
         {.name = "--zone", .text = &o->zone},
         {.name = "--warning", .text = &o->warning},
         {.name = "--critical", .text = &o->critical},

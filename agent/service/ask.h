@@ -1,6 +1,7 @@
 /* One call on its way through the engine; shared by the service files. */
 #pragma once
 #include "agent/auth/scribe.h"
+#include "agent/engine/arrivals.h"
 #include "agent/engine/expiry.h"
 #include "agent/engine/quota.h"
 #include "agent/engine/shelf.h"
@@ -91,6 +92,7 @@ enum ask_step ask_warm_step(struct ask *ask, const struct config_served *db,
 /* Lets whoever waits for the engine's lane go first. */
 void ask_yield(struct ask *ask, void (*resume)(struct ask *ask));
 enum { ASK_SLICE_MS = 20 };
+struct arrivals *ask_arrivals(struct ask *ask);
 struct survey_kept *ask_kept(struct ask *ask, const char *database); /* borrowed; NULL: none */
 
 /* The survey just made with headers_only; owned by the ask. */

@@ -23,7 +23,14 @@
 #include <assert.h>
 #include <string.h>
 
-enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48, NOTICE_MS = 60000 };
+enum {
+    TICK_MS = 5000,
+    TICK_FIRST_MS = 500,
+    TICK_MAX_MS = 10000,
+    LOOK_MS = 60000,
+    KEY_MAX = 48,
+    NOTICE_MS = 60000
+};
 enum { PARSE_HERE_MAX = 256 << 10, STALLS_MAX = 3 };
 
 struct live {
@@ -49,6 +56,7 @@ struct service {
     uint64_t looked_ms; /* for overdue runs */
     struct expiry *expiry;
     struct durable *durable;
+    struct arrivals *arrivals;
     struct live *lives; /* engine's lane only */
     size_t live_count, live_capacity;
     struct shelf *shelf; /* engine's lane only */
@@ -320,6 +328,14 @@ static struct audit_record describe(const struct ask *ask, const char *kind, cha
     };
 }
 
+static bool is_forced(const ProtobufCMessage *request)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(request->descriptor, "force");
+    return field && field->type == PROTOBUF_C_TYPE_BOOL &&
+           *(const protobuf_c_boolean *)((const char *)request + field->offset);
+}
+
 static struct ask *ask_of(struct scribe_entry *entry)
 {
     return (struct ask *)((char *)entry - offsetof(struct ask, entry));
@@ -444,6 +460,7 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
     }
     char path[96];
     struct audit_record record = describe(ask, "intent", path);
+    record.text = is_forced(request) ? "by force" : NULL;
     ask->entry.done = intent_written;
     scribe_write(gate_scribe(ask->service->gate), &ask->entry, &record);
 }
@@ -702,6 +719,26 @@ static struct shelf *shelf_of(struct service *service)
     return service->shelf;
 }
 
+struct arrivals *ask_arrivals(struct ask *ask) { return ask->service->arrivals; }
+
+static struct survey_kept *kept_of(void *arg, const char *database)
+{
+    const struct live *live = find_live(arg, database);
+    return live ? live->kept : NULL;
+}
+
+static bool keep_arrived(void *arg, const char *database, struct manifest *taken, struct err *err)
+{
+    AUTO(manifest) struct manifest *manifest = taken;
+    struct live *live = make_live(arg, database, err);
+    struct survey_kept *kept = live ? survey_kept_new(TAKE(manifest), err) : NULL;
+    if (!kept)
+        return false;
+    survey_kept_unref(live->kept);
+    live->kept = kept;
+    return true;
+}
+
 struct shelf *ask_shelf(struct ask *ask) { return shelf_of(ask->service); }
 
 const struct shelf_summary *service_summary(struct service *service, const struct config_served *db,
@@ -844,6 +881,9 @@ static void run_tick(struct work *work)
     if (!durable_tick(service->durable, service->world, &err))
         log_error("durability of snapshots: %s", err.text);
     err_clear(&err);
+    if (!arrivals_tick(service->arrivals, service->world, &err))
+        log_error("what arrives: %s", err.text);
+    err_clear(&err);
     if (service->looked_ms && now - service->looked_ms < LOOK_MS)
         return;
     service->looked_ms = now;
@@ -891,10 +931,14 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
     service->durable = durable_new(engine, err);
     if (!service->durable)
         return NULL;
+    struct arrivals_options arrivals = {engine, kept_of, keep_arrived, service};
+    service->arrivals = arrivals_new(&arrivals, err);
+    if (!service->arrivals)
+        return NULL;
     service->ticker = timer_new(loop, on_tick, service, err);
     if (!service->ticker)
         return NULL;
-    timer_set(service->ticker, TICK_MS, TICK_MS);
+    timer_set(service->ticker, TICK_FIRST_MS, TICK_MS);
     return TAKE(service);
 }
 
@@ -951,6 +995,7 @@ void service_stop(struct service *service)
 {
     timer_free(service->ticker);
     service->ticker = NULL;
+    arrivals_stop(service->arrivals);
 }
 
 void service_free(struct service *service)
@@ -962,6 +1007,7 @@ void service_free(struct service *service)
     for (size_t i = 0; i < service->live_count; i++)
         survey_kept_unref(service->lives[i].kept);
     own_free(service->lives);
+    arrivals_free(service->arrivals);
     world_close(service->world);
     quota_free(service->quota);
     expiry_free(service->expiry);

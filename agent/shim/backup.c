@@ -20,7 +20,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { AWAIT_FIRST_MS = 20, AWAIT_MOST_MS = 500, AGENT_BACK_MS = 20000, LOG_NEED_MAX = 100000 };
+enum {
+    AWAIT_FIRST_MS = 20,
+    AWAIT_MOST_MS = 500,
+    LOG_WAIT_MS = 2000,
+    AGENT_BACK_MS = 20000,
+    LOG_NEED_MAX = 100000
+};
 
 #define WIRE_OK EVERCOPY__V1__VERDICT__VERDICT_OK
 #define WIRE_WARNING EVERCOPY__V1__VERDICT__VERDICT_WARNING
@@ -186,6 +192,8 @@ static ProtobufCMessage *ask_missing(struct run *run, const struct rows_logs *lo
     request.fencing_token = run->token;
     request.from_scn = from;
     request.through_scn = through;
+    /* Pulled ones come by our own hand, after the database has archived them elsewhere. */
+    request.wait_ms = through && run->shim->db->logs_push ? LOG_WAIT_MS : 0;
     request.known = list;
     for (size_t i = 0; i < logs->count; i++)
         if (!is_hole(run, &logs->items[i]))
@@ -294,7 +302,7 @@ static bool is_hole(const struct run *run, const struct rows_log *log)
 
 /* One round: what the database has archived above `from`, what the area lacks of it, copied. */
 static bool refill(struct run *run, uint64_t from, uint64_t through, bool *ret_complete,
-                   struct err *err)
+                   bool *ret_waited, struct err *err)
 {
     AUTO(rows_logs) struct rows_logs logs = {0};
     AUTO(template_vars) struct template_vars *vars = run_vars(run, err);
@@ -306,6 +314,7 @@ static bool refill(struct run *run, uint64_t from, uint64_t through, bool *ret_c
         return false;
     const Evercopy__V1__CheckLogsReply *reply = (Evercopy__V1__CheckLogsReply *)message;
     *ret_complete = reply->complete;
+    *ret_waited = reply->waited;
     if (!reply->n_missing)
         return true;
     run_say(run, "copying %zu archived logs into the area", reply->n_missing);
@@ -320,8 +329,8 @@ static uint64_t needed_from(const struct run *run)
 
 static bool phase_logs(struct run *run, struct err *err)
 {
-    bool complete;
-    return refill(run, needed_from(run), 0, &complete, err);
+    bool complete, waited;
+    return refill(run, needed_from(run), 0, &complete, &waited, err);
 }
 
 /* Switch, then wait until every open thread's log beyond the noted SCN lies in the area, whole. */
@@ -333,10 +342,10 @@ static bool switch_and_await(struct run *run, struct err *err)
         return false;
     uint64_t through = run->facts->moments[run->facts->moment_count - 1].scn.n;
     uint64_t deadline = clock_mono_ms() + run->shim->db->logwait_s * 1000;
-    bool complete = false;
+    bool complete = false, waited = false;
     for (int pause_ms = AWAIT_FIRST_MS;;
          pause_ms = pause_ms * 2 < AWAIT_MOST_MS ? pause_ms * 2 : AWAIT_MOST_MS) {
-        if (!refill(run, needed_from(run), through, &complete, err))
+        if (!refill(run, needed_from(run), through, &complete, &waited, err))
             return false;
         if (complete)
             break;
@@ -350,6 +359,7 @@ static bool switch_and_await(struct run *run, struct err *err)
             return true;
         }
         /* An archiver works at its own pace; what was copied just now is there. */
+        pause_ms = waited ? AWAIT_FIRST_MS : pause_ms;
         IGNORE(poll(NULL, 0, pause_ms) < 0);
     }
     run_say(run, "log switched at SCN %" PRIu64 ", every thread's log is in the area", through);

@@ -118,6 +118,7 @@ int verb_clone_drop(const struct shim_options *options, const char *db, const ch
     request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.name = (char *)name;
+    request.force = options->force;
     AUTO(reply)
     ProtobufCMessage *reply =
         shim_open(&shim, options, db, &err)

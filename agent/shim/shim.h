@@ -14,7 +14,7 @@ struct shim_options {
     const char *config; /* NULL: SHIM_CONFIG_PATH */
     const char *agent;  /* HOST:PORT, over the configured one */
     const char *oratab; /* NULL: /etc/oratab */
-    bool json, quiet, apply, allow_full, strict, follow, keep, validate_all, all;
+    bool json, quiet, apply, allow_full, strict, follow, keep, validate_all, all, force;
     const char *to, *scn, *snapshot, *dest, *sid, *name, *purpose, *lease, *file, *limit;
     const char *zone;               /* utc, local, db or a name; NULL: what each verb prints in */
     const char *warning, *critical; /* limits of check */

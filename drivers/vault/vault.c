@@ -11,7 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { KIND_FILE = 1, KIND_FOLDER = 2, READ_MAX = WIRE_DATA_MAX, NFS_PORT = 2049 };
+enum {
+    KIND_FILE = 1,
+    KIND_FOLDER = 2,
+    READ_MAX = WIRE_DATA_MAX,
+    NFS_PORT = 2049,
+    WATCH_LATE_MS = 4000
+};
 
 struct driver_instance {
     char socket[108];
@@ -402,6 +408,17 @@ static bool vault_clone_end(struct driver_instance *d, const char *volume, const
     return tell(d, "clone.drop", &(struct asked){.volume = volume, .name = name}, err);
 }
 
+static bool vault_clone_wrest(struct driver_instance *d, const char *volume, const char *name,
+                              struct driver_handle *ret_handle, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json)
+    json_t *head = ask_names("clone.drop", &(struct asked){.volume = volume, .name = name}, err);
+    ret_handle->text[0] = '\0';
+    return head && json_put_flag(head, "force", true, err) &&
+           links_call(d->links, TAKE(head), NULL, 0, &answer, err);
+}
+
 static bool vault_note(struct driver_instance *d, const char *volume, const char *snapshot,
                        const char *clone, const char *text, struct err *err)
 {
@@ -585,6 +602,53 @@ static struct area *vault_area(struct driver_instance *d, const char *volume, co
     return area_new(&backend, TAKE(links), err);
 }
 
+/* ---- events ---- */
+
+/* The vault's number 0 is none of its own: ours is one more, and 0 stays "from now on". */
+static bool take_event(const json_t *row, struct driver_event *ret, bool *ret_mine, struct err *err)
+{
+    const char *kind = json_text(row, "kind");
+    bool arrived = str_equal(kind, "quiet") || str_equal(kind, "renamed");
+    AUTO(mem) char *volume = NULL;
+    AUTO(mem) char *path = NULL;
+    if (!wire_get_name(row, "volume", &volume, err) || !wire_get_name(row, "path", &path, err))
+        return false;
+    /* "LANDING/CLONE" is a clone's; what is too long for an area no survey shows. */
+    *ret_mine = volume && path && !strchr(volume, '/') &&
+                str_copy(ret->volume, sizeof ret->volume, volume) &&
+                str_copy(ret->path, sizeof ret->path, path);
+    ret->kind = arrived ? DRIVER_FILE_ARRIVED : DRIVER_FILE_CHANGED;
+    return true;
+}
+
+static bool vault_watch(struct driver_instance *d, uint64_t *io_position, uint64_t timeout_ms,
+                        struct driver_event *ret, size_t max, size_t *ret_count, bool *ret_lost,
+                        struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json) json_t *head = links_ask("events", err);
+    if (!head || (*io_position && !wire_put_u64(head, "after", *io_position - 1, err)) ||
+        !json_put_u64(head, "timeout_ms", timeout_ms, err) ||
+        !links_call_within(d->links, TAKE(head), timeout_ms + WATCH_LATE_MS, &answer, err))
+        return false;
+    const json_t *rows = json_object_get(answer.head, "events");
+    bool lost = json_flag(answer.head, "lost");
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        bool mine = false;
+        struct driver_event spare;
+        struct driver_event *to = count < max ? &ret[count] : &spare;
+        if (!take_event(json_array_get(rows, i), to, &mine, err))
+            return false;
+        lost = lost || (mine && count >= max);
+        count += mine && count < max;
+    }
+    *io_position = wire_get_u64(answer.head, "last") + 1;
+    *ret_count = count;
+    *ret_lost = lost;
+    return true;
+}
+
 /* ---- a vault that is filled from somebody else's storage ---- */
 
 enum { INGEST_WAIT_MS = 2000, ASKED_AGAIN = 2, SOURCE_FILES_MAX = 100000 };
@@ -731,6 +795,7 @@ const struct driver driver_vault_ingest = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
+    .clone_wrest = vault_clone_wrest,
     .clone_mount = ingest_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
@@ -755,9 +820,11 @@ const struct driver driver_vault = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
+    .clone_wrest = vault_clone_wrest,
     .clone_mount = vault_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,
     .area_put = vault_put,
+    .watch = vault_watch,
 };

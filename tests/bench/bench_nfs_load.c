@@ -216,7 +216,7 @@ static bool send_free(struct client *c, const uint32_t *slots, size_t count, uin
         }
     }
     return (len == 0 || raw_send(c->fd, bytes, len)) &&
-           (c->committing || c->uncommitted < COMMIT_EACH / c->load->connections || send_commit(c));
+           (c->committing || c->uncommitted < COMMIT_EACH || send_commit(c));
 }
 
 struct stream {
@@ -392,7 +392,7 @@ int main(int argc, char **argv)
                         .size = number(argv[6]),
                         .connections = number(argv[7]),
                         .depth = number(argv[8]),
-                        .seconds = number(argv[9]),
+                        .seconds = strtod(argv[9], NULL),
                         .sequential = argc > 10};
     if (load.connections < 1 || load.connections > 64 || load.depth < 1 || load.depth > DEPTH_MAX)
         return 2;

@@ -74,6 +74,13 @@ on_restore_host() {
         "$work/prod/oradata" env -i "$bin/evercopy" "$@" --config "$work/etc/operator.conf"
 }
 vaultd() { env -i "$bin/evercopy-vaultd" --config "$work/vault/vaultd.conf" "$@"; }
+drill_ends() {
+    printf 'shutdown abort\nexit\n' |
+        ORACLE_HOME=$work/ora ORACLE_SID=DRILL "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null
+    if [ "$driver" = vault ]; then must "$work/etc/mounthelper" umount "$work/clones/drill"; fi
+    must operator clone drop ORCL drill
+    rm -rf "$work/sandbox"
+}
 scn_of() { sim scn | cut -d' ' -f1; }
 
 mkdir -p "$work/etc" "$work/state" "$work/ora"
@@ -121,7 +128,8 @@ for _ in $(seq 100); do
 done
 mounts=
 if [ "$driver" = vault ]; then
-    mounts="autorestoremountpoint = $work/clones
+    mounts="areamounted = false
+autorestoremountpoint = $work/clones
 mounthelper = $work/etc/mounthelper"
 fi
 for who in dbhost1 operator; do
@@ -136,8 +144,8 @@ oraclehome = $work/ora
 zone = Europe/Vienna
 [autorestore]
 autorestoredestination = $work/sandbox
-$mounts
 [ORCL]
+$mounts
 CONF
 done
 
@@ -149,9 +157,27 @@ title "evercopy setup: first what is to be done, then --apply"
 must as_scheduler setup ORCL
 must as_scheduler setup ORCL --apply
 
+# The store after all snapshots so far were sealed into it.
+stored_now() {
+    local i
+    for i in $(seq 100); do
+        operator snapshots ORCL >"$work/snapshots.txt"
+        grep -q ' local ' "$work/snapshots.txt" || break
+        sleep 0.1
+    done
+    vaultd stat ORCL | sed -nE 's/^volume .* stored_bytes=([0-9]+).*/\1/p'
+}
+grown_by_run() {
+    local now
+    now=$(stored_now)
+    echo "run $1 and its two snapshots     added $(((now - ${stored:-0}) / 1024)) KiB to the store" >>"$work/grown.txt"
+    stored=$now
+    : "${added_first:=$now}"
+}
 for day in 1 2 3; do
     title "Backup run $day, started as DBMS_SCHEDULER starts an external job"
     must as_scheduler backup ORCL 2>/dev/null # stderr says the same verdict again
+    if [ "$driver" = vault ]; then grown_by_run "$day"; fi
     [ "$day" = 3 ] && break
     must sim work --changes 400 >/dev/null
     if [ "$day" = 2 ]; then
@@ -174,10 +200,28 @@ if [ "$driver" = vault ]; then
 fi
 say 'what a file of the area is, by its own header:'
 must env -i "$bin/evercopy" identify "$(find "$copy" -name 'data_*FNO-1_*' | head -n 1)"
+# What a snapshot cost is what the store grew by when it was sealed.
 cost_of_vault() {
-    title "What it costs"
+    title "What it costs: the store, and a clone"
     must vaultd stat ORCL >"$work/stat.txt"
-    cat "$work/stat.txt"
+    first=$(operator snapshots ORCL --json | grep -o '"[^"]*-post"' | head -n 1 | tr -d '"')
+    awk -v first="$first" -v added="$added_first" '{
+        for (i = 2; i <= NF; i++) { split($i, f, "="); gsub("\047", "", f[2]); v[f[1]] = f[2] }
+        if ($1 == "snapshot")
+            printf "%-28s %7.1f MiB of files, %7.1f KiB of the store are its alone\n", v["snapshot"], v["logical_bytes"] / 1048576, v["unique_bytes"] / 1024
+        if (v["snapshot"] == first && $1 == "snapshot")
+            ratio = v["logical_bytes"] / added
+        if ($1 == "volume") {
+            printf "the first copies alone, compressed %.1f to 1\n", ratio
+            printf "all snapshots and the area: %.1f MiB of files in %.1f MiB of the store, %.1f to 1\n", v["logical_bytes"] / 1048576, v["stored_bytes"] / 1048576, v["ratio_percent"] / 100
+        }
+    }' "$work/stat.txt"
+    cat "$work/grown.txt"
+    before=$(date +%s%N)
+    must operator clone create ORCL probe --snapshot "$latest" --lease 1h >"$work/probe.txt"
+    say "a clone of $latest took $((($(date +%s%N) - before) / 1000000)) ms, this command's own start and TLS included"
+    must vaultd exports
+    must operator clone drop ORCL probe
 }
 if [ "$driver" = vault ]; then cost_of_vault; fi
 
@@ -191,12 +235,7 @@ if sim compare --scn $((target + 60)) --instance DRILL >"$work/differs.txt"; the
     die "the comparison sees no difference where there must be one"
 fi
 head -n 1 "$work/differs.txt"
-ORACLE_HOME=$work/ora ORACLE_SID=DRILL "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null <<SQL
-shutdown abort
-exit
-SQL
-must operator clone drop ORCL drill
-rm -rf "$work/sandbox"
+drill_ends
 
 title "A merge that fails half-way: the disk is full in the midst of it"
 must sim work --changes 300 >/dev/null
@@ -216,12 +255,7 @@ operator status ORCL
 say "the older point is still recoverable:"
 must on_restore_host restore ORCL --scn "$target" --sid DRILL --name drill --quiet
 must sim compare --scn "$target" --instance DRILL
-ORACLE_HOME=$work/ora ORACLE_SID=DRILL "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null <<SQL
-shutdown abort
-exit
-SQL
-must operator clone drop ORCL drill
-rm -rf "$work/sandbox"
+drill_ends
 
 title "The next run heals it"
 must as_scheduler backup ORCL 2>/dev/null

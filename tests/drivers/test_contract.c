@@ -467,6 +467,46 @@ PROMISE(what_is_put_into_a_live_area_is_there_whole)
     return true;
 }
 
+/* Waits for one about `path`, at most a second and the storage's own two. */
+static bool is_told(struct sandbox *s, uint64_t *position, const char *path,
+                    enum driver_event_kind kind, uint64_t within_ms, struct err *why)
+{
+    struct driver_event rows[16];
+    uint64_t end_ms = clock_mono_ms() + within_ms;
+    for (uint64_t now_ms; (now_ms = clock_mono_ms()) < end_ms;) {
+        size_t count = 0;
+        bool lost = false;
+        DO(driver_watch(s->d, position, end_ms - now_ms, rows, 16, &count, &lost, why));
+        WANT(!lost);
+        for (size_t i = 0; i < count; i++)
+            if (str_equal(rows[i].volume, "v") && str_equal(rows[i].path, path) &&
+                rows[i].kind == kind)
+                return true;
+    }
+    return err_set(why, ERR_TIMEOUT, "nothing was told of '%s'", path);
+}
+
+PROMISE(what_happens_to_files_is_told_at_once)
+{
+    uint64_t position = 0;
+    size_t count = 0;
+    bool lost = false;
+    struct driver_event row;
+    DO(make_volume(s, "v", why));
+    if (!driver_can_watch(s->d)) {
+        WANT_CODE(driver_watch(s->d, &position, 0, &row, 1, &count, &lost, &e), UNSUPPORTED);
+        return true;
+    }
+    DO(driver_watch(s->d, &position, 0, &row, 1, &count, &lost, why));
+    WANT(position != 0 && count == 0);
+    /* A file that is put gets its name by a rename. */
+    DO(driver_area_put(s->d, "v", "archivelog/1_7.dbf", "log", 3, why));
+    DO(is_told(s, &position, "archivelog/1_7.dbf", DRIVER_FILE_ARRIVED, 1000, why));
+    DO(sandbox_write(s, "v", NULL, "archivelog/1_8.dbf", "log", 3, 0, why));
+    DO(is_told(s, &position, "archivelog/1_8.dbf", DRIVER_FILE_ARRIVED, 10000, why));
+    return true;
+}
+
 PROMISE(opening_fails_cleanly)
 {
     const struct driver_option odd = {"no-such-option", "x"};

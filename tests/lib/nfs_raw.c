@@ -1,13 +1,13 @@
 /* A raw ONC RPC client, and a program to be called, for tests of the server. */
 #include "tests/lib/nfs_raw.h"
 
+#include "agent/base/waiting.h"
 #include "drivers/vault/nfs/server.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,7 +140,6 @@ struct echo {
     pthread_cond_t changed;
     unsigned held, gone;
     bool let_go;
-    atomic_bool dirt;
 };
 
 struct echo *echo_new(void)
@@ -178,7 +177,6 @@ static bool await(struct echo *echo, const unsigned *number, unsigned at_least)
 
 bool echo_await_held(struct echo *echo, unsigned count) { return await(echo, &echo->held, count); }
 bool echo_await_gone(struct echo *echo, unsigned count) { return await(echo, &echo->gone, count); }
-bool echo_saw_dirt(struct echo *echo) { return atomic_load(&echo->dirt); }
 
 void echo_let_go(struct echo *echo)
 {
@@ -227,15 +225,12 @@ static enum rpc_accept back(struct nfsd_call *call)
 static enum rpc_accept run(void *arg, struct nfsd_call *call)
 {
     struct echo *echo = arg;
-    for (size_t i = 0; i < RPC_SLACK; i++)
-        if (call->rpc.args[call->rpc.args_len + i])
-            atomic_store(&echo->dirt, true);
     switch (call->rpc.procedure) {
     case ECHO_SLOW:
         nfsd_call_is_slow(call);
         return back(call);
     case ECHO_HELD:
-        nfsd_call_is_slow(call);
+        waiting_begins();
         hold(echo);
         return back(call);
     case ECHO_BACK:

@@ -35,7 +35,7 @@ enum {
     ECHO_SLOW,   /* the same, as a slow call */
     ECHO_MANY,   /* as many bytes as the argument says, each xid's last byte */
     ECHO_SILENT, /* no reply */
-    ECHO_HELD,   /* slow; waits until echo_let_go */
+    ECHO_HELD,   /* says that it waits, until echo_let_go */
     ECHO_PROCEDURES
 };
 struct echo;
@@ -48,5 +48,3 @@ bool echo_await_held(struct echo *echo, unsigned count);
 void echo_let_go(struct echo *echo);
 /* Until so many clients have gone. */
 bool echo_await_gone(struct echo *echo, unsigned count);
-/* A call whose record was not followed by zeros was seen. */
-bool echo_saw_dirt(struct echo *echo);

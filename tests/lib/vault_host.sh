@@ -39,14 +39,19 @@ vault_start() {
 vault_stop() {
     [ -n "$vault_pid" ] || return 0
     kill "$vault_pid" 2>/dev/null
+    vault_is_gone
+}
+
+# Also where another shell began it.
+vault_is_gone() {
     wait "$vault_pid" 2>/dev/null
+    while kill -0 "$vault_pid" 2>/dev/null; do sleep 0.02; done
     vault_pid=
 }
 
 vault_crash() {
     kill -KILL "$vault_pid"
-    wait "$vault_pid" 2>/dev/null
-    vault_pid=
+    vault_is_gone
 }
 
 # The helper knows nothing but its arguments: a mount is a server of oranfstab, an unmount its absence.

@@ -227,6 +227,7 @@ oraclehome = $work/ora
 logwait = 30
 CONF
     if [ "${world_driver:-}" = vault ]; then
+        echo 'areamounted = false'
         printf '[autorestore]\nautorestoremountpoint = %s/clones\nmounthelper = %s/etc/mounthelper\n' "$work" "$work"
     fi
     for db in "$@"; do printf '[%s]\nautorestoredestination = %s/sandbox-%s\n' "$db" "$work" "$db"; done
@@ -301,6 +302,7 @@ restore_undo() {
     local db=$1 sid=$2 clone=$3
     printf 'shutdown abort\nexit\n' |
         bare "ORACLE_HOME=$work/ora" "ORACLE_SID=$sid" timeout 30 "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null
+    if [ "${world_driver:-}" = vault ]; then "$work/etc/mounthelper" umount "$work/clones/$clone"; fi
     shim operator clone drop "$db" "$clone"
     rm -rf "$work/sandbox-$db"
 }

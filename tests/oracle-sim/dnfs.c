@@ -1,12 +1,12 @@
 /* Files of an export as Direct NFS handles them: new ones under a dot name until they are closed,
- * written UNSTABLE and committed every 8 MiB; old ones written FILE_SYNC. */
+ * written UNSTABLE and committed every 8 MiB; old ones written FILE_SYNC, many at once. */
 #include "dnfs.h"
 #include "sim.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { FILES = 256, PIECES = 16, GATHER = 8 << 20, FORGOTTEN_MAX = 20 };
+enum { FILES = 256, PIECES = 32, GATHER = 8 << 20, FORGOTTEN_MAX = 20 };
 
 struct file {
     struct dnfs_server *server; /* NULL: the slot is free */
@@ -14,9 +14,9 @@ struct file {
     char name[DNFS_NAME], dot[DNFS_NAME + 1]; /* dot: "" when it was not made under one */
     bool made;
     int error; /* of a write nobody was told about yet */
-    char *buf; /* what was gathered and is not durable yet, from at on */
-    size_t len, sent;
-    uint64_t at;
+    char *buf; /* what is not durable yet: pieces that were sent, then one that still grows */
+    size_t used, growing;
+    uint64_t at; /* of the growing one */
     struct dnfs_call piece[PIECES];
     int pieces;
 };
@@ -244,35 +244,31 @@ static bool finish_piece(struct file *f, struct dnfs_call *c)
     return true;
 }
 
-static void send_piece(struct file *f, size_t n)
+static void send_growing(struct file *f)
 {
-    struct dnfs_call *c = &f->piece[f->pieces++];
+    struct dnfs_call *c = &f->piece[f->pieces];
 
-    dnfs_write_call(c, &f->fh, f->buf + f->sent, n, f->at + f->sent, !f->made);
-    f->sent += n;
+    if (!f->growing)
+        return;
+    f->pieces++;
+    dnfs_write_call(c, &f->fh, f->buf + f->used - f->growing, f->growing, f->at, !f->made);
+    f->growing = 0;
     dnfs_begin(f->server, c);
 }
 
-static void send_rest(struct file *f)
-{
-    while (f->sent < f->len)
-        send_piece(f, f->len - f->sent < f->server->wtmax ? f->len - f->sent : f->server->wtmax);
-}
-
-/* Sent, answered, and for a new file committed: true when the server has all of it for good. */
+/* Answered, and for a new file committed: true when the server has all of it for good. */
 static bool durable(struct file *f, bool *again)
 {
     struct dnfs_call c;
     bool ok = true;
 
     *again = false;
-    send_rest(f);
     dnfs_wait(f->server, f->piece, f->pieces);
     for (int i = 0; i < f->pieces; i++)
-        ok = ok && finish_piece(f, &f->piece[i]);
+        ok = finish_piece(f, &f->piece[i]) && ok;
     if (!ok || !f->made)
         return ok;
-    if (!dnfs_commit(f->server, &f->fh, f->at, f->len, &c))
+    if (!dnfs_commit(f->server, &f->fh, &c))
         return failed(f);
     for (int i = 0; i < f->pieces; i++)
         if (memcmp(f->piece[i].verf, c.verf, sizeof c.verf) != 0)
@@ -282,23 +278,22 @@ static bool durable(struct file *f, bool *again)
 
 static bool settle(struct file *f)
 {
-    bool again = f->len > 0, ok = true;
+    bool again, ok;
 
-    for (int rounds = 0; again && rounds < FORGOTTEN_MAX; rounds++) {
+    send_growing(f);
+    ok = !f->pieces || durable(f, &again);
+    for (int rounds = 0; !ok && again && rounds < FORGOTTEN_MAX; rounds++) {
+        for (int i = 0; i < f->pieces; i++)
+            dnfs_begin(f->server, &f->piece[i]); /* the server died and forgot it */
         ok = durable(f, &again);
-        f->sent = 0;
-        f->pieces = 0;
     }
-    if (again) {
-        errno = EIO;
-        ok = failed(f);
-    }
-    f->len = 0;
-    if (ok && f->error) {
+    if (!ok && again)
+        f->error = EIO;
+    f->pieces = 0;
+    f->used = 0;
+    if (f->error)
         errno = f->error;
-        ok = false;
-    }
-    return ok;
+    return !f->error;
 }
 
 void dnfs_settle_all(void)
@@ -308,34 +303,44 @@ void dnfs_settle_all(void)
             settle(files[i]);
 }
 
-static size_t room(const struct file *f)
+static bool meets(const struct file *f, uint64_t at, size_t n)
 {
-    size_t all = f->made ? f->server->wtmax * PIECES : f->server->wtmax;
+    if (f->growing && at < f->at + f->growing && f->at < at + n)
+        return true;
+    for (int i = 0; i < f->pieces; i++) {
+        const WRITE3args *w = &f->piece[i].args.write;
 
-    return all < GATHER ? all : GATHER;
+        if (at < w->offset + w->count && w->offset < at + n)
+            return true;
+    }
+    return false;
 }
 
 ssize_t dnfs_pwrite(int slot, const void *from, size_t n, uint64_t at)
 {
     struct file *f = files[slot];
-    size_t done = 0, most = room(f);
 
-    if (f->len && at != f->at + f->len && !settle(f))
+    if (meets(f, at, n) && !settle(f))
         return -1;
     if (!f->buf && !(f->buf = malloc(GATHER)))
         die("out of memory");
-    while (done < n) {
-        size_t part = n - done < most - f->len ? n - done : most - f->len;
-
-        if (!f->len)
-            f->at = at + done;
-        memcpy(f->buf + f->len, (const char *)from + done, part);
-        f->len += part;
-        done += part;
-        while (f->len - f->sent >= f->server->wtmax && f->pieces < PIECES)
-            send_piece(f, f->server->wtmax);
-        if (f->len == most && !settle(f))
+    if (at != f->at + f->growing)
+        send_growing(f);
+    for (size_t done = 0, part; done < n; done += part) {
+        if (f->growing == f->server->wtmax)
+            send_growing(f);
+        if ((f->pieces == PIECES || f->used == GATHER) && !settle(f))
             return -1;
+        if (!f->growing)
+            f->at = at + done;
+        part = n - done;
+        if (part > f->server->wtmax - f->growing)
+            part = f->server->wtmax - f->growing;
+        if (part > GATHER - f->used)
+            part = GATHER - f->used;
+        memcpy(f->buf + f->used, (const char *)from + done, part);
+        f->used += part;
+        f->growing += part;
     }
     return (ssize_t)n;
 }
@@ -356,7 +361,7 @@ ssize_t dnfs_pread(int slot, void *to, size_t n, uint64_t at)
     size_t done = 0;
     bool end = false;
 
-    if (!settle(f))
+    if (meets(f, at, n) && !settle(f))
         return -1;
     while (done < n && !end) {
         int k = 0;

@@ -116,8 +116,7 @@ bool dnfs_move(struct dnfs_server *s, struct dnfs_fh *from, const char *old, str
 void dnfs_read_call(struct dnfs_call *c, struct dnfs_fh *fh, void *to, size_t n, uint64_t at);
 void dnfs_write_call(struct dnfs_call *c, struct dnfs_fh *fh, char *from, size_t n, uint64_t at,
                      bool stable);
-bool dnfs_commit(struct dnfs_server *s, struct dnfs_fh *fh, uint64_t at, size_t n,
-                 struct dnfs_call *c);
+bool dnfs_commit(struct dnfs_server *s, struct dnfs_fh *fh, struct dnfs_call *c); /* all of it */
 /* A page of a folder; names go to names. */
 bool dnfs_page(struct dnfs_server *s, struct dnfs_fh *dir, struct dnfs_call *c,
                struct disk_names *names);

@@ -314,11 +314,10 @@ static void take_commit(struct dnfs_call *c, const void *result)
     memcpy(c->verf, ((const COMMIT3res *)result)->COMMIT3res_u.resok.verf, sizeof c->verf);
 }
 
-bool dnfs_commit(struct dnfs_server *s, struct dnfs_fh *fh, uint64_t at, size_t n,
-                 struct dnfs_call *c)
+bool dnfs_commit(struct dnfs_server *s, struct dnfs_fh *fh, struct dnfs_call *c)
 {
     *c = (struct dnfs_call){
-        .start = start_commit, .take = take_commit, .args.commit = {dnfs_wire(fh), at, (count3)n}};
+        .start = start_commit, .take = take_commit, .args.commit.file = dnfs_wire(fh)};
     return dnfs_run(s, c);
 }
 

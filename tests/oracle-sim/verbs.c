@@ -172,6 +172,14 @@ static int v_inject(struct verb_args *a)
     return 0;
 }
 
+static int v_hangs(struct verb_args *a)
+{
+    return q_int(&a->s, "select count(*) from main.faults where name like 'hang-%' and arg=1",
+                 NULL) > 0
+               ? 0
+               : 1;
+}
+
 static int v_set(struct verb_args *a)
 {
     kv_put(&a->s, "ctl", plain(a, 0), plain(a, 1));
@@ -256,6 +264,7 @@ static const struct {
     {"inject", v_inject,
      "merge-kill|merge-enospc --after-blocks N | hang --at copy|backup|merge | zombie-session |"
      " archive-fail [--dest N] | dot-file | late-log --seconds N | clear"},
+    {"hangs", v_hangs, "exit 0 once a client waits at an injected hang"},
     {"set", v_set, "KEY VALUE   a control file fact, such as flashback YES"},
     {"compare", v_compare, "--scn U (--instance SID | --dir D)"},
     {"hide", v_hide, "[off]   production's files vanish from sight, as on another host"},

@@ -347,6 +347,27 @@ Test(ingest, a_volume_written_by_somebody_else_is_put_right)
     }
 }
 
+Test(ingest, two_names_of_one_file_become_two_files)
+{
+    struct source_world s;
+    struct view_file f;
+    begin(&s);
+    fill(&s, "a", 'a', 100000, 0);
+    fill(&s, "b", 'b', 100000, 0);
+    ingest(&s, "one");
+    struct view *v = world_view(&s.w, "V", NULL, NULL);
+    world_ok(&s.w, view_find(v, "a", &f, &s.w.err));
+    world_ok(&s.w, view_remove(v, NULL, VIEW_ROOT, "b", false, NULL, &s.w.err));
+    world_ok(&s.w, view_link(v, NULL, f.file, VIEW_ROOT, "b", &f, NULL, &s.w.err));
+    world_ok(&s.w, view_link(v, NULL, f.file, VIEW_ROOT, "stranger", &f, NULL, &s.w.err));
+    view_close(v);
+    ingest(&s, "two");
+    same(&s, "two");
+    world_expect(&s.w, "V", "two", NULL, "a", 'a', 100000, 0);
+    world_expect(&s.w, "V", "two", NULL, "b", 'b', 100000, 0);
+    end(&s);
+}
+
 Test(ingest, a_claimed_volume_takes_no_other_writes)
 {
     struct source_world s;

@@ -4,6 +4,8 @@
 #include "drivers/vault/store/fsck.h"
 #include "drivers/vault/store/scrub.h"
 #include "tests/vault/volume_world.h"
+#include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 static void expect_code(struct world *w, bool ok, enum err_code code)
@@ -173,6 +175,54 @@ Test(names, every_change_of_a_file_is_told_and_survives)
     end(&w, v);
 }
 
+enum { WRITERS = 4, WRITES = 150 };
+struct writing {
+    struct world *w;
+    uint64_t file;
+    struct view_change changes[WRITES];
+};
+
+static void *write_many(void *arg)
+{
+    struct writing *mine = arg;
+    struct err err = {0};
+    AUTO(view) struct view *v = view_open(mine->w->vault, "orcl", NULL, NULL, &err);
+    for (int i = 0; v && i < WRITES; i++)
+        if (!view_write(v, mine->file, "x", 1, 0, i % 50 == 0, &mine->changes[i], &err))
+            return mine;
+    return v ? NULL : mine;
+}
+
+static int by_before(const void *a, const void *b)
+{
+    const struct view_change *x = a, *y = b;
+    return x->before.ctime_us < y->before.ctime_us ? -1 : x->before.ctime_us > y->before.ctime_us;
+}
+
+Test(names, nothing_of_other_writers_is_between_before_and_after)
+{
+    static struct writing writers[WRITERS];
+    static struct view_change all[WRITERS * WRITES];
+    struct world w;
+    struct view *v = begin(&w);
+    pthread_t threads[WRITERS];
+    for (int i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writing){.w = &w, .file = world_file(&w, v, "a")};
+        cr_assert_eq(pthread_create(&threads[i], NULL, write_many, &writers[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        void *failed = NULL;
+        pthread_join(threads[i], &failed);
+        cr_assert_null(failed);
+        memcpy(&all[(ptrdiff_t)i * WRITES], writers[i].changes, sizeof writers[i].changes);
+    }
+    /* All changes make one chain: each begins where one ended. */
+    qsort(all, WRITERS * WRITES, sizeof *all, by_before);
+    for (int i = 1; i < WRITERS * WRITES; i++)
+        expect_same(&all[i].before, &all[i - 1].after);
+    end(&w, v);
+}
+
 Test(names, a_guarded_change_is_made_only_to_what_its_caller_saw)
 {
     struct world w;
@@ -266,6 +316,51 @@ Test(names, an_unchecked_create_takes_the_file_that_is_there)
     expect_code(&w,
                 view_create(v, NULL, VIEW_ROOT, "d", INODE_FILE, NULL, &a, &again, NULL, &w.err),
                 ERR_EXISTS);
+    end(&w, v);
+}
+
+/* A workload of names alone writes no data, so no layer ever fills. */
+Test(names, a_journal_of_names_alone_is_shortened_and_answers_outlive_that)
+{
+    struct world w;
+    char name[256];
+    memset(name, 'n', 255);
+    name[255] = '\0';
+    world_begin_with(&w, &(struct vault_options){.seal_threads = 1});
+    world_ok(&w, vault_volume_create(w.vault, "orcl", &w.err));
+    struct view *v = world_view(&w, "orcl", NULL, NULL);
+    struct view_file f, again;
+    struct view_caller first = {.client = 8, .xid = 1}, last = {.client = 8, .xid = 2};
+    struct view_attributes size = {.set_size = true, .size = 5, .guard = true};
+    world_ok(&w, view_create(v, &first, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &f, NULL, &w.err));
+    size.guard_ctime_us = f.ctime_us;
+    world_ok(&w, view_set(v, &last, f.file, &size, &again, NULL, &w.err));
+    for (int i = 0; i < 20000; i++) {
+        name[i % 255] = name[i % 255] == 'n' ? 'm' : 'n';
+        struct view_file other;
+        world_ok(&w, view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &other, NULL,
+                                 &w.err));
+        world_ok(&w, view_remove(v, NULL, VIEW_ROOT, name, false, NULL, &w.err));
+    }
+    struct stat st = {.st_size = 1 << 30};
+    uint64_t until_ms = clock_mono_ms() + 20000;
+    struct sys_names volumes = {0};
+    char path[300];
+    str_format(path, sizeof path, "%s/v", w.box);
+    world_ok(&w, sys_list(path, &volumes, &w.err));
+    str_format(path, sizeof path, "%s/v/%s/journal", w.box, volumes.names[0]);
+    sys_names_done(&volumes);
+    while (st.st_size > 4 << 20 && clock_mono_ms() < until_ms) {
+        sched_yield();
+        cr_assert_eq(stat(path, &st), 0);
+    }
+    cr_assert_leq(st.st_size, 4 << 20, "the journal is as long as ever");
+    v = crashed(&w, v);
+    world_ok(&w,
+             view_create(v, &first, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, NULL, &w.err));
+    cr_assert_eq(again.file, f.file);
+    world_ok(&w, view_set(v, &last, f.file, &size, &again, NULL, &w.err));
+    cr_assert_eq(again.size, 5);
     end(&w, v);
 }
 

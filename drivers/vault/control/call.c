@@ -728,6 +728,7 @@ static const struct op {
     {"file.remove", op_file_remove, 0},
     {"file.rename", op_file_rename, 0},
     {"file.link", op_file_link, 0},
+    {"events", call_events, 0},
 };
 
 static const struct op *op_of(const struct call *call)

@@ -2,6 +2,7 @@
  * another thread. */
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include "drivers/vault/nfs/server_int.h"
 #include <string.h>
 #include <sys/socket.h>
@@ -57,18 +58,34 @@ static bool send_all(struct nfsd_connection *c, const uint8_t *bytes, size_t len
     return true;
 }
 
-/* Sends what is finished; a reply that is being written stays where it is. */
+/* With the send lock. */
+static void send_or_break(struct nfsd_connection *c, const uint8_t *bytes, size_t len)
+{
+    if (len == 0 || atomic_load_explicit(&c->broken, memory_order_relaxed) ||
+        send_all(c, bytes, len))
+        return;
+    atomic_store(&c->broken, true);
+    IGNORE(shutdown(c->fd, SHUT_RDWR)); /* the reader ends, too */
+}
+
+/* With the send lock: its buffer stays until its own thread has had that. */
+static void send_handed(struct nfsd_connection *c)
+{
+    const struct worker *from = atomic_exchange(&c->handed, NULL);
+    if (from)
+        send_or_break(c, from->out + from->handed_from, from->handed_len);
+}
+
+/* Sends what is finished; a reply that is being written stays where it is. What this thread handed
+ * on has left its buffer then, too. */
 static void flush(struct worker *worker, struct nfsd_connection *c)
 {
     size_t len = worker->out_len - worker->out_sent;
-    if (len == 0)
+    if (len == 0 && !worker->slow)
         return;
     IGNORE(pthread_mutex_lock(&c->send_lock));
-    if (!atomic_load_explicit(&c->broken, memory_order_relaxed) &&
-        !send_all(c, worker->out + worker->out_sent, len)) {
-        atomic_store(&c->broken, true);
-        IGNORE(shutdown(c->fd, SHUT_RDWR)); /* the reader ends, too */
-    }
+    send_handed(c);
+    send_or_break(c, worker->out + worker->out_sent, len);
     IGNORE(pthread_mutex_unlock(&c->send_lock));
     worker->out_sent = worker->out_len;
 }
@@ -142,22 +159,6 @@ bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err)
 
 /* ---- calls ---- */
 
-/* Zeros stand behind the record while its call decodes it; what they stand in for is kept. */
-static void hold_slack(struct worker *worker, uint8_t *at, const uint8_t *end)
-{
-    size_t len = at < end ? (size_t)(end - at) : 0;
-    worker->slack_at = at;
-    worker->slack_len = len < RPC_SLACK ? len : RPC_SLACK;
-    memcpy(worker->slack, at, worker->slack_len);
-    memset(at, 0, RPC_SLACK);
-}
-
-static void release_slack(struct worker *worker)
-{
-    memcpy(worker->slack_at, worker->slack, worker->slack_len);
-    worker->slack_len = 0;
-}
-
 static void slow_ends(struct nfsd_connection *c)
 {
     atomic_fetch_sub(&c->slow, 1);
@@ -176,22 +177,25 @@ static bool slow_begins(struct nfsd_connection *c)
     return may;
 }
 
+/* Sends nothing and waits for no sender: the caller may hold locks others want. */
 void nfsd_call_is_slow(struct nfsd_call *call)
 {
     struct worker *worker = (struct worker *)call;
     struct nfsd_connection *c = call->connection;
-    if (worker->slow)
+    if (worker->slow || !slow_begins(c))
         return;
-    flush(worker, c);
-    if (!slow_begins(c))
-        return;
-    release_slack(worker);
     worker->slow = true;
     worker->in = c->in;
+    worker->handed_from = worker->out_sent;
+    worker->handed_len = worker->out_len - worker->out_sent;
+    worker->out_sent = worker->out_len;
     atomic_fetch_add(&c->in->holders, 1);
     atomic_fetch_add(&c->users, 1);
+    atomic_store(&c->handed, worker);
     if (nfsd_run(c->nfsd, c))
         return; /* from here on another thread reads */
+    if (atomic_exchange(&c->handed, NULL))
+        worker->out_sent = worker->handed_from;
     worker->slow = false;
     worker->in = NULL;
     atomic_fetch_sub(&c->in->holders, 1);
@@ -217,6 +221,8 @@ static enum turn end_slow(struct worker *worker, struct nfsd_connection *c)
     return TURN_LEFT;
 }
 
+static void waits(void *arg) { nfsd_call_is_slow(arg); }
+
 static enum rpc_accept run_call(struct nfsd_call *call, const struct nfsd_program **ret_program)
 {
     const struct nfsd_options *options = &call->connection->nfsd->options;
@@ -229,7 +235,10 @@ static enum rpc_accept run_call(struct nfsd_call *call, const struct nfsd_progra
             return RPC_PROG_MISMATCH;
         if (call->rpc.procedure >= program->procedures)
             return RPC_PROC_UNAVAIL;
-        return program->run(program->arg, call);
+        waiting_listen(waits, call);
+        enum rpc_accept accept = program->run(program->arg, call);
+        waiting_listen(NULL, NULL);
+        return accept;
     }
     return RPC_PROG_UNAVAIL;
 }
@@ -257,12 +266,10 @@ static enum turn run_record(struct worker *worker, struct nfsd_connection *c, si
     worker->call.peer = &c->peer;
     c->called = true;
     atomic_fetch_add_explicit(&c->calls, 1, memory_order_relaxed);
-    hold_slack(worker, record + len, c->in->bytes + c->filled);
     enum rpc_accept accept = run_call(&worker->call, &program);
     end_reply(worker, program, accept);
     if (worker->slow)
         return end_slow(worker, c);
-    release_slack(worker);
     if (worker->out_len - worker->out_sent >= FLUSH_BYTES)
         flush_all(worker, c);
     return atomic_load_explicit(&c->broken, memory_order_relaxed) ? TURN_END : TURN_MORE;
@@ -309,7 +316,7 @@ static bool make_room(struct worker *worker, struct nfsd_connection *c)
     struct err err = {0};
     struct nfsd *nfsd = c->nfsd;
     bool shared = atomic_load(&c->in->holders) > 1;
-    size_t need = c->record.need + RPC_SLACK;
+    size_t need = c->record.need;
     if (!shared && need <= c->in->size) {
         if (c->record.begin > 0 &&
             (unread(c) <= READ_BEYOND || c->record.begin + need > c->in->size))
@@ -317,7 +324,7 @@ static bool make_room(struct worker *worker, struct nfsd_connection *c)
         return true;
     }
     if (shared && c->record.begin + need <= c->in->size &&
-        c->in->size - c->filled >= RPC_SLACK + READ_BEYOND / 4)
+        c->in->size - c->filled >= READ_BEYOND / 4)
         return true;
     struct buffer *more = NULL;
     if (need <= BUFFER_FEW) {
@@ -402,7 +409,7 @@ static bool receive(struct worker *worker, struct nfsd_connection *c)
         (atomic_load_explicit(&nfsd->stock.tight, memory_order_relaxed) && !give_back(worker, c)))
         return false;
     for (;;) {
-        size_t room = c->in->size - c->filled - RPC_SLACK;
+        size_t room = c->in->size - c->filled;
         size_t beyond = c->record.need - unread(c) + READ_BEYOND;
         if (c->record.need >= READ_ALONE && room > beyond)
             room = beyond;
@@ -423,6 +430,11 @@ static bool receive(struct worker *worker, struct nfsd_connection *c)
 void connection_serve(struct worker *worker, struct nfsd_connection *c)
 {
     enum turn turn = TURN_MORE;
+    if (atomic_load(&c->handed)) {
+        IGNORE(pthread_mutex_lock(&c->send_lock));
+        send_handed(c);
+        IGNORE(pthread_mutex_unlock(&c->send_lock));
+    }
     while (turn == TURN_MORE) {
         turn = run_records(worker, c);
         if (turn == TURN_LEFT)

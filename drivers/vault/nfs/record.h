@@ -5,8 +5,8 @@
 
 enum {
     RECORD_FRAGMENTS_MAX = 1024,
-    /* The longest record in its fragments, and the zeros behind it: no buffer needs more. */
-    RECORD_BUFFER_MAX = RPC_RECORD_MAX + 4 + 4 * RECORD_FRAGMENTS_MAX + RPC_SLACK,
+    /* The longest record in its fragments: no buffer needs more. */
+    RECORD_BUFFER_MAX = RPC_RECORD_MAX + 4 + 4 * RECORD_FRAGMENTS_MAX,
 };
 
 enum record_step {

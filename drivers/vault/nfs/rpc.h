@@ -9,8 +9,7 @@
 enum {
     RPC_DATA_MAX = 1 << 20,               /* of one READ or WRITE */
     RPC_RECORD_MAX = RPC_DATA_MAX + 8192, /* of a record, marker not counted */
-    RPC_SLACK = 64,      /* bytes of 0 behind a record: libnfs decoders read beyond */
-    RPC_HEAD_BYTES = 28, /* marker and head of an accepted reply with AUTH_NONE */
+    RPC_HEAD_BYTES = 28,                  /* marker and head of an accepted reply with AUTH_NONE */
     RPC_GROUPS_MAX = 16,
 };
 
@@ -35,7 +34,7 @@ struct rpc_cred {
 struct rpc_call {
     uint32_t xid, program, version, procedure;
     struct rpc_cred cred;
-    uint8_t *args; /* in the record; RPC_SLACK bytes of 0 follow the record */
+    uint8_t *args; /* in the record; what follows it is another's */
     size_t args_len;
 };
 

@@ -25,8 +25,8 @@ enum { NFSD_RESULTS_FEW = 4096 };
  * share, BUSY when all is lent. */
 bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err) MUST;
 /* Says that this call may take a while (a disk, a lock): meanwhile others read this connection's
- * next records and answer them. Its arguments stay where they are, but no zeros follow them any
- * more: decode first. Replies finished before go out first. */
+ * next records and answer them. Its arguments stay where they are. A program that waits through
+ * agent/base (waiting.h) need not say it. */
 void nfsd_call_is_slow(struct nfsd_call *call);
 
 struct nfsd_program {

@@ -15,8 +15,8 @@ struct buffer {
     _Alignas(16) uint8_t bytes[];
 };
 enum {
-    BUFFER_FEW = 4096 + RPC_SLACK, /* an idle connection's; not counted */
-    BUFFER_MIDDLE = 128 << 10,     /* many small records, many small replies */
+    BUFFER_FEW = 4096,         /* an idle connection's; not counted */
+    BUFFER_MIDDLE = 128 << 10, /* many small records, many small replies */
     BUFFER_LARGE = RPC_RECORD_MAX + 8192,
     BUFFER_KINDS = 2,
 };
@@ -61,6 +61,8 @@ struct nfsd_connection {
     atomic_uint users; /* the reader, and slow calls; the last closes */
     atomic_uint slow;
     pthread_mutex_t send_lock;
+    /* It has finished replies of the calls before its slow one: whoever sends next sends them. */
+    struct worker *_Atomic handed;
     atomic_bool broken; /* nothing goes out any more */
     atomic_uint_least64_t calls, bytes_in, bytes_out;
     /* The reader's, whichever thread it is. */
@@ -84,10 +86,8 @@ struct worker {
     struct buffer *large; /* replies, when they are more than few */
     uint8_t *out;         /* few, or large's bytes */
     size_t out_size, out_sent, out_len;
-    uint8_t slack[RPC_SLACK]; /* what the zeros behind the record stand in for */
-    uint8_t *slack_at;
-    size_t slack_len;
-    uint8_t few[RPC_HEAD_BYTES + 8 + NFSD_RESULTS_FEW + RPC_SLACK];
+    size_t handed_from, handed_len;
+    uint8_t few[RPC_HEAD_BYTES + 8 + NFSD_RESULTS_FEW];
 };
 /* Reads and answers until the connection is handed on, or has ended. */
 void connection_serve(struct worker *worker, struct nfsd_connection *c);

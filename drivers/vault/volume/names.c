@@ -248,6 +248,7 @@ static bool change(struct volume *v, const struct record *record, struct err *er
     v->tree = work;
     work = old;
     pthread_mutex_unlock(&v->vault->lock);
+    event_names_changed(v, &work, record);
     answer_keep(v, record, record->mask & SET_CONTENT ? ANSWER_UNDERWAY : ANSWER_SURE);
     return true;
 }
@@ -485,6 +486,19 @@ static void create_attributes(struct record *record, const struct view_caller *c
         record->atime_us = exclusive_atime(a->verifier);
 }
 
+/* volume.write is held. */
+static bool next_number(struct volume *v, struct record *record, struct err *err)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    record->file = v->tree.next_file;
+    pthread_mutex_unlock(&v->vault->lock);
+    return record->file < TREE_NUMBERS ||
+           err_set(err, ERR_LIMIT,
+                   "volume '%s' has given out all of its %d file numbers. hint: copy its files to "
+                   "a new volume",
+                   v->name, TREE_NUMBERS);
+}
+
 static bool create_locked(struct volume *v, struct record *record, const struct view_caller *caller,
                           const char *target, const struct view_attributes *a, struct err *err)
 {
@@ -500,9 +514,8 @@ static bool create_locked(struct volume *v, struct record *record, const struct 
         return false;
     if (there.number)
         return create_there(v, record, a, &there.file, err);
-    pthread_mutex_lock(&vault->lock);
-    record->file = v->tree.next_file;
-    pthread_mutex_unlock(&vault->lock);
+    if (!next_number(v, record, err))
+        return false;
     stamp(v, record);
     create_attributes(record, caller, a);
     if (!create_content(v, record, target, a, err) || !change(v, record, err)) {
@@ -564,9 +577,8 @@ static bool link_locked(struct volume *v, struct record *record, struct err *err
         return false;
     if (there.number)
         return err_set(err, ERR_EXISTS, "'%s' is there", record->name);
-    pthread_mutex_lock(&v->vault->lock);
-    record->file = v->tree.next_file;
-    pthread_mutex_unlock(&v->vault->lock);
+    if (!next_number(v, record, err))
+        return false;
     stamp(v, record);
     return change(v, record, err);
 }

@@ -9,7 +9,8 @@
 /* In an atime: made by an exclusive create and not set since; the other bits tell its verifier. */
 #define ENTRY_EXCLUSIVE ((uint64_t)1 << 63)
 enum {
-    TREE_FILES_MAX = 100000,
+    TREE_FILES_MAX = 100000, /* without the root */
+    TREE_NUMBERS = 1 << 24,  /* file numbers are below this */
     TREE_PATH_MAX = 4096,
     TREE_TARGET_MAX = 4096,
     TREE_LINKS_MAX = 65000

@@ -28,6 +28,8 @@ static bool tell_written(struct volume *v, uint64_t file, uint64_t size, struct 
     pthread_mutex_lock(&v->vault->lock);
     uint64_t time_us = tree_later(&v->tree, clock_wall_us(), &file, 1);
     bool ok = tree_resize(&v->tree, file, size, time_us, time_us, err);
+    if (ok && size > ret->size)
+        event_file_extended(v, file);
     if (ok)
         view_show(tree_find(&v->tree, file), ret);
     pthread_mutex_unlock(&v->vault->lock);
@@ -108,6 +110,8 @@ bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_u
     }
     pthread_mutex_lock(&v->vault->lock);
     bool ok = tree_resize(&v->tree, file, size, mtime_us, ctime_us, err);
+    if (ok && size > now.size)
+        event_file_extended(v, file);
     pthread_mutex_unlock(&v->vault->lock);
     if (ok)
         layer_attributes(layer, file, size, mtime_us);
