@@ -303,6 +303,49 @@ Test(nfs_exports, clients_without_number_are_let_in_and_the_list_stays_bounded)
     ew_end(&w);
 }
 
+/* All that an export goes through; errors may be of memory, nothing else. */
+static void live_through(struct ew *w)
+{
+    struct exports_options options = {.find = ew_find, .open = ew_open, .each = ew_each, .arg = w};
+    struct err err = {0};
+    size_t count = 0;
+    struct nfsd_peer peer = ew_peer("10.0.0.1", 900);
+    AUTO(exports) struct exports *exports = exports_new(&options, &err);
+    if (!exports)
+        return;
+    const struct export *export = exports_get(exports, 1, &peer, &err);
+    cr_expect(export || err.code == ERR_NO_MEMORY, "%s", err.text);
+    if (export)
+        exports_mounted(exports, export, &peer, true);
+    exports_reload(exports);
+    export_put(exports, export);
+    export = exports_get_path(exports, "/ORCL", &peer, &err);
+    export_put(exports, export);
+    own_free(exports_users(exports, 0, &count, &err));
+    if (exports_revoke(exports, 1, true, &err))
+        exports_restore(exports, 1);
+    err = (struct err){0};
+    export = exports_get(exports, 1, &peer, &err);
+    cr_expect(export || err.code == ERR_NO_MEMORY, "%s", err.text);
+    export_put(exports, export);
+}
+
+Test(nfs_exports, memory_that_is_refused_anywhere_is_told_and_nothing_stays_open)
+{
+    static struct ew w;
+    long n = 0, calls;
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    do {
+        n++;
+        own_fault(n);
+        live_through(&w);
+        calls = own_fault(0);
+        cr_expect_eq(w.volumes[0].opened, w.volumes[0].closed, "call %ld", n);
+    } while (calls >= n && n < 1000);
+    cr_expect_gt(n, 10, "the loop does not loop");
+    cr_expect_lt(n, 1000);
+}
+
 /* ---- many at once ---- */
 
 struct caller {
