@@ -620,6 +620,7 @@ static void run_survey(struct work *work)
     struct area *area =
         driver_area_until(driver, s->db->volume, NULL, NULL, ask_is_over, ask, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
+                                     .whole = true, /* a server that pauses spoils no file */
                                      .earlier = survey_kept_manifest(s->earlier),
                                      .cancelled = ask_is_over,
                                      .arg = ask};
