@@ -67,10 +67,25 @@ unpack "$made/db" $databases
     cd "$made/db"
     cp -a lib/. usr/lib/
     rm -rf usr/share/{doc,man,locale,lintian,bug,postgresql-common} usr/lib/postgresql/15/lib/{bitcode,llvmjit*} \
-        usr/share/postgresql/15/{man,extension/*--*--*} var etc usr/sbin usr/lib/x86_64-linux-gnu/{gconv,perl*} lib
+        usr/share/postgresql/15/man var etc usr/sbin usr/lib/x86_64-linux-gnu/{gconv,perl*} lib
     ln -s usr/lib lib # the machine's own /lib: programs name /lib64/ld-linux-x86-64.so.2
     mkdir -p lib64
     ln -sf ../usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
+)
+# A cluster of one database is made here, as the machine would take minutes: by user 70 of a namespace of ours.
+(
+    cd "$made/db"
+    mkdir -p bin dev etc tmp pgdata
+    cp "$(command -v busybox)" bin/sh
+    touch dev/null
+    echo 'postgres:x:70:70::/:/bin/sh' >etc/passwd
+    chmod 700 pgdata
+    inside() { unshare -U --map-user=70 --map-group=70 --root="$PWD" /usr/lib/postgresql/15/bin/"$@"; }
+    drop='drop database template0\ndrop database template1\n'
+    inside initdb -D /pgdata -k -N -A trust -U postgres --locale=C -E UTF8 --wal-segsize=4 >"$made/said" 2>&1 &&
+        printf "update pg_database set datistemplate = false\n$drop" |
+        inside postgres --single -F -D /pgdata postgres >>"$made/said" 2>&1 || rm -rf pgdata
+    rm -rf bin dev etc tmp
 )
 archive "$made/db" >"$made/databases.cpio"
 rm -rf "$made/debs" "$made/kernel" "$made/root" "$made/db" "$made/said"

@@ -79,17 +79,18 @@ vm_end() {
     vm_pid=
 }
 answer() { # WORDS: a question of the machine
-    local said
+    local said code=0
     case $1 in
     crash)
-        said=$(server_kill) || { echo "failed $said" >&"$vm_to"; return; }
+        said=$(server_kill) || code=$?
         [ -z "${2:-}" ] || read -r -t "$2" -u "$pause_fd" # the server is away: the one wait that is meant
-        said=$(server_start)
+        [ $code != 0 ] || said=$(server_start) || code=$?
         ;;
-    restart) said=$(server_stop && server_start) ;;
-    area | snapshot | clone | drop) said=$("server_$1" "${@:2}") ;;
-    *) said="no such question" && false ;;
-    esac && echo "done $said" >&"$vm_to" || echo "failed $said" >&"$vm_to"
+    restart) said=$(server_stop && server_start) || code=$? ;;
+    area | snapshot | clone | drop) said=$("server_$1" "${@:2}" 2>&1) || code=$? ;;
+    *) said='no such question' code=1 ;;
+    esac
+    case $code in 0) echo "done $said" ;; 3) echo "cannot $said" ;; *) echo "failed $said" | tail -n 1 ;; esac >&"$vm_to"
 }
 keep() { # CASE
     mkdir -p "$kept"

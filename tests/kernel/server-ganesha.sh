@@ -1,7 +1,6 @@
 # nfs-ganesha as the server of the machine (tests/lib/ganesha.sh), the reference; sourced by run.sh, in a
-# network and mounts of its own. Areas are folders of one export; a snapshot or clone is a copy, so nothing may
-# write while one is taken.
-server_cannot='postgresql/the_area_is_snapshot_while_it_runs' # and what follows from it
+# network and mounts of its own. Areas are folders of one export; a snapshot or clone is a copy, so one amid
+# writes cannot be had.
 server_begin() { # FOLDER
     export_dir=$1/export
     mkdir -p "$export_dir"
@@ -29,10 +28,13 @@ server_area() { # AREA: made when it is not there
     where "$export_dir/areas/$1"
 }
 server_snapshot() { # AREA SNAPSHOT
+    case $2 in amid*) echo 'a copy is not of one moment' && return 3 ;; esac
     mkdir -p "$export_dir/snapshots/$1"
     cp -a "$export_dir/areas/$1" "$export_dir/snapshots/$1/$2"
 }
 server_clone() { # AREA SNAPSHOT CLONE
     cp -a "$export_dir/snapshots/$1/$2" "$export_dir/clones/$1.$3" && where "$export_dir/clones/$1.$3"
 }
-server_drop() { rm -r "$export_dir/clones/$1.$2"; } # AREA CLONE
+server_drop() { # AREA CLONE: files that ganesha has open would be served on
+    rm -r "$export_dir/clones/$1.$2" && server_kill && server_start
+}

@@ -1,6 +1,6 @@
 /* Bytes of one file against a model in memory: writes, appends, truncations, holes, maps, direct
  * I/O. */
-#include "prove.h"
+#include "tests/kernel/guest/prove.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 # PostgreSQL and SQLite on an area and on a thin clone of it, killed and recovered; sourced by cases.sh.
 # Every commit that was acknowledged before a moment must be there after it, all rows whole and no gaps.
 export PATH=$PATH:/usr/lib/postgresql/15/bin:/usr/bin PGUSER=postgres PGHOST=/run/pg PGDATABASE=postgres
-as_postgres() { setuidgid postgres "$@"; }
+as_postgres() { prove as 70 "$@"; }
 sql() { psql -X -A -t -v ON_ERROR_STOP=1 "$@"; }
 # DATA PORT
 pg_start() { as_postgres pg_ctl -D "$1" -l "/tmp/log.$2" -w -t 200 -o "-p $2 -k /run/pg -c listen_addresses=" start || { tail -n 5 "/tmp/log.$2"; return 1; }; }
@@ -16,7 +16,11 @@ pg_kill() {
 pg_begin() {
     mkdir -p /run/pg && chown postgres /run/pg && mount_area db /mnt/db 2 $documented || return 1
     mkdir /mnt/db/pg && chown postgres /mnt/db/pg && chmod 700 /mnt/db/pg || return 1
-    as_postgres initdb -D /mnt/db/pg -k -A trust -U postgres --locale=C -E UTF8 --wal-segsize=4 || return 1
+    chown -R postgres /pgdata
+    # eight at a time, as each waits for the server's answer most of the time
+    (cd /pgdata && find . -mindepth 1 -type d) | (cd /mnt/db/pg && as_postgres xargs mkdir) &&
+        (cd /pgdata && find . -type f | prove as 70 xargs -P 8 -n 10 sh -c 'for f in "$@"; do cp "$f" "/mnt/db/pg/$f"; done' _) &&
+        chmod 700 /mnt/db/pg/* || return 1
     printf 'shared_buffers = 16MB\nmax_wal_size = 64MB\n' >>/mnt/db/pg/postgresql.conf
 }
 pg_load() {
@@ -83,6 +87,7 @@ pg_apart() {
     pg_start /mnt/db/pg 5432 && [ "$(sql -p 5432 -c 'select count(*) from acked')" = "$on_area" ] && pg_stop /mnt/db/pg
 }
 case_postgresql() {
+    [ -d /pgdata ] || { say 'SKIPPED postgresql: initdb does not run where the image was made'; return; }
     test_that postgresql/a_database_is_made 400 pg_begin || return
     test_that postgresql/it_is_loaded 200 pg_load || return
     test_that postgresql/the_area_is_snapshot_while_it_runs 200 pg_snapshot_amid
@@ -118,12 +123,15 @@ lite_whole() {
     echo "$count commits, $2 acknowledged"
 }
 # MODE
-lite_on_area() {
+lite_snapshot_amid() {
     lite_work /mnt/lite/db.$1 1 $1
-    acks "$(amount 150 20)" && mark=$acked && ask snapshot lite amid-$1 && acks 10
-    worked=$?
+    acks "$(amount 150 20)" && mark=$acked && ask snapshot lite amid-$1
+}
+lite_on_area() {
+    acks 10
     lite_kill
-    [ $worked = 0 ] && forget && lite_whole /mnt/lite/db.$1 "$acked"
+    forget
+    lite_whole /mnt/lite/db.$1 "$acked"
 }
 lite_on_clone() {
     mount_clone lite amid-$1 of-$1 /mnt/of-$1 3 $big && lite_whole /mnt/of-$1/db.$1 "$mark" || return 1
@@ -137,7 +145,10 @@ lite_mount() { mount_area lite /mnt/lite 2 $documented; }
 case_sqlite() {
     test_that sqlite/an_area_is_mounted 60 lite_mount || return
     for mode in delete wal; do
-        test_that sqlite/killed_in_mode_${mode}_it_recovers_all_acknowledged 200 lite_on_area $mode &&
-            test_that sqlite/a_clone_in_mode_${mode}_recovers_and_runs 200 lite_on_clone $mode
+        test_that sqlite/the_area_is_snapshot_in_mode_$mode 200 lite_snapshot_amid $mode
+        snapshot=$?
+        test_that sqlite/killed_in_mode_${mode}_it_recovers_all_acknowledged 200 lite_on_area $mode
+        [ $snapshot = 0 ] || continue
+        test_that sqlite/a_clone_in_mode_${mode}_recovers_and_runs 200 lite_on_clone $mode
     done
 }

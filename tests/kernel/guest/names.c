@@ -1,6 +1,6 @@
 /* Names: renames, links, folders read while they change, files unlinked while open, and a model of
  * a folder under requests that a server may see twice. */
-#include "prove.h"
+#include "tests/kernel/guest/prove.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,7 +1,8 @@
 /* prove VERB ARGUMENT...: the programs of the virtual machine in one static file. */
-#include "prove.h"
+#include "tests/kernel/guest/prove.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,10 +93,22 @@ void progress(void)
     fflush(stdout);
 }
 
+/* USER PROGRAM ARGUMENT...: the program as that user and group. */
+static void verb_as(int argc, char **argv)
+{
+    gid_t id = (gid_t)strtoul(argv[0], NULL, 10);
+    if (argc < 2)
+        wrong("as whom, what?");
+    CALL(setgroups(1, &id));
+    CALL(setgid(id));
+    CALL(setuid(id));
+    CALL(execvp(argv[1], argv + 1));
+}
+
 static const struct {
     const char *name;
     void (*run)(int argc, char **argv);
-    int arguments;
+    int arguments; /* -1: as many as there are */
 } verbs[] = {
     {"bytes", verb_bytes, 3},
     {"direct", verb_direct, 3},
@@ -113,6 +126,7 @@ static const struct {
     {"denied", verb_denied, 1},
     {"replay", verb_replay, 3},
     {"stale", verb_stale, 1},
+    {"as", verb_as, -1},
 };
 
 int main(int argc, char **argv)
@@ -120,7 +134,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc > 1 && i < sizeof verbs / sizeof *verbs; i++) {
         if (strcmp(argv[1], verbs[i].name) != 0)
             continue;
-        if (argc - 2 != verbs[i].arguments)
+        if (verbs[i].arguments >= 0 && argc - 2 != verbs[i].arguments)
             wrong("%s takes %d arguments", verbs[i].name, verbs[i].arguments);
         verbs[i].run(argc - 2, argv + 2);
         return 0;

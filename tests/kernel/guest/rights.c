@@ -1,5 +1,5 @@
 /* Attributes, who may do what, and handles of what is no more. */
-#include "prove.h"
+#include "tests/kernel/guest/prove.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -110,7 +110,7 @@ void verb_stale(int argc, char **argv)
     progress();
     TRUE(fgets(text, sizeof text, stdin) != NULL);
     forget_caches();
-    REFUSED(fstat(fd, &st), ESTALE);
     REFUSED(pread(fd, text, sizeof text, 0), ESTALE);
+    REFUSED(fstat(fd, &st), ESTALE);
     REFUSED(open(argv[0], O_RDONLY), ESTALE);
 }

@@ -1,6 +1,6 @@
 /* Sectors that say whose they are: every 512 bytes carry file, offset and generation, and the rest
  * follows from these, so that a sector that is old, of elsewhere or torn is told by name. */
-#include "prove.h"
+#include "tests/kernel/guest/prove.h"
 
 #include <fcntl.h>
 #include <stdio.h>
