@@ -141,7 +141,7 @@ $(B)/tests/kernel/prove: $(wildcard tests/kernel/guest/*.[ch])
 	$(call say,LINK,$@)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -static -o $@ $(filter %.c,$^)
 test-kernel: deps
 	$(Q)tests/lib/packages.sh kernel || true
-	$(Q)$(MAKE) --no-print-directory $(B)/evercopy-vaultd $(B)/tests/kernel/prove
+	$(Q)$(MAKE) --no-print-directory $(B)/evercopy-vaultd $(B)/tests/kernel/prove $(B)/tests/kernel/ask
 	$(Q)tests/kernel/run.sh $(B) $(CASES)
 lint: deps
 	$(Q)tests/lint/run.sh

@@ -34,6 +34,7 @@ made=${KERNEL_INSIDE:-}
 made=${made##*$'\n'}
 command -v qemu-system-x86_64 >/dev/null || skip_all 'no program qemu-system-x86_64 (package qemu-system-x86)'
 [ "$peer" != ganesha ] || ip link set lo up
+exec {pause_fd}<> <(:) # nothing ever comes from it: a pause without a program
 . "tests/kernel/server-$peer.sh"
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-kernel.XXXXXX")
@@ -78,19 +79,22 @@ vm_end() {
     exec {vm_to}>&- {vm_from}<&-
     vm_pid=
 }
-answer() { # WORDS: a question of the machine
-    local said code=0
+obey() { # WORDS: a question of the machine; exit code 3: this server cannot
     case $1 in
     crash)
-        said=$(server_kill) || code=$?
+        server_kill || return 1
         [ -z "${2:-}" ] || read -r -t "$2" -u "$pause_fd" # the server is away: the one wait that is meant
-        [ $code != 0 ] || said=$(server_start) || code=$?
+        server_start
         ;;
-    restart) said=$(server_stop && server_start) || code=$? ;;
-    area | snapshot | clone | drop) said=$("server_$1" "${@:2}" 2>&1) || code=$? ;;
-    *) said='no such question' code=1 ;;
+    restart) server_stop && server_start ;;
+    area | snapshot | clone | drop) "server_$1" "${@:2}" ;;
+    *) echo 'no such question' && return 1 ;;
     esac
-    case $code in 0) echo "done $said" ;; 3) echo "cannot $said" ;; *) echo "failed $said" | tail -n 1 ;; esac >&"$vm_to"
+}
+answer() {
+    local code=0
+    obey "$@" >"$folder/said" 2>&1 || code=$?
+    case $code in 0) echo "done $(cat "$folder/said")" ;; 3) echo "cannot $(cat "$folder/said")" ;; *) echo "failed $(tail -n 1 "$folder/said")" ;; esac >&"$vm_to"
 }
 keep() { # CASE
     mkdir -p "$kept"
@@ -127,7 +131,7 @@ run_case() { # CASE
     fi
     [ "$failed" = "$bad" ] || keep "$1"
 }
-exec {pause_fd}<> <(:) # nothing ever comes from it
+
 
 begun=$SECONDS
 for case in $cases; do
