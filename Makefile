@@ -137,11 +137,12 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
 	$(Q)tests/bench/run.sh $(B)
 # PEER=ganesha: the reference in our server's place; KERNEL_SHORT=1; CASES='options killed'.
+KERNEL_BIN := $(addprefix $(B)/tests/kernel/,prove ask between)
 $(B)/tests/kernel/prove: $(wildcard tests/kernel/guest/*.[ch])
 	$(call say,LINK,$@)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -static -o $@ $(filter %.c,$^)
 test-kernel: deps
 	$(Q)tests/lib/packages.sh kernel || true
-	$(Q)$(MAKE) --no-print-directory $(B)/evercopy-vaultd $(B)/tests/kernel/prove $(B)/tests/kernel/ask
+	$(Q)$(MAKE) --no-print-directory $(B)/evercopy-vaultd $(KERNEL_BIN)
 	$(Q)tests/kernel/run.sh $(B) $(CASES)
 lint: deps
 	$(Q)tests/lint/run.sh

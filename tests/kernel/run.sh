@@ -1,14 +1,14 @@
 #!/bin/bash
 # A Linux kernel's NFS client, in a virtual machine without hardware help, against our server; README.md.
 #   run.sh BUILD [CASE...]      PEER=ganesha: the reference in our place; KERNEL_SHORT=1: about three minutes
-set -u
+set -u -o pipefail
 cd "$(dirname "$0")/../.."
 build=$1
 shift
 peer=${PEER:-vault}
 short=${KERNEL_SHORT:-}
-all='options two_mounts clones remade killed stopped sqlite postgresql'
-[ -z "$short" ] || all='options two_mounts clones remade killed sqlite'
+all='options two_mounts clones remade killed stopped unanswered sqlite postgresql'
+[ -z "$short" ] || all='options two_mounts clones remade killed unanswered sqlite'
 cases=${*:-$all}
 passed=0 failed=0 skipped=0
 ok() { echo "ok kernel/$1"; passed=$((passed + 1)); }
@@ -39,8 +39,9 @@ exec {pause_fd}<> <(:) # nothing ever comes from it: a pause without a program
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-kernel.XXXXXX")
 kept=$build/failed
-vm_pid=
+vm_pid='' between_pid='' between_port=''
 end_all() {
+    between_end
     [ -z "$vm_pid" ] || kill -KILL "$vm_pid" 2>/dev/null
     [ -z "${serving:-}" ] || server_end
     rm -rf "$folder"
@@ -79,6 +80,33 @@ vm_end() {
     exec {vm_to}>&- {vm_from}<&-
     vm_pid=
 }
+# ---- what stands between the machine and the server, when a case asks for it, and loses answers ----
+between_begin() {
+    local path port rest line
+    read -r path port rest < <(server_area files)
+    rm -f "$folder/between.to" "$folder/between.from"
+    mkfifo "$folder/between.to" "$folder/between.from"
+    exec {between_to}<>"$folder/between.to"
+    "$build/tests/kernel/between" "$port" <"$folder/between.to" >"$folder/between.from" &
+    between_pid=$!
+    exec {between_from}<"$folder/between.from"
+    read -r -t 10 line between_port <&"$between_from" && [ "$line" = port ]
+}
+between_tell() { # WORDS ANSWER
+    local line count
+    echo "$1" >&"$between_to" && read -r -t 20 line count <&"$between_from" && [ "$line" = "$2" ] && [ "$count" != 0 ] ||
+        { echo "$1: ${line:-no answer} ${count:-}"; return 1; }
+}
+between_end() {
+    [ -n "$between_pid" ] || return 0
+    kill "$between_pid" && wait "$between_pid" 2>/dev/null
+    exec {between_to}>&- {between_from}<&-
+    between_pid=
+}
+through_between() {
+    local path port rest
+    read -r path port rest && echo "$path ${between_port:-$port} $rest"
+}
 obey() { # WORDS: a question of the machine; exit code 3: this server cannot
     case $1 in
     crash)
@@ -87,7 +115,11 @@ obey() { # WORDS: a question of the machine; exit code 3: this server cannot
         server_start
         ;;
     restart) server_stop && server_start ;;
-    area | snapshot | clone | drop) "server_$1" "${@:2}" ;;
+    between) between_begin ;;
+    unanswered) between_tell "swallow $2" swallowed && between_tell cut cut ;;
+    unanswered_crash) between_tell "swallow $2" swallowed && server_kill && server_start && between_tell cut cut ;;
+    area | clone) "server_$1" "${@:2}" | through_between ;;
+    snapshot | drop) "server_$1" "${@:2}" ;;
     *) echo 'no such question' && return 1 ;;
     esac
 }
@@ -145,6 +177,8 @@ for case in $cases; do
     vm_begin "$case"
     run_case "$case"
     vm_end
+    between_end
+    between_port=
     server_end
     serving=
     [ -z "${KERNEL_TRACE:-}" ] || cat "$folder/console" >&2

@@ -166,6 +166,15 @@ case_stopped() {
     five_end stopped
 }
 
+# ---- unanswered: what the server did and nobody heard of is asked again, and must not be done again ----
+case_unanswered() {
+    test_that unanswered/answers_can_be_lost 60 ask between || return
+    test_that unanswered/programs_run 120 run_five || return
+    test_that unanswered/answers_are_lost_and_they_go_on 300 disturb 'unanswered 5' "$(amount 6 2)"
+    test_that unanswered/answers_are_lost_with_a_killed_server_and_they_go_on 300 disturb 'unanswered_crash 5' "$(amount 8 2)"
+    five_end unanswered
+}
+
 # ---- clones ----
 two_clones() {
     mount_area files /mnt/area 2 $documented && prove stamp /mnt/area/f 5 1 make && ask snapshot files first &&
