@@ -82,6 +82,8 @@ enum {
 #define UNARY(X)                                                                                   \
     X("evercopy.v1.Databases", "RegisterDatabase", register_database, SETS_UP, databases_register) \
     X("evercopy.v1.Databases", "GetStatus", get_status, READS, databases_status)                   \
+    X("evercopy.v1.Databases", "ListMounts", list_mounts, READS, mounts_list)                      \
+    X("evercopy.v1.Databases", "GetSpace", get_space, READS, space_get)                            \
     X("evercopy.v1.Backups", "GetLease", get_lease, READS, backups_lease)                          \
     X("evercopy.v1.Backups", "BeginBackup", begin_backup, BACKS_UP, backups_begin)                 \
     X("evercopy.v1.Backups", "ReportPhase", report_phase, BACKS_UP, backups_phase)                 \

@@ -91,8 +91,10 @@ static bool take_text(struct walk *walk, struct nfs3_text *ret, size_t max, bool
         ret->wrong = NFS3ERR_NAMETOOLONG;
     else if (len == 0 || memchr(bytes, '\0', len) || (!path && memchr(bytes, '/', len)))
         ret->wrong = NFS3ERR_INVAL;
-    ret->text = memmove(bytes - 1, bytes, len);
-    bytes[(size_t)len - 1] = '\0';
+    uint8_t *text = bytes - 1;
+    memmove(text, bytes, len);
+    text[len] = '\0';
+    ret->text = (const char *)text;
     return true;
 }
 
