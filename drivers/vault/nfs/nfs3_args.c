@@ -92,7 +92,7 @@ static bool take_text(struct walk *walk, struct nfs3_text *ret, size_t max, bool
     else if (len == 0 || memchr(bytes, '\0', len) || (!path && memchr(bytes, '/', len)))
         ret->wrong = NFS3ERR_INVAL;
     ret->text = memmove(bytes - 1, bytes, len);
-    bytes[(size_t)len - 1] = '\0';
+    (bytes - 1)[len] = '\0';
     return true;
 }
 
