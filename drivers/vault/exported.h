@@ -18,3 +18,5 @@ bool exported_check(const struct config_vault *config, struct err *err) MUST;
 /* The number of a volume ("NAME") or clone ("LANDING/CLONE"), and the other way round. */
 bool exported_id(struct exported *exported, const char *name, uint64_t *ret_id, struct err *err)
     MUST;
+/* A volume has gone, or was to go and stays: what was listed before counts no more. */
+void exported_changed(struct exported *exported);

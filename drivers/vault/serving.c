@@ -202,6 +202,7 @@ static bool revoke(void *arg, const char *name, bool force, uid_t uid, uint64_t 
 static void restore(void *arg, uint64_t id)
 {
     struct serving *s = arg;
+    exported_changed(s->exported);
     exports_restore(s->exports, id);
 }
 

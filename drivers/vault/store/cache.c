@@ -385,6 +385,18 @@ static bool frame_load(struct cache *cache, const struct cache_pack *pack, uint3
            (done && err_set(err, ERR_NO_MEMORY, "no room for a frame"));
 }
 
+/* Reads at random look like a run now and then: no thread is woken for what is all here. */
+static bool run_is_there(struct cache *cache, const struct cache_pack *pack, uint32_t first,
+                         uint32_t count)
+{
+    bool there = true;
+    for (uint32_t i = 0; i < count && there; i++) {
+        struct slot_key key = slot_key_of(pack, first + i);
+        there = slot_find(cache, &key) != NULL;
+    }
+    return there;
+}
+
 struct cache_frame *cache_get(struct cache *cache, const struct cache_pack *pack, uint32_t frame,
                               struct err *err)
 {
@@ -398,6 +410,7 @@ struct cache_frame *cache_get(struct cache *cache, const struct cache_pack *pack
         slot = slot_get(cache, &key, &mine, err);
         if (slot)
             slot->ahead = false;
+        more = more && !run_is_there(cache, pack, first, count);
     }
     if (more)
         cache_prefetch(cache, pack, first, count);
