@@ -8,7 +8,7 @@
 enum {
     LISTING_PATH_MAX = 4096,
     LISTING_FILES_MAX = 100000,
-    SLOTS_MAX = 1 << 24, /* numbers of removed files come again: there are not many more of them */
+    SLOTS_MAX = 1 << 24,
     SLOTS_OF_A_RECORD = RECORD_BYTES / INODE_BYTES
 };
 
@@ -33,21 +33,45 @@ static bool add_slot(struct listing *listing, const struct inode *inode, struct 
     return true;
 }
 
+struct stored {
+    uint64_t *records; /* of the file table that are no holes: numbers are not used again */
+    size_t count, capacity;
+};
+
+static bool note_stored(void *arg, uint64_t record, const struct place *place,
+                        const struct pattern *pattern, struct err *err)
+{
+    struct stored *stored = arg;
+    (void)pattern;
+    if (place->kind == PLACE_HOLE)
+        return true;
+    if (stored->count > LISTING_FILES_MAX)
+        return err_set(err, ERR_CORRUPT, "a file table has more than %d files", LISTING_FILES_MAX);
+    if (!own_grow((void **)&stored->records, &stored->capacity, stored->count,
+                  sizeof *stored->records, err))
+        return false;
+    stored->records[stored->count++] = record;
+    return true;
+}
+
 static bool read_slots(struct family *family, const struct root *table, uint64_t slots,
                        struct listing *listing, struct err *err)
 {
     struct inode inodes[SLOTS_OF_A_RECORD];
+    struct stored stored = {0};
+    struct map_source source = family_source(family);
     if (slots > SLOTS_MAX)
         return err_set(err, ERR_CORRUPT, "a file table of %" PRIu64 " slots", slots);
-    for (uint64_t record = 0; table->stored && record * SLOTS_OF_A_RECORD < slots; record++) {
-        if (!family_inodes(family, table, record, inodes, err))
-            return false;
-        for (size_t i = 0; i < SLOTS_OF_A_RECORD; i++)
-            if (inodes[i].kind != INODE_FREE && inodes[i].file != INODE_ROOT &&
-                !add_slot(listing, &inodes[i], err))
-                return false;
+    uint64_t records = (slots + SLOTS_OF_A_RECORD - 1) / SLOTS_OF_A_RECORD;
+    bool ok = !table->stored || map_walk(&source, table, 0, records, note_stored, &stored, err);
+    for (size_t r = 0; ok && r < stored.count; r++) {
+        ok = family_inodes(family, table, stored.records[r], inodes, err);
+        for (size_t i = 0; ok && i < SLOTS_OF_A_RECORD; i++)
+            ok = inodes[i].kind == INODE_FREE || inodes[i].file == INODE_ROOT ||
+                 add_slot(listing, &inodes[i], err);
     }
-    return true;
+    own_free(stored.records);
+    return ok;
 }
 
 static const struct listing_file *by_number(const struct listing *listing, uint64_t file)

@@ -430,8 +430,8 @@ static bool add_list(struct deaths *deaths, const struct dead_list *from,
     list->list.chunks = own_alloc((from->count + 1) * sizeof *from->chunks, err);
     if (list->list.chunks && from->count > 0)
         memcpy(list->list.chunks, from->chunks, from->count * sizeof *from->chunks);
-    bool done = list->list.chunks && deaths_own(deaths, err) &&
-                deaths_add(deaths, list, change->cut, err);
+    bool done =
+        list->list.chunks && deaths_own(deaths, err) && deaths_add(deaths, list, change->cut, err);
     table_list_unref(list);
     return done;
 }

@@ -406,6 +406,11 @@ static bool create_locked(struct volume *v, struct record *record, const char *t
                        (unsigned long long)record->folder);
     if (exists)
         return err_set(err, ERR_EXISTS, "'%s' is there", record->name);
+    if (record->file >= TREE_NUMBERS)
+        return err_set(err, ERR_LIMIT,
+                       "volume '%s' has given out all of its %d file numbers. hint: copy its files "
+                       "to a new volume",
+                       v->name, TREE_NUMBERS);
     if (!create_content(v, record, target, a, err) || !change(v, record, err)) {
         /* The number may have content now: it is not given to anybody else. */
         pthread_mutex_lock(&vault->lock);

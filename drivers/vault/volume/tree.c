@@ -270,7 +270,7 @@ bool tree_add(struct tree *tree, const struct inode *inode, uint64_t time_us, st
 {
     if (!folder_of(tree, inode->parent, inode->name, err))
         return false;
-    if (tree->count >= TREE_FILES_MAX)
+    if (tree->count > TREE_FILES_MAX) /* the root counts */
         return err_set(err, ERR_LIMIT, "a volume holds at most %d files", TREE_FILES_MAX);
     if (depth_bytes(tree, inode->parent) + inode->name_len > TREE_PATH_MAX)
         return err_set(err, ERR_LIMIT, "the path of '%s' is too long", inode->name);
@@ -360,7 +360,7 @@ bool tree_load(struct tree *tree, const struct inode *inode, struct err *err)
         inode->file == INODE_TABLE)
         return err_set(err, ERR_CORRUPT, "slot %llu of a file table makes no sense",
                        (unsigned long long)inode->file);
-    if (!root && tree->count >= TREE_FILES_MAX)
+    if (!root && tree->count > TREE_FILES_MAX)
         return err_set(err, ERR_CORRUPT, "a file table has more than %d files", TREE_FILES_MAX);
     struct entry *entry = entry_new(inode, err);
     if (!entry)

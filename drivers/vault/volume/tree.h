@@ -4,7 +4,12 @@
 #include "drivers/vault/store/inode.h"
 #include "drivers/vault/volume/index.h"
 
-enum { TREE_FILES_MAX = 100000, TREE_PATH_MAX = 4096, TREE_TARGET_MAX = 4096 };
+enum {
+    TREE_FILES_MAX = 100000, /* without the root */
+    TREE_NUMBERS = 1 << 24,  /* file numbers are below this */
+    TREE_PATH_MAX = 4096,
+    TREE_TARGET_MAX = 4096
+};
 
 struct entry {
     struct item item;

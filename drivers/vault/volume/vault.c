@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { FORMAT_BYTES = 48, VOLUMES_MAX = 4096, RESERVE_PIECE = 1 << 20 };
+enum { FORMAT_BYTES = 48, VOLUMES_MAX = 1000, RESERVE_PIECE = 1 << 20 };
 
 /* ---- the box ---- */
 
@@ -361,10 +361,13 @@ bool vault_volume_create(struct vault *vault, const char *name, struct err *err)
         return false;
     pthread_mutex_lock(&vault->names);
     bool exists = false;
+    size_t landings = 0;
     pthread_mutex_lock(&vault->lock);
-    for (size_t i = 0; i < vault->volume_count; i++)
+    for (size_t i = 0; i < vault->volume_count; i++) {
+        landings += !vault->volumes[i]->clone;
         exists |= !vault->volumes[i]->clone && strcmp(vault->volumes[i]->name, name) == 0;
-    bool full = vault->volume_count >= VOLUMES_MAX;
+    }
+    bool full = landings >= VOLUMES_MAX;
     pthread_mutex_unlock(&vault->lock);
     bool ok = exists ? err_set(err, ERR_EXISTS, "volume '%s'", name)
               : full ? err_set(err, ERR_LIMIT, "a store has at most %d volumes", VOLUMES_MAX)
