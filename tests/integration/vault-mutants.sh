@@ -25,7 +25,7 @@ read -r -a libs <<<"-Wl,--as-needed $(pkg-config --libs $pkgs) -lmbedtls -lmbedx
 read -r -a flags <<<"-std=gnu11 -D_GNU_SOURCE -fvisibility=hidden -g -O1 -w $san $(pkg-config --cflags $pkgs)"
 
 # What the changed code says no to; empty when nobody does.
-breaks() { # SOURCE SED TEST
+breaks() { # SOURCE SED TEST [FILTER]
     local test=$work/test
     sed -E -z "$2" "$1" >"$work/mutant.c" || return 1
     if cmp -s "$1" "$work/mutant.c"; then
@@ -38,7 +38,7 @@ breaks() { # SOURCE SED TEST
         "${libs[@]}" -lcriterion 2>"$work/err" || { seen="it was not linked: $(tail -n 1 "$work/err")"; return 1; }
     # What the sanitizers say of a mutant does not count against the run; crashes are red too.
     EVERCOPY_LONG='' EVERCOPY_RUNS=12 EVERCOPY_STEPS=70 EVERCOPY_STATES=150 \
-        ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS='' timeout 240 "$test" --color=never >"$work/out" 2>&1
+        ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS='' timeout 240 "$test" --color=never ${4:+--filter "$4"} >"$work/out" 2>&1
     if ! grep -qE '^\[FAIL\]|Assertion Failed|ERROR: AddressSanitizer' "$work/out"; then
         seen="$3 did not notice"
         return 1
@@ -46,11 +46,11 @@ breaks() { # SOURCE SED TEST
     seen=$(grep -m 1 -oE 'EVERCOPY_SEED=[0-9]+: .*' "$work/out" | cut -c 1-160)
 }
 
-try() { # NAME SOURCE SED TEST
+try() { # NAME SOURCE SED TEST [FILTER]
     [ -z "${EVERCOPY_MUTANTS:-}" ] || grep -qw "$1" <<<"$EVERCOPY_MUTANTS" || return
     seen=
     local begun=$SECONDS
-    if breaks "$2" "$3" "$4"; then
+    if breaks "$2" "$3" "$4" "${5:-}"; then
         echo "ok $1 # $((SECONDS - begun)) s, $4: $seen"
         passed=$((passed + 1))
     else
@@ -80,6 +80,11 @@ try the_rest_of_a_dropped_layer_is_swept $v/recover.c 's/bool gone = str_ends\(n
 try the_box_has_its_name $v/vault.c 's/sync_above\(vault->box, err\)/true/' test_story_crash
 try an_empty_folder_is_no_family $s/store.c 's/count \+= there;/count++;/' test_story_crash
 try bytes_behind_the_end_do_not_show $v/recover.c 's/\(!clean && !tidy_tails\(slot, err\)\)/false/' test_story_crash
+
+try a_commit_is_put_again_before_it_counts $s/family.c 's/if \(late && !io_put/if (false \&\& !io_put/' test_recovery 'recovery/a_commit*'
+try what_overwrote_a_deleted_snapshot_is_sealed $v/keeper.c 's/bool owing = v->owing &&/bool owing = false \&\&/' test_vault 'vault/gives_back*'
+try a_swapped_layer_is_on_disk_before_it_counts $v/swap.c \
+    's/bool ok = layer_commit\(layer, UINT64_MAX, err\) && volume_sync\(v, err\);/bool ok = true;/' test_vault_crash 'vault_crash/a_*'
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

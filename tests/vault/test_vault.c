@@ -2,6 +2,8 @@
  * frees its room. */
 #include "agent/base/sys_record.h"
 #include "tests/vault/volume_world.h"
+#include <pthread.h>
+#include <time.h>
 
 static void create(struct world *w, const char *volume)
 {
@@ -52,7 +54,7 @@ static struct vault_snapshot_info snapshot_info(struct world *w, const char *vol
     return (struct vault_snapshot_info){0};
 }
 
-static void clone(struct world *w, const char *volume, const char *name, const char *snapshot)
+static void make_clone(struct world *w, const char *volume, const char *name, const char *snapshot)
 {
     world_ok(w, vault_clone_create(w->vault, volume, name, snapshot, NULL, 0, &w->err));
 }
@@ -64,11 +66,11 @@ Test(vault, clones_an_unsealed_snapshot_and_a_clone_of_it)
     create(&w, "orcl");
     world_write(&w, "orcl", NULL, "a", 'a', 30000, 0);
     world_snapshot(&w, "orcl", "s");
-    clone(&w, "orcl", "c1", "s");
+    make_clone(&w, "orcl", "c1", "s");
     world_write(&w, "orcl", "c1", "a", 'b', 10000, 0);
     world_write(&w, "orcl", NULL, "a", 'z', 30000, 0);
     world_snapshot(&w, "orcl/c1", "t");
-    clone(&w, "orcl/c1", "c2", "t");
+    make_clone(&w, "orcl/c1", "c2", "t");
     world_write(&w, "orcl", "c2", "a", 'c', 100, 0);
     for (int round = 0; round < 3; round++) {
         world_expect(&w, "orcl", NULL, NULL, "a", 'z', 30000, 0);
@@ -93,7 +95,7 @@ Test(vault, lets_a_deleted_snapshot_go_with_the_last_clone_of_it)
     create(&w, "orcl");
     world_write(&w, "orcl", NULL, "a", 'a', 300000, 0);
     world_snapshot(&w, "orcl", "s");
-    clone(&w, "orcl", "c", "s");
+    make_clone(&w, "orcl", "c", "s");
     world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
     expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_NOT_FOUND);
     world_write(&w, "orcl", NULL, "a", 'b', 300000, 0);
@@ -184,7 +186,7 @@ Test(vault, serves_what_is_sealed_when_the_box_is_lost)
     world_snapshot(&w, "orcl", "s");
     world_ok(&w, vault_note_put(w.vault, "orcl", "s", NULL, "{\"hold\":1}", &w.err));
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
-    clone(&w, "orcl", "c", "s");
+    make_clone(&w, "orcl", "c", "s");
     world_write(&w, "orcl", "c", "a", 'c', 100, 0);
     world_snapshot(&w, "orcl/c", "t");
     world_ok(&w, vault_seal(w.vault, "orcl/c", &w.err));
@@ -658,6 +660,54 @@ Test(vault, takes_a_snapshot_with_the_syncs_of_data_log_and_journal)
     }
     world_crash(&w);
     world_snapshot(&w, "orcl", "last");
+    world_end(&w);
+}
+
+struct deleted {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    char pack[IO_NAME_MAX]; /* that is waited for */
+    bool gone;
+};
+
+static bool see_deleted(void *arg, const struct memory_call *call, struct err *err)
+{
+    struct deleted *d = arg;
+    (void)err;
+    pthread_mutex_lock(&d->lock);
+    if (call->op == MEMORY_DELETE && str_equal(call->name, d->pack))
+        d->gone = true;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    return true;
+}
+
+Test(vault, gives_back_what_a_deleted_snapshot_had_and_the_live_area_has_overwritten)
+{
+    struct world w;
+    struct deleted d = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    bool sealed = false;
+    world_begin_with(&w, &(struct vault_options){.seal_threads = 1});
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 500000, 0);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_snapshot_wait(w.vault, "orcl", "s", 20000, &sealed, &w.err) && sealed);
+    for (size_t i = 0; !strstr(d.pack, "/pack/00000001-"); i++) /* its records */
+        cr_assert(memory_io_name(w.memory, i, d.pack));
+    world_write(&w, "orcl", NULL, "a", 'b', 500000, 0);
+    memory_io_hook(w.memory, see_deleted, &d);
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    pthread_mutex_lock(&d.lock);
+    while (!d.gone && pthread_cond_timedwait(&d.changed, &d.lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&d.lock);
+    cr_assert(d.gone, "its records stay until somebody takes the next snapshot");
+    world_expect(&w, "orcl", NULL, NULL, "a", 'b', 500000, 0);
+    vault_close(TAKE(w.vault)); /* nobody calls the hook any more */
+    memory_io_hook(w.memory, NULL, NULL);
     world_end(&w);
 }
 
