@@ -235,6 +235,9 @@ static bool check_once(struct vault *vault, struct err *err)
 /* Chores of the keeper may be under way: it is given a few rounds. */
 bool vault_fsck(struct vault *vault, struct err *err)
 {
+    if (vault->closed_count > 0)
+        return err_set(err, ERR_CORRUPT, "volume '%s' is closed: %s", vault->closed[0].name,
+                       vault->closed[0].why);
     struct err why = {0};
     for (int i = 0; i < 4; i++) {
         err_clear(&why);

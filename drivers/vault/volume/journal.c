@@ -469,6 +469,14 @@ bool journal_compact(struct journal *j, const struct bytes *state, struct err *e
     return ok || err_wrap(err, "compact the journal of '%s'", j->folder);
 }
 
+bool journal_is_well(struct journal *j, struct err *err)
+{
+    pthread_mutex_lock(&j->lock);
+    bool broken = is_broken(j, err);
+    pthread_mutex_unlock(&j->lock);
+    return !broken;
+}
+
 uint64_t journal_bytes(const struct journal *j)
 {
     struct journal *own = (struct journal *)(uintptr_t)j; /* only its lock changes */

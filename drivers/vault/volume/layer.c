@@ -125,6 +125,14 @@ bool layer_is_broken(const struct layer *layer, struct err *err)
     return layer->broken;
 }
 
+bool layer_is_well(struct layer *layer, struct err *err)
+{
+    pthread_mutex_lock(&layer->lock);
+    bool broken = layer_is_broken(layer, err);
+    pthread_mutex_unlock(&layer->lock);
+    return !broken;
+}
+
 void layer_break(struct layer *layer, const struct err *why)
 {
     if (!layer->broken)

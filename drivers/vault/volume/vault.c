@@ -189,6 +189,7 @@ static void vault_free(struct vault *vault)
             if (vault->volumes[i] && vault->volumes[i]->clone == (pass == 0))
                 volume_free(TAKE(vault->volumes[i]));
     own_free(vault->volumes);
+    own_free(vault->closed);
     store_close(vault->store);
     pthread_cond_destroy(&vault->attend);
     pthread_cond_destroy(&vault->changed);
@@ -360,8 +361,8 @@ bool vault_volume_create(struct vault *vault, const char *name, struct err *err)
     if (!snapshot_name_is_valid(name, err))
         return false;
     pthread_mutex_lock(&vault->names);
-    bool exists = false;
-    size_t landings = 0;
+    bool exists = closed_by_name(vault, name, strlen(name));
+    size_t landings = vault->closed_count; /* clones among them hardly matter */
     pthread_mutex_lock(&vault->lock);
     for (size_t i = 0; i < vault->volume_count; i++) {
         landings += !vault->volumes[i]->clone;
@@ -517,9 +518,12 @@ static void show(const struct volume *v, struct vault_volume_info *ret)
 bool vault_volume_info(struct vault *vault, const char *name, struct vault_volume_info *ret,
                        struct err *err)
 {
-    AUTO(volume) struct volume *v = volume_get(vault, name, err);
+    const struct closed *closed = closed_by_name(vault, name, strlen(name));
+    AUTO(volume) struct volume *v = closed ? NULL : volume_get(vault, name, err);
+    if (closed)
+        closed_show(closed, ret);
     if (!v)
-        return false;
+        return closed;
     struct vault_volume_info info;
     struct family_stat stat;
     pthread_mutex_lock(&vault->lock);
@@ -530,6 +534,7 @@ bool vault_volume_info(struct vault *vault, const char *name, struct vault_volum
             return false;
         info.stored_bytes = stat.stored_bytes;
     }
+    volume_tell_closed(v, info.closed);
     *ret = info;
     return true;
 }
@@ -540,7 +545,8 @@ static struct vault_volume_info *list(struct vault *vault, const struct volume *
 {
     size_t count = 0;
     pthread_mutex_lock(&vault->lock);
-    struct vault_volume_info *list = own_alloc((vault->volume_count + 1) * sizeof *list, err);
+    struct vault_volume_info *list =
+        own_alloc((vault->volume_count + vault->closed_count + 1) * sizeof *list, err);
     for (size_t i = 0; list && i < vault->volume_count; i++) {
         const struct volume *v = vault->volumes[i];
         if (v->gone || v->making || v->clone != (landing != NULL) ||
@@ -569,6 +575,8 @@ struct vault_volume_info *vault_volume_list(struct vault *vault, size_t *ret_cou
         if (vault_volume_info(vault, all[i].name, &info, &gone))
             all[i] = info;
     }
+    for (size_t i = 0; all && i < vault->closed_count; i++) /* there is room for them */
+        closed_show(&vault->closed[i], &all[count++]);
     if (all)
         *ret_count = count;
     return TAKE(all);

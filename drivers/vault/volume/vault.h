@@ -20,7 +20,8 @@ struct vault_options {
     void *check_arg;
 };
 /* box: a local folder, made when missing. io is borrowed and must outlive the vault. Recovers,
- * sweeps, goes on sealing. */
+ * sweeps, goes on sealing. What is damaged stays closed, a landing volume with all its clones:
+ * listed, with the reason; nothing of it is changed, and calls for it say CORRUPT. */
 struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
                          struct err *err) MUST;
 /* Orderly: commits what was written. Sealing that is under way is given up and begun again later.
@@ -46,10 +47,15 @@ struct vault_volume_info {
     uint64_t logical_bytes, stored_bytes,
         unsealed_bytes; /* of a landing volume: its family's stored */
     uint64_t users;     /* open handles */
+    /* Why it takes no changes, or (damaged: CORRUPT) nothing at all, until the box is opened anew;
+     * "" when all is well. */
+    char closed[400];
+    bool damaged;
 };
 bool vault_volume_create(struct vault *vault, const char *name, struct err *err) MUST;
 bool vault_volume_info(struct vault *vault, const char *name, struct vault_volume_info *ret,
                        struct err *err) MUST;
+/* By creation; damaged ones last, clones of them too (by their path). */
 struct vault_volume_info *vault_volume_list(struct vault *vault, size_t *ret_count, struct err *err)
     MUST;
 /* PRECONDITION while it has snapshots or clones. */

@@ -119,6 +119,12 @@ struct volume {
     struct replayed *replayed; /* while opening (recover.c) */
 };
 
+/* What was found damaged at opening, with the name that could be found out. */
+struct closed {
+    uint64_t id, family_id, created_us;
+    char name[128], why[400];
+};
+
 struct vault {
     struct vault_options options;
     char box[400];
@@ -131,6 +137,8 @@ struct vault {
     pthread_cond_t changed;  /* whatever somebody may wait for */
     struct volume **volumes; /* by id */
     size_t volume_count, volume_capacity;
+    struct closed *closed; /* none comes or goes once it is open */
+    size_t closed_count, closed_capacity;
     pthread_t threads[9];
     size_t thread_count;
     bool stopping, crashed;
@@ -273,7 +281,45 @@ struct volume *unique_pick(struct vault *vault); /* one that was asked, referenc
 bool unique_count(struct volume *v, bool *ret_more, struct err *err) MUST;
 
 /* ---- recover.c ---- */
+/* What a volume's journal told: layers with the records made in them. */
+struct replayed {
+    bool facts, clean;
+    uint64_t sealed, current; /* current: the active layer's sequence, 0 none */
+    struct replayed_layer {
+        uint64_t sequence;
+        bool begun; /* a swap led to it, or it was the first */
+        struct bytes records;
+    } * layers;
+    size_t layer_count, layer_capacity;
+    uint64_t *deleted;
+    size_t deleted_count, deleted_capacity;
+    struct record *locks;
+    size_t lock_count, lock_capacity;
+    struct record facts_record;
+    bool has_row; /* of the store */
+    struct volume_row row;
+    uint64_t last; /* the highest sequence seen */
+};
 bool vault_recover(struct vault *vault, struct err *err) MUST;
+
+/* ---- closed.c ---- */
+/* An error that another try does not mend, and that is of one family alone. */
+bool is_damage(const struct err *err);
+/* Takes all volumes of the family out of the vault, while it is opened. */
+bool family_shut(struct vault *vault, uint64_t family, const struct err *why, struct err *err) MUST;
+/* One more that is closed; name "": not known. */
+bool closed_add(struct vault *vault, const struct closed *what, const char *why, struct err *err)
+    MUST;
+void closed_name(struct vault *vault, uint64_t id, const char *name); /* unless it has one */
+/* A journal that was closed in order is so again: nothing was changed. */
+void journal_leave(struct volume *v);
+const struct closed *closed_by_id(const struct vault *vault, uint64_t id);
+const struct closed *closed_of_family(const struct vault *vault, uint64_t family);
+const struct closed *closed_by_name(const struct vault *vault, const char *name, size_t len);
+void closed_show(const struct closed *closed, struct vault_volume_info *ret);
+/* Why a volume that is open takes no changes any more: a journal or layer of it whose sync failed.
+ * No lock; "" when it takes them. */
+void volume_tell_closed(struct volume *v, char ret[400]);
 
 /* ---- read.c ---- */
 struct plan_step {

@@ -120,7 +120,10 @@ struct volume *volume_get_clone(struct vault *vault, const char *volume, const c
     if (v)
         volume_ref(v);
     pthread_mutex_unlock(&vault->lock);
-    if (!v)
+    const struct closed *closed = v ? NULL : closed_by_name(vault, volume, len);
+    if (closed)
+        err_set(err, ERR_CORRUPT, "volume '%s' is closed: %s", closed->name, closed->why);
+    else if (!v)
         err_set(err, ERR_NOT_FOUND, "no %s '%s'", clone ? "clone" : "volume",
                 clone ? clone : volume);
     return v;

@@ -1,0 +1,267 @@
+/* What is damaged stays closed and says why; what is whole beside it opens and works. */
+#include "agent/base/log.h"
+#include "tests/vault/volume_world.h"
+#include <errno.h>
+#include <fcntl.h>
+
+static void expect_code(struct world *w, bool ok, enum err_code code, const char *text)
+{
+    cr_assert_not(ok);
+    cr_assert_eq(w->err.code, code, "%s: %s", err_code_name(w->err.code), w->err.text);
+    cr_assert(strstr(w->err.text, text), "%s", w->err.text);
+    err_clear(&w->err);
+}
+
+static struct vault_volume_info info_of(struct world *w, const char *name)
+{
+    struct vault_volume_info info;
+    world_ok(w, vault_volume_info(w->vault, name, &info, &w->err));
+    return info;
+}
+
+/* Two volumes with a snapshot of both, sealed or not, a clone of the first; closed in order. */
+static void begin(struct world *w)
+{
+    const char *both[] = {"bad", "good"};
+    log_set_level(LOG_LEVEL_ERROR + 1); /* what is logged here is meant */
+    world_begin(w);
+    for (size_t i = 0; i < 2; i++) {
+        world_ok(w, vault_volume_create(w->vault, both[i], &w->err));
+        world_write(w, both[i], NULL, "f", 'a', 50000, 0);
+    }
+    world_ok(w, vault_snapshot_create(w->vault, both, 2, "s", &w->err));
+    world_ok(w, vault_seal(w->vault, "bad", &w->err) && vault_seal(w->vault, "good", &w->err));
+    world_ok(w, vault_clone_create(w->vault, "bad", "c", "s", NULL, 0, &w->err));
+    world_write(w, "bad", "c", "f", 'c', 100, 0);
+    world_write(w, "bad", NULL, "f", 'b', 100, 0);
+    world_write(w, "good", NULL, "f", 'b', 100, 0);
+    world_ok(w, vault_snapshot_create(w->vault, both, 2, "t", &w->err));
+}
+
+static void expect_all_whole(struct world *w)
+{
+    for (const char *const *v = (const char *const[]){"bad", "good", NULL}; *v; v++) {
+        cr_assert_str_eq(info_of(w, *v).closed, "");
+        world_expect(w, *v, "s", NULL, "f", 'a', 50000, 0);
+        world_expect(w, *v, "t", NULL, "f", 'b', 100, 0);
+    }
+    world_expect(w, "bad", NULL, "c", "f", 'c', 100, 0);
+}
+
+/* Nothing of it can be had, and the other one goes on as if nothing were. */
+static void expect_closed(struct world *w, const char *name, const char *why)
+{
+    size_t count = 0;
+    const char *both[] = {name, "good"};
+    struct vault_volume_info info = info_of(w, name);
+    cr_assert(info.damaged && strstr(info.closed, why), "%s", info.closed);
+    expect_code(w, view_open(w->vault, name, NULL, NULL, &w->err), ERR_CORRUPT, why);
+    expect_code(w, view_open(w->vault, name, NULL, "c", &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_snapshot_create(w->vault, both, 2, "more", &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_snapshot_list(w->vault, name, &count, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_clone_list(w->vault, name, &count, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_seal(w->vault, name, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_volume_drop(w->vault, name, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_volume_create(w->vault, name, &w->err), ERR_EXISTS, name);
+    AUTO(mem) struct vault_volume_info *rows = vault_volume_list(w->vault, &count, &w->err);
+    bool listed = false;
+    for (size_t i = 0; rows && i < count; i++)
+        listed |= rows[i].damaged && str_equal(rows[i].name, name);
+    cr_assert(listed, "it is not listed");
+    world_expect(w, "good", "s", NULL, "f", 'a', 50000, 0);
+    world_expect(w, "good", "t", NULL, "f", 'b', 100, 0);
+    cr_assert_str_eq(info_of(w, "good").closed, "");
+}
+
+static void work_on(struct world *w, char with)
+{
+    world_write(w, "good", NULL, "g", with, 70000, 0);
+    char name[8] = {'w', with};
+    world_snapshot(w, "good", name);
+    world_ok(w, vault_seal(w->vault, "good", &w->err));
+    world_expect(w, "good", name, NULL, "g", with, 70000, 0);
+}
+
+static void flip(struct world *w, const char *path, off_t offset)
+{
+    uint8_t byte = 0;
+    AUTO(fd) int fd = sys_open(path, O_RDWR | O_CLOEXEC, 0, &w->err);
+    world_ok(w, fd >= 0);
+    world_ok(w, sys_pread(fd, &byte, 1, (uint64_t)offset, path, &w->err) == 1);
+    byte ^= 0x10;
+    world_ok(w, sys_pwrite(fd, &byte, 1, (uint64_t)offset, path, &w->err));
+}
+
+static void box_file(struct world *w, const char *name, char ret[300])
+{
+    IGNORE(str_format(ret, 300, "%s/v/%016llx/%s", w->box, (unsigned long long)info_of(w, "bad").id,
+                      name));
+}
+
+Test(closed, a_volume_with_a_damaged_journal_is_closed_and_opens_once_it_is_mended)
+{
+    struct world w;
+    char journal[300];
+    begin(&w);
+    box_file(&w, "journal", journal);
+    vault_close(TAKE(w.vault));
+    flip(&w, journal, 30);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        expect_closed(&w, "bad", "journal");
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    flip(&w, journal, 30);
+    world_open(&w);
+    expect_all_whole(&w);
+    world_expect(&w, "good", "wx", NULL, "g", 'x', 70000, 0);
+    world_end(&w);
+}
+
+static void any_layer(struct world *w, const char *folder, char ret[300])
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    world_ok(w, sys_list(folder, &names, &w->err));
+    for (size_t i = 0; i < names.count; i++)
+        if (str_starts(names.names[i], "l-")) {
+            IGNORE(str_format(ret, 300, "%s/%s/map", folder, names.names[i]));
+            return;
+        }
+    cr_assert_fail("no layer");
+}
+
+Test(closed, a_volume_with_a_damaged_layer_is_closed_with_its_clones)
+{
+    struct world w;
+    char folder[300], map[300];
+    begin(&w);
+    box_file(&w, "", folder);
+    any_layer(&w, folder, map); /* of snapshot t, not sealed */
+    vault_close(TAKE(w.vault));
+    flip(&w, map, 50);
+    world_open(&w);
+    expect_closed(&w, "bad", "layer");
+    cr_assert(info_of(&w, "bad/c").damaged);
+    work_on(&w, 'x');
+    vault_close(TAKE(w.vault));
+    flip(&w, map, 50);
+    world_open(&w);
+    expect_all_whole(&w);
+    world_end(&w);
+}
+
+/* Each object of the family in which its rows lie; returns how many. */
+static size_t flip_rows(struct world *w, uint64_t family)
+{
+    char wanted[40], name[IO_NAME_MAX];
+    size_t flipped = 0;
+    IGNORE(str_format(wanted, sizeof wanted, "f/%016llx/commit/", (unsigned long long)family));
+    for (size_t i = 0; memory_io_name(w->memory, i, name); i++)
+        if (str_starts(name, wanted))
+            flipped += memory_io_flip(w->memory, name, 60, 1);
+    return flipped;
+}
+
+Test(closed, a_volume_whose_rows_are_damaged_is_closed_under_its_name_and_its_box_is_left_alone)
+{
+    struct world w;
+    begin(&w);
+    uint64_t family = info_of(&w, "bad").id;
+    vault_close(TAKE(w.vault));
+    cr_assert_gt(flip_rows(&w, family), 0);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        expect_closed(&w, "bad", "commit");
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    flip_rows(&w, family);
+    world_open(&w);
+    expect_all_whole(&w);
+    world_end(&w);
+}
+
+static bool has_snapshot(struct world *w, const char *volume, const char *name)
+{
+    size_t count = 0;
+    bool found = false;
+    AUTO(mem)
+    struct vault_snapshot_info *rows = vault_snapshot_list(w->vault, volume, &count, &w->err);
+    world_ok(w, rows != NULL);
+    for (size_t i = 0; i < count; i++)
+        found |= str_equal(rows[i].name, name);
+    return found;
+}
+
+/* The nth call fails while a set is taken, then the power goes, and one of the two is damaged.
+ * False when there is no such call. */
+static bool half_told(long nth, size_t *ret_taken)
+{
+    struct world w;
+    char journal[300];
+    const char *both[] = {"bad", "good"};
+    begin(&w);
+    while (info_of(&w, "good").id < info_of(&w, "bad").id) { /* "bad" is told first */
+        world_end(&w);
+        begin(&w);
+    }
+    box_file(&w, "journal", journal);
+    IGNORE(sys_fault(nth, ENOSPC) < 0);
+    bool taken = vault_snapshot_create(w.vault, both, 2, "half", &w.err);
+    bool fired = sys_fault(0, 0) >= nth;
+    err_clear(&w.err);
+    vault_abandon(TAKE(w.vault));
+    flip(&w, journal, 30);
+    world_open(&w);
+    cr_assert(!taken || has_snapshot(&w, "good", "half"), "call %ld: it was acknowledged", nth);
+    vault_close(TAKE(w.vault));
+    flip(&w, journal, 30);
+    world_open(&w);
+    cr_assert_eq(has_snapshot(&w, "good", "half"), has_snapshot(&w, "bad", "half"), "half a set");
+    *ret_taken += taken && fired;
+    world_end(&w);
+    return fired;
+}
+
+/* A set's last word may lie with the volume that is damaged. */
+Test(closed, a_snapshot_of_a_set_is_kept_while_who_may_know_that_it_is_whole_is_closed)
+{
+    size_t taken = 0;
+    long nth = 1;
+    while (nth < 200 && half_told(nth, &taken))
+        nth++;
+    cr_assert_gt(taken, 0, "no failing call left a set of which one member does not know");
+    cr_assert_lt(nth, 200);
+}
+
+Test(closed, a_volume_whose_disk_failed_a_sync_says_so_until_it_is_opened_anew)
+{
+    struct world w;
+    struct vault_volume_info info;
+    begin(&w);
+    AUTO(view) struct view *view = world_view(&w, "bad", NULL, NULL);
+    uint64_t file = world_file(&w, view, "f");
+    info = info_of(&w, "bad");
+    cr_assert_str_eq(info.closed, "");
+    /* Whichever call of a stable write fails for good: a sync of data, log or journal among them.
+     */
+    for (long nth = 1; nth < 60 && !info.closed[0]; nth++) {
+        IGNORE(sys_fault(nth, EIO) < 0);
+        bool wrote = view_write(view, file, "zzzz", 4, (uint64_t)nth * 8192 + 60000, true, &w.err);
+        IGNORE(sys_fault(0, 0) < 0);
+        err_clear(&w.err);
+        info = info_of(&w, "bad");
+        cr_assert(!wrote || !info.closed[0], "a write was acknowledged by a volume that is closed");
+    }
+    cr_assert(strstr(info.closed, "since:"), "no failing call closed it: '%s'", info.closed);
+    cr_assert_not(info.damaged);
+    expect_code(&w, view_write(view, file, "y", 1, 0, true, &w.err), ERR_IO, "since:");
+    world_expect(&w, "bad", "s", NULL, "f", 'a', 50000, 0); /* reading goes on */
+    work_on(&w, 'x');
+    view_close(TAKE(view));
+    world_reopen(&w);
+    expect_all_whole(&w);
+    world_write(&w, "bad", NULL, "f", 'y', 100, 0);
+    world_end(&w);
+}
