@@ -122,7 +122,9 @@ static bool vault_info(struct driver_instance *d, const char *volume,
     struct driver_volume_info info = {.capacity = wire_get_u64(answer.head, "capacity"),
                                       .available = wire_get_u64(answer.head, "available"),
                                       .space = space_of(row)};
-    if (!name_into(row, "name", info.name, sizeof info.name, err))
+    if (!name_into(row, "name", info.name, sizeof info.name, err) ||
+        (json_object_get(row, "closed") &&
+         !name_into(row, "closed", info.closed, sizeof info.closed, err)))
         return false;
     *ret = info;
     return true;
