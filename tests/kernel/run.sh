@@ -94,7 +94,7 @@ between_begin() {
 }
 between_tell() { # WORDS ANSWER
     local line count
-    echo "$1" >&"$between_to" && read -r -t 20 line count <&"$between_from" && [ "$line" = "$2" ] && [ "$count" != 0 ] ||
+    echo "$1" >&"$between_to" && read -r -t 20 line count <&"$between_from" && [ "$line" = "$2" ] && [ "$2 $count" != 'swallowed 0' ] ||
         { echo "$1: ${line:-no answer} ${count:-}"; return 1; }
 }
 between_end() {
@@ -117,7 +117,7 @@ obey() { # WORDS: a question of the machine; exit code 3: this server cannot
     restart) server_stop && server_start ;;
     between) between_begin ;;
     unanswered) between_tell "swallow $2" swallowed && between_tell cut cut ;;
-    unanswered_crash) between_tell "swallow $2" swallowed && server_kill && server_start && between_tell cut cut ;;
+    unanswered_crash) between_tell "swallow $2" swallowed && server_kill && between_tell cut cut && server_start ;;
     area | clone) "server_$1" "${@:2}" | through_between ;;
     snapshot | drop) "server_$1" "${@:2}" ;;
     *) echo 'no such question' && return 1 ;;
