@@ -7,8 +7,8 @@ build=$1
 shift
 peer=${PEER:-vault}
 short=${KERNEL_SHORT:-}
-all='options two_mounts clones remade killed stopped unanswered sqlite postgresql'
-[ -z "$short" ] || all='options two_mounts clones remade killed unanswered sqlite'
+all='options two_mounts snapshot clones remade killed stopped unanswered sqlite postgresql'
+[ -z "$short" ] || all='options two_mounts snapshot clones remade killed unanswered sqlite'
 cases=${*:-$all}
 passed=0 failed=0 skipped=0
 ok() { echo "ok kernel/$1"; passed=$((passed + 1)); }
@@ -172,6 +172,7 @@ for case in $cases; do
     said=$folder/said
     if ! server_begin "$folder/$case" >"$said" 2>&1; then
         not_ok "$case/the_server_starts: $(tail -n 2 "$said" | tr '\n' ' ')"
+        serving=
         continue
     fi
     vm_begin "$case"
@@ -181,7 +182,6 @@ for case in $cases; do
     between_port=
     server_end
     serving=
-    [ -z "${KERNEL_TRACE:-}" ] || cat "$folder/console" >&2
     rm -rf "${folder:?}/$case"
 done
 echo "kernel: $((SECONDS - begun)) s, $peer"
