@@ -90,9 +90,15 @@ world_made() {
 
 # In a lane: folders and an agent of its own, for lanes in which the agent dies.
 world_apart() {
-    work=$work/apart-$lane xfs=$xfs/apart-$lane agent_pid=
-    area=$xfs/storage/volumes out=$work/main.out err=$work/main.err
-    mkdir -p "$work/etc" "$work/state" "$work/ora" "$work/prod" "$xfs/storage"
+    work=$work/apart-$lane agent_pid=
+    out=$work/main.out err=$work/main.err
+    if [ -n "${world_is_plain:-}" ]; then
+        area=$work/nfs
+    else
+        xfs=$xfs/apart-$lane area=$xfs/storage/volumes
+        mkdir -p "$xfs/storage"
+    fi
+    mkdir -p "$work/etc" "$work/state" "$work/ora/dbs" "$work/prod"
     world_agent "$@"
 }
 
