@@ -195,7 +195,9 @@ static bool take_one(struct walk *walk, char sign)
 
 bool nfs3_args_decode(uint32_t procedure, uint8_t *bytes, size_t len, struct nfs3_args *ret)
 {
-    struct walk walk = {.at = bytes, .end = bytes + len, .args = ret};
+    struct walk walk = {.args = ret};
+    walk.at = bytes;
+    walk.end = bytes + len;
     *ret = (struct nfs3_args){0};
     if (procedure >= NFS3_PROCEDURES)
         return false;
