@@ -36,8 +36,10 @@ the_first_run_copies_every_file() {
 a_file_added_later_is_copied_and_green() {
     sim ORCL add-file --blocks 300 >/dev/null
     work ORCL
-    backup ORCL
-    exits 0 && first_line '^OK ORCL: ' && says "$out" '1 new copies' || return 1
+    echo "box:/ORCL $area/ORCL nfs rw,soft,vers=3,rsize=1048576,wsize=1048576,noac,nolock 0 0" >"$work/soft"
+    backup ORCL --mounts "$work/soft"
+    exits 0 && first_line '^OK ORCL: ' && says "$out" '1 new copies' &&
+        says "$out" 'WARNING: mount of the area: it is a soft mount.*evercopy doctor ORCL' || return 1
     shim operator log "$(sed -E 's/.*\[run (.*)\]/\1/; 1q' "$err")"
     says "$out" 'no parent backup or copy of datafile 5 found' &&
         says "$out" 'no copy of datafile 5 found to recover'
