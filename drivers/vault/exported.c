@@ -287,6 +287,16 @@ static void own_top(const struct export *export, uint32_t owner, uint32_t group)
         log_warning("top folder keeps its owner path=%s: %s", export->path, err.text);
 }
 
+void exported_owner(struct exported *exported, const char *path, uint32_t *ret_uid,
+                    uint32_t *ret_gid)
+{
+    IGNORE(pthread_mutex_lock(&exported->lock));
+    const struct rule *rule = rule_for(exported, path + 1);
+    *ret_uid = rule->owner;
+    *ret_gid = rule->group;
+    IGNORE(pthread_mutex_unlock(&exported->lock));
+}
+
 static bool open_tree(void *arg, struct export *export, struct err *err)
 {
     struct exported *exported = arg;
@@ -300,10 +310,8 @@ static bool open_tree(void *arg, struct export *export, struct err *err)
     }
     export->ops = &nfsd_vault_tree;
     export->tree = tree;
-    IGNORE(pthread_mutex_lock(&exported->lock));
-    const struct rule *rule = rule_for(exported, export->path + 1);
-    uint32_t owner = rule->owner, group = rule->group;
-    IGNORE(pthread_mutex_unlock(&exported->lock));
+    uint32_t owner, group;
+    exported_owner(exported, export->path, &owner, &group);
     own_top(export, owner, group);
     return true;
 }

@@ -7,8 +7,8 @@ build=$1
 shift
 peer=${PEER:-vault}
 short=${KERNEL_SHORT:-}
-all='options two_mounts clones remade killed stopped unanswered sqlite postgresql'
-[ -z "$short" ] || all='options two_mounts clones remade killed unanswered sqlite'
+all='options two_mounts snapshot clones remade killed stopped unanswered sqlite postgresql'
+[ -z "$short" ] || all='options two_mounts snapshot clones remade killed unanswered sqlite'
 cases=${*:-$all}
 passed=0 failed=0 skipped=0
 ok() { echo "ok kernel/$1"; passed=$((passed + 1)); }
@@ -94,7 +94,7 @@ between_begin() {
 }
 between_tell() { # WORDS ANSWER
     local line count
-    echo "$1" >&"$between_to" && read -r -t 20 line count <&"$between_from" && [ "$line" = "$2" ] && [ "$count" != 0 ] ||
+    echo "$1" >&"$between_to" && read -r -t 20 line count <&"$between_from" && [ "$line" = "$2" ] && [ "$2 $count" != 'swallowed 0' ] ||
         { echo "$1: ${line:-no answer} ${count:-}"; return 1; }
 }
 between_end() {
@@ -117,7 +117,7 @@ obey() { # WORDS: a question of the machine; exit code 3: this server cannot
     restart) server_stop && server_start ;;
     between) between_begin ;;
     unanswered) between_tell "swallow $2" swallowed && between_tell cut cut ;;
-    unanswered_crash) between_tell "swallow $2" swallowed && server_kill && server_start && between_tell cut cut ;;
+    unanswered_crash) between_tell "swallow $2" swallowed && server_kill && between_tell cut cut && server_start ;;
     area | clone) "server_$1" "${@:2}" | through_between ;;
     snapshot | drop) "server_$1" "${@:2}" ;;
     *) echo 'no such question' && return 1 ;;
@@ -172,6 +172,7 @@ for case in $cases; do
     said=$folder/said
     if ! server_begin "$folder/$case" >"$said" 2>&1; then
         not_ok "$case/the_server_starts: $(tail -n 2 "$said" | tr '\n' ' ')"
+        serving=
         continue
     fi
     vm_begin "$case"
@@ -181,7 +182,6 @@ for case in $cases; do
     between_port=
     server_end
     serving=
-    [ -z "${KERNEL_TRACE:-}" ] || cat "$folder/console" >&2
     rm -rf "${folder:?}/$case"
 done
 echo "kernel: $((SECONDS - begun)) s, $peer"

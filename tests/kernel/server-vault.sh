@@ -2,6 +2,7 @@
 server_begin() { # FOLDER
     vault=$1
     mkdir "$vault/store"
+    export ASAN_OPTIONS="log_path=$vault/sanitizer:detect_leaks=1" UBSAN_OPTIONS="log_path=$vault/sanitizer:print_stacktrace=1"
     vault_configure 0
     server_start || return 1
     vault_configure "$(cat "$vault/port")" # it comes again under the port that clients have mounted
@@ -26,6 +27,7 @@ server_start() {
     "$build/evercopy-vaultd" --config "$vault/conf" --ready-file "$vault/ready" --port-file "$vault/port" serve \
         >>"$vault/log" 2>&1 </dev/null &
     echo $! >"$vault/pid"
+    disown # its death is no news
     local i
     for i in $(seq 1200); do
         [ ! -e "$vault/ready" ] || return 0
@@ -48,11 +50,10 @@ vault_gone() { # SIGNAL
 }
 server_kill() { vault_gone KILL; }
 server_stop() { vault_gone TERM; }
-server_log() { cat "$vault/log"; }
-server_end() {
-    vault_gone KILL
-    wait "$(cat "$vault/pid")" 2>/dev/null
-}
+server_log() { cat "$vault/log" "$vault"/sanitizer.* 2>/dev/null; }
+server_end() { vault_gone TERM; }
+# What a build with sanitizers has to say is a failure; said once the server has ended.
+server_complains() { head -n 3 "$vault"/sanitizer.* 2>/dev/null; }
 vault_ask() { "$build/tests/kernel/ask" "$vault/socket" "$@"; }
 where() { echo "$1 $(cat "$vault/port") $(cat "$vault/port")"; }
 server_area() { # AREA: made when it is not there

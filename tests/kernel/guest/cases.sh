@@ -59,7 +59,7 @@ programs() {
     test_that "$1/names_are_renamed_replaced_and_refused" 60 prove names "$2"
     test_that "$1/hard_links_share_a_file" 60 prove links "$2"
     test_that "$1/unlinked_open_files_live_on" 60 prove open-files "$2"
-    test_that "$1/a_folder_is_read_while_it_changes" 300 prove big-folder "$2" "$(amount 5000 500)"
+    test_that "$1/a_folder_is_read_while_it_changes" 400 prove big-folder "$2" "$(amount 5000 500)"
     test_that "$1/many_small_files_read_back" 240 prove small-files "$2" "$(amount 1000 150)"
     test_that "$1/modes_owners_and_times_are_kept" 60 prove attributes "$2"
     test_that "$1/another_user_is_denied" 60 prove denied "$2"
@@ -204,6 +204,40 @@ case_clones() {
     test_that clones/both_are_written_differently 240 write_both
     test_that clones/each_sees_its_own_alone 60 each_its_own
     test_that clones/the_area_and_a_third_clone_see_nothing_of_it 120 parent_is_untouched
+}
+
+# ---- snapshot: amid writes, one after the other over eight files, it holds the first of them, none left out ----
+climb() {
+    mount_area files /mnt/area 2 $documented && mkfifo /run/rungs || return 1
+    prove ladder /mnt/area /run/stop >/run/rungs &
+    exec 4</run/rungs
+    climbed 50
+}
+# COUNT: waits for so many more writes; the last that is stable is left in $rung
+climbed() {
+    left=$1
+    while [ "$left" -gt 0 ] && read -r -t 60 rung <&4; do left=$((left - 1)); done
+    [ "$left" = 0 ] || { echo "stopped at $rung"; return 1; }
+}
+# Nothing is read from the program between the moment noted and the snapshot: later numbers may be there, never fewer.
+snapshots_amid() {
+    for i in $(seq "$(amount 8 3)"); do
+        climbed 30 && ask snapshot files amid$i && echo "$i $rung" >>/run/moments || return 1
+    done
+    touch /run/stop
+    while read -r -t 60 rung <&4; do :; done
+    exec 4<&-
+    prove ladder-check /mnt/area "$rung"
+}
+all_are_prefixes() {
+    while read -r i moment; do
+        mount_clone files amid$i c$i /mnt/c$i 3 $big && prove ladder-check /mnt/c$i "$moment" || return 1
+    done </run/moments
+}
+case_snapshot() {
+    test_that snapshot/writes_go_on 60 climb || return
+    test_that snapshot/snapshots_are_taken_amid_them 200 snapshots_amid || return
+    test_that snapshot/each_holds_all_that_was_stable_before_and_no_gap 200 all_are_prefixes
 }
 
 # ---- remade: a clone dropped and made again under its name ----

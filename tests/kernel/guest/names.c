@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void enter(const char *folder, const char *name)
@@ -146,77 +147,117 @@ void verb_open_files(int argc, char **argv)
     leave("open-files"); /* nothing of the two is left: the folder is empty */
 }
 
+/* Eight processes, each with every eighth number below count: most of the time is the network's. */
+static void in_parallel(void (*work)(unsigned number), unsigned count)
+{
+    enum { PROCESSES = 8 };
+    int status = 0;
+    fflush(stdout);
+    for (unsigned part = 0; part < PROCESSES; part++) {
+        pid_t pid = (pid_t)CALL(fork());
+        for (unsigned n = part; pid == 0 && n < count; n += PROCESSES)
+            work(n);
+        if (pid == 0)
+            exit(0);
+    }
+    while (wait(&status) > 0)
+        if (status != 0)
+            exit(1); /* it has said what is wrong */
+}
+
+static void entry_name(char name[64], unsigned number)
+{
+    snprintf(name, 64, "entry-%u-with-a-name-of-some-length", number);
+}
+
+static void entry_make(unsigned number)
+{
+    char name[64];
+    entry_name(name, number);
+    touch(name);
+}
+
+static void entry_remove(unsigned number)
+{
+    char name[64];
+    entry_name(name, number);
+    remove_if_there(name);
+    snprintf(name, sizeof name, "new-%u", number);
+    remove_if_there(name);
+}
+
+/* Behind the reader, ahead of it and anew: entries of odd numbers go, others come. */
+static void entry_change(unsigned change, unsigned count)
+{
+    char name[64];
+    entry_name(name, (change * 7 % (count / 2)) * 2 + 1);
+    remove_if_there(name);
+    snprintf(name, sizeof name, "new-%u", change);
+    touch(name);
+}
+
 /* FOLDER COUNT: a folder read with names coming and going; who stays all the time is seen once. */
 void verb_big_folder(int argc, char **argv)
 {
-    unsigned count = (unsigned)strtoul(argv[1], NULL, 10), seen_count = 0;
+    unsigned count = (unsigned)strtoul(argv[1], NULL, 10), seen_count = 0, changes = 0;
     uint8_t *seen = calloc(count, 1);
-    char name[64];
+    struct dirent *e;
     (void)argc;
     enter(argv[0], "big");
-    for (unsigned i = 0; i < count; i++) {
-        snprintf(name, sizeof name, "entry-%u-with-a-name-of-some-length", i);
-        touch(name);
-    }
+    in_parallel(entry_make, count);
     forget_caches();
     DIR *dir = opendir(".");
     TRUE(dir && seen);
-    struct dirent *e;
-    unsigned changes = 0;
     while ((e = readdir(dir))) {
         unsigned n;
         if (sscanf(e->d_name, "entry-%u-", &n) != 1 || n >= count)
             continue;
         if (seen[n]++)
             wrong("entry %u came twice", n);
-        if (++seen_count % 16)
-            continue;
-        /* behind, ahead and anew: odd entries go, others come */
-        snprintf(name, sizeof name, "entry-%u-with-a-name-of-some-length",
-                 (changes * 7 % (count / 2)) * 2 + 1);
-        remove_if_there(name);
-        snprintf(name, sizeof name, "new-%u", changes++);
-        touch(name);
+        if (++seen_count % 16 == 0)
+            entry_change(changes++, count);
     }
     CALL(closedir(dir));
     for (unsigned i = 0; i < count; i += 2)
         if (!seen[i])
             wrong("entry %u of %u was not seen, of %u that were", i, count, seen_count);
-    for (unsigned i = 0; i < count; i++) {
-        snprintf(name, sizeof name, "entry-%u-with-a-name-of-some-length", i);
-        remove_if_there(name);
-    }
-    for (unsigned i = 0; i < changes; i++) {
-        snprintf(name, sizeof name, "new-%u", i);
-        CALL(unlink(name));
-    }
+    in_parallel(entry_remove, count);
     free(seen);
     leave("big");
+}
+
+static void small_put(unsigned number)
+{
+    char path[64], text[64];
+    snprintf(path, sizeof path, "d%u/f%u", number / 50, number);
+    snprintf(text, sizeof text, "this is file %u", number);
+    put_file(path, text);
+}
+
+static void small_check(unsigned number)
+{
+    char path[64], text[64];
+    snprintf(path, sizeof path, "d%u/f%u", number / 50, number);
+    snprintf(text, sizeof text, "this is file %u", number);
+    if (!has_text(path, text))
+        wrong("file %u has another text", number);
+    CALL(unlink(path));
 }
 
 /* FOLDER COUNT: small files in folders of fifty, read back with nothing cached. */
 void verb_small_files(int argc, char **argv)
 {
     unsigned count = (unsigned)strtoul(argv[1], NULL, 10);
-    char path[64], text[64];
+    char path[64];
     (void)argc;
     enter(argv[0], "small");
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i += 50) {
         snprintf(path, sizeof path, "d%u", i / 50);
-        if (i % 50 == 0)
-            CALL(mkdir(path, 0755));
-        snprintf(path, sizeof path, "d%u/f%u", i / 50, i);
-        snprintf(text, sizeof text, "this is file %u", i);
-        put_file(path, text);
+        CALL(mkdir(path, 0755));
     }
+    in_parallel(small_put, count);
     forget_caches();
-    for (unsigned i = 0; i < count; i++) {
-        snprintf(path, sizeof path, "d%u/f%u", i / 50, i);
-        snprintf(text, sizeof text, "this is file %u", i);
-        if (!has_text(path, text))
-            wrong("file %u has another text", i);
-        CALL(unlink(path));
-    }
+    in_parallel(small_check, count);
     for (unsigned i = 0; i < count; i += 50) {
         snprintf(path, sizeof path, "d%u", i / 50);
         CALL(rmdir(path));

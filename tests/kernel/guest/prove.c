@@ -127,6 +127,8 @@ static const struct {
     {"replay", verb_replay, 3},
     {"stale", verb_stale, 1},
     {"as", verb_as, -1},
+    {"ladder", verb_ladder, 2},
+    {"ladder-check", verb_ladder_check, 2},
 };
 
 int main(int argc, char **argv)

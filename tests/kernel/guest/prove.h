@@ -55,6 +55,8 @@ void verb_maps(int argc, char **argv);
 void verb_two_mounts(int argc, char **argv);
 void verb_durable(int argc, char **argv);
 void verb_stamp(int argc, char **argv);
+void verb_ladder(int argc, char **argv);
+void verb_ladder_check(int argc, char **argv);
 void verb_names(int argc, char **argv);
 void verb_links(int argc, char **argv);
 void verb_open_files(int argc, char **argv);

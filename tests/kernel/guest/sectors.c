@@ -174,3 +174,60 @@ void verb_stamp(int argc, char **argv)
         check_every(s, fd);
     CALL(close(fd));
 }
+
+/* ---- a ladder: number n is written to one of eight files, stable, before n + 1 is begun ---- */
+
+enum { LADDER_FILES = 8 };
+
+static void ladder_path(char path[300], const char *folder, uint64_t number)
+{
+    snprintf(path, 300, "%s/ladder-%u", folder, (unsigned)(number % LADDER_FILES));
+}
+
+/* FOLDER STOP: says each number that is stable. */
+void verb_ladder(int argc, char **argv)
+{
+    struct sectors *s = sectors_new(7, 7);
+    int fds[LADDER_FILES];
+    char path[300];
+    (void)argc;
+    for (uint64_t i = 0; i < LADDER_FILES; i++) {
+        ladder_path(path, argv[0], i);
+        fds[i] = (int)CALL(open(path, O_WRONLY | O_CREAT | O_SYNC | (i % 2 ? O_DIRECT : 0), 0644));
+    }
+    for (uint64_t n = 1; !told_to_stop(argv[1]); n++) {
+        sector_make(s->buffer, s->file, n, n);
+        write_all(fds[n % LADDER_FILES], s->buffer, SECTOR, (off_t)(n / LADDER_FILES) * SECTOR);
+        printf("%llu\n", (unsigned long long)n);
+        fflush(stdout);
+    }
+}
+
+/* FOLDER ATLEAST: what is there are the numbers from 1 to some number, none missing, and says it.
+ */
+void verb_ladder_check(int argc, char **argv)
+{
+    struct sectors *s = sectors_new(7, 7);
+    uint64_t at_least = strtoull(argv[1], NULL, 10), last = 0, end = 0;
+    char path[300];
+    (void)argc;
+    for (uint64_t i = 0; i < LADDER_FILES; i++) {
+        ladder_path(path, argv[0], i);
+        int fd = (int)CALL(open(path, O_RDONLY));
+        for (uint64_t n = i; read_all(fd, s->buffer, SECTOR, (off_t)(n / LADDER_FILES) * SECTOR);
+             n += LADDER_FILES) {
+            if (n)
+                sector_check(s->buffer, s->file, n, n);
+            end += n != 0;
+            last = n > last ? n : last;
+        }
+        CALL(close(fd));
+    }
+    if (last != end)
+        wrong("%llu is there, but only %llu numbers are", (unsigned long long)last,
+              (unsigned long long)end);
+    if (last < at_least)
+        wrong("%llu was stable, %llu is the last", (unsigned long long)at_least,
+              (unsigned long long)last);
+    printf("%llu\n", (unsigned long long)last);
+}
