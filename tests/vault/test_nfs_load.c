@@ -142,6 +142,44 @@ static void *cut_within_a_record(void *arg)
     return NULL;
 }
 
+static void *write_part_again(void *arg)
+{
+    struct part *part = arg;
+    AUTO(client) struct client c;
+    client_open(&c, part->n->port, "/v");
+    c.nfs.xid = 76;
+    part->status = do_write(&c, &part->fh, (1 << 19) + 100, "part", 4, UNSTABLE);
+    return NULL;
+}
+
+Test(nfs_load, of_one_write_sent_twice_is_one_write_while_it_waits)
+{
+    enum { TWICE = 2 };
+    struct nfs_world n;
+    struct gate gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
+    nfs_world_begin(&n);
+    struct part parts[TWICE] = {{.n = &n, .fh = cold_file(&n, &gate)}};
+    parts[1] = parts[0];
+    pthread_t threads[TWICE];
+    char back[4];
+    gate.closed = true;
+    for (int i = 0; i < TWICE; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, write_part_again, &parts[i]), 0);
+        gate_wait(&gate, 1);
+    }
+    gate_set(&gate, false);
+    for (int i = 0; i < TWICE; i++) {
+        pthread_join(threads[i], NULL);
+        STATUS(parts[i].status, NFS3_OK);
+    }
+    AUTO(client) struct client c;
+    client_open(&c, n.port, "/v");
+    STATUS(do_read(&c, &parts[0].fh, (1 << 19) + 100, back, 4, NULL, NULL), NFS3_OK);
+    cr_assert(memcmp(back, "part", 4) == 0);
+    memory_io_hook(n.w.memory, NULL, NULL);
+    nfs_world_end(&n);
+}
+
 Test(nfs_load, of_a_write_that_needs_the_store_holds_up_no_other_writer)
 {
     struct nfs_world n;

@@ -192,15 +192,20 @@ static void nfs3_gone(void *arg, const struct nfsd_peer *peer)
 
 struct nfs3 *nfs3_new(const struct nfs3_options *options, struct err *err)
 {
-    struct nfs3 *nfs3 = own_alloc(sizeof *nfs3, err);
-    if (!nfs3)
+    AUTO(nfs3) struct nfs3 *nfs3 = own_alloc(sizeof *nfs3, err);
+    if (!nfs3 || !(nfs3->seen = nfs3_seen_new(err)))
         return NULL;
     nfs3->exports = options->exports;
     nfs3->verifier = options->verifier;
-    return nfs3;
+    return TAKE(nfs3);
 }
 
-void nfs3_free(struct nfs3 *nfs3) { own_free(nfs3); }
+void nfs3_free(struct nfs3 *nfs3)
+{
+    if (nfs3)
+        nfs3_seen_free(nfs3->seen);
+    own_free(nfs3);
+}
 
 struct nfsd_program nfs3_program(struct nfs3 *nfs3)
 {

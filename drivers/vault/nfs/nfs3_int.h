@@ -4,10 +4,12 @@
 #include "drivers/vault/nfs/nfs3.h"
 #include "drivers/vault/nfs/nfs3_args.h"
 #include "drivers/vault/nfs/nfs3_put.h"
+#include "drivers/vault/nfs/nfs3_seen.h"
 #include "drivers/vault/nfs/permit.h"
 
 struct nfs3 {
     struct exports *exports;
+    struct nfs3_seen *seen;
     uint64_t verifier;
     uint64_t told_us; /* when the log last heard of a call that failed; atomic */
 };
