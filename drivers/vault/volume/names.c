@@ -398,7 +398,8 @@ bool view_set(struct view *view, const struct view_caller *caller, uint64_t file
     struct volume *v = view->volume;
     struct record record = {.kind = RECORD_ATTRIBUTES, .file = file};
     forget_change(ret_change);
-    if (!may_change(view, err) || !volume_room(v, err))
+    if (!may_change(view, err) || !volume_room(v, err) ||
+        (attributes->set_size && !write_fetch(v, file, 0, attributes->size, err)))
         return false;
     struct asked asked = asked_of(attributes);
     who_asks(&record, caller, (struct format_piece[]){{&file, sizeof file}, {&asked, sizeof asked}},
