@@ -99,10 +99,13 @@ versus vault_nfs_read_8k.plain read8k $OPS op/s vault plain -
 versus vault_nfs_read_8k_cpu read8k $CPU 'us/call' vault ganesha '6 us' less
 versus vault_nfs_write_8k write8k $OPS op/s vault ganesha '2.0 x'
 versus vault_nfs_write_8k.plain write8k $OPS op/s vault plain -
+versus vault_nfs_write_8k_cpu.plain write8k $CPU 'us/call' vault plain - less
 versus vault_nfs_write_8k_cpu write8k $CPU 'us/call' vault ganesha - less
 versus vault_nfs_read_1m read1m $MIB MiB/s vault ganesha '1.0 x'
+versus vault_nfs_read_1m_cpu read1m $CPU us/MiB vault ganesha - less
 versus vault_nfs_read_1m.plain read1m $MIB MiB/s vault plain '0.83 x'
 versus vault_nfs_write_1m write1m $MIB MiB/s vault ganesha '1.0 x'
+versus vault_nfs_write_1m_cpu write1m $CPU us/MiB vault ganesha - less
 versus vault_nfs_write_1m.plain write1m $MIB MiB/s vault plain '0.83 x'
 versus vault_nfs_latency_p50 read1 $P50 us vault ganesha '1.67 x' less
 versus vault_nfs_latency_p50.plain read1 $P50 us plain ganesha - less
