@@ -42,12 +42,15 @@ plain_in=${PLAIN[1]} plain_out=${PLAIN[0]}
 { coproc VAULT { exec "$build/tests/bench/bench_nfsd" vault "$xfs/vault" 2>"$xfs/vault.log"; }; } 2>/dev/null
 read -r -t 10 vault_port <&"${VAULT[0]}" || die "$(tail -n 1 "$xfs/vault.log")"
 vault_in=${VAULT[1]} vault_out=${VAULT[0]}
-for ganesha_pid in $(grep -lx ganesha.nfsd /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3); do
-    [ "$(readlink "/proc/$ganesha_pid/ns/net")" != "$(readlink /proc/self/ns/net)" ] || break
+for comm in /proc/[0-9]*/comm; do
+    ganesha_pid=${comm//[!0-9]/}
+    [ "$(cat "$comm" 2>/dev/null)" = ganesha.nfsd ] &&
+        [ "$(readlink "/proc/$ganesha_pid/ns/net")" = "$(readlink /proc/self/ns/net)" ] && break
 done
 ask_plain() { echo "$*" >&"$plain_in" && read -r answer <&"$plain_out" && echo "$answer"; }
 ask_vault() { echo "$*" >&"$vault_in" && read -r answer <&"$vault_out" && echo "$answer"; }
-ask_vault fill data 256 >/dev/null && ask_vault fill warm 32 >/dev/null || die 'the volume cannot be filled'
+ask_vault fill data 256 >/dev/null || die 'the volume cannot be filled'
+ask_vault fill warm 32 >/dev/null || die 'the volume cannot be filled'
 cpu_us() { # of a server, so far
     case $1 in
     ganesha) awk -v hz="$(getconf CLK_TCK)" '{sub(/.*\) /, ""); print ($12 + $13) * 1e6 / hz}' "/proc/$ganesha_pid/stat" ;;
@@ -66,9 +69,9 @@ place() { # of a server: ports and export
 
 # turn NAME SERVERS FILE LOAD...: three turns of each; "NAME SERVER ops p50 p99 MiB cpu-us" into $xfs/figures
 turn() {
-    local name=$1 servers=$2 file=$3 round server before after ops p50 p99 mib calls errors
+    local name=$1 servers=$2 file=$3 server before after ops p50 p99 mib calls errors
     shift 3
-    for round in 1 2 3; do
+    for _ in 1 2 3; do
         for server in $servers; do
             sync -f "$xfs"
             before=$(cpu_us "$server")
@@ -124,7 +127,8 @@ versus vault_nfs_clone_warm_cpu.plain warm $CPU 'us/call' clone plain '0.77 x' l
 
 # ---- a clone to its first byte ----
 for i in 1 2 3 4 5; do
-    made=$(ask_vault clone "first$i" s1) && first=$("$load" "$vault_port" "$vault_port" "/db/first$i" data first) || die 'first byte'
+    made=$(ask_vault clone "first$i" s1) || die 'no clone'
+    first=$("$load" "$vault_port" "$vault_port" "/db/first$i" data first) || die 'first byte'
     calc '%.2f\n' "$made + $first"
 done >"$xfs/first"
 row vault_nfs_clone_first_byte "$(median <"$xfs/first") ms" - - - '20 ms'
