@@ -51,7 +51,7 @@ BENCH_BIN := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/bench/*.c)))
 STRESS_BIN := $(patsubst %.c,build/san-thread/%,$(sort $(wildcard tests/stress/*.c)))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo test lint bench fuzz stress cover install clean help deps deps-build sim tests-built test-long
+.PHONY: all demo test lint bench fuzz stress cover install clean help deps deps-build sim tests-built test-long test-kernel
 .SECONDARY:
 
 all: deps-build
@@ -62,6 +62,7 @@ help:
 	  'make demo      run the main job and show it, as any user; DRIVER=reflink as root, on a scratch XFS' \
 	  'make test      all tests, with address and undefined-behaviour sanitizers' \
 	  'make test-long stress, then the same with more rounds' \
+	  'make test-kernel  a Linux kernel as the NFS client, in a virtual machine (25 minutes; KERNEL_SHORT=1: three)' \
 	  'make lint      warnings, rooms, format, clang-tidy, cppcheck' \
 	  'make bench     figures, a row each' \
 	  'make fuzz      each fuzz target for 20 seconds' \
@@ -136,6 +137,14 @@ bench: deps
 	$(Q)tests/lib/packages.sh bench || true
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
 	$(Q)tests/bench/run.sh $(B)
+# PEER=ganesha: the reference in our server's place; KERNEL_SHORT=1; CASES='options killed'.
+KERNEL_BIN := $(addprefix $(B)/tests/kernel/,prove ask between)
+$(B)/tests/kernel/prove: $(wildcard tests/kernel/guest/*.[ch])
+	$(call say,LINK,$@)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -static -o $@ $(filter %.c,$^)
+test-kernel: deps
+	$(Q)tests/lib/packages.sh kernel || true
+	$(Q)$(MAKE) --no-print-directory $(B)/evercopy-vaultd $(KERNEL_BIN)
+	$(Q)tests/kernel/run.sh $(B) $(CASES)
 lint: deps
 	$(Q)tests/lint/run.sh
 stress: deps

@@ -206,8 +206,10 @@ static void run_look(struct work *work)
     AUTO(area)
     struct area *area = driver_area_until(world_driver(s->world, s->db), s->db->volume, NULL, NULL,
                                           look_is_over, s, &s->work.err);
-    struct survey_options options = {
-        .earlier = survey_kept_manifest(s->earlier), .cancelled = look_is_over, .arg = s};
+    struct survey_options options = {.whole = true,
+                                     .earlier = survey_kept_manifest(s->earlier),
+                                     .cancelled = look_is_over,
+                                     .arg = s};
     if (area)
         s->manifest = survey_area(area, &options, &s->work.err);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOUNT_MAX = 512 };
+enum { MOUNT_MAX = 512, USED_AGAIN_MS = 200 };
 
 bool clone_name_is_valid(const char *name)
 {
@@ -234,6 +234,8 @@ static enum step_verdict drop(struct job *job, struct err *err)
     bool listed = true;
     if (delete_clone(job, json_flag(job->document, "force"), err))
         return STEP_DONE;
+    if (err->code == ERR_BUSY) /* a reader of ours leaves at once, a client not within seconds */
+        job->again_ms = USED_AGAIN_MS;
     const struct config_served *db = served(job, &why);
     return db && is_listed(job, db, &listed, &why) && !listed ? STEP_DONE : STEP_FAILED;
 }

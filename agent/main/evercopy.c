@@ -14,6 +14,10 @@ static const char usage[] =
     "  evercopy status [DB]                       worst first\n"
     "  evercopy check DB | --all [--warning 36h] [--critical 48h]   as a Nagios plug-in\n"
     "  evercopy report [--days N]                 the fleet: runs, snapshots, verdicts\n"
+    "  evercopy doctor [DB] [--mounts FILE]       how areas and clones are to be mounted, what is "
+    "not "
+    "so\n"
+    "  evercopy space DB                          what area, snapshots and clones occupy\n"
     "  evercopy window DB                         which moments can be reached\n"
     "  evercopy snapshots DB\n"
     "  evercopy snapshot create DB | verify DB NAME | delete DB NAME\n"
@@ -61,6 +65,8 @@ static int run_setup(const struct call *c) { return verb_setup(&c->options, word
 static int run_status(const struct call *c) { return verb_status(&c->options, word(c, 1)); }
 static int run_check(const struct call *c) { return verb_check(&c->options, word(c, 1)); }
 static int run_report(const struct call *c) { return verb_report(&c->options); }
+static int run_space(const struct call *c) { return verb_space(&c->options, word(c, 1)); }
+static int run_doctor(const struct call *c) { return verb_doctor(&c->options, word(c, 1)); }
 static int run_window(const struct call *c) { return verb_window(&c->options, word(c, 1)); }
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
@@ -142,6 +148,7 @@ static const struct {
     {"clones", run_clones, 1, 2},     {"clone", run_clone, 1, 4},
     {"restore", run_restore, 2, 2},   {"renew", run_renew, 1, 2},
     {"snapshot", run_snapshot, 1, 4}, {"retention", run_retention, 2, 2},
+    {"doctor", run_doctor, 1, 2},     {"space", run_space, 2, 2},
     {"reload", run_reload, 1, 1},     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };
@@ -188,6 +195,7 @@ int main(int argc, char **argv)
         {.name = "--name", .text = &o->name},
         {.name = "--clone", .text = &o->clone},
         {.name = "--mounted", .text = &o->mounted},
+        {.name = "--mounts", .text = &o->mounts},
         {.name = "--purpose", .text = &o->purpose},
         {.name = "--lease", .text = &o->lease},
         {.name = "--file", .text = &o->file},

@@ -104,6 +104,8 @@ void backups_upload_log(struct ask *ask);
 /* One per file; on the engine's lane. */
 void databases_register(struct ask *ask);
 void databases_status(struct ask *ask);
+void mounts_list(struct ask *ask);
+void space_get(struct ask *ask);
 void backups_lease(struct ask *ask);
 void backups_begin(struct ask *ask);
 void backups_phase(struct ask *ask);

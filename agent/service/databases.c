@@ -5,6 +5,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/keep.h"
+#include "agent/engine/lookout.h"
 #include "agent/engine/overdue.h"
 #include "evercopy/v1/databases.pb-c.h"
 #include <inttypes.h>
@@ -231,11 +232,29 @@ static bool judge_retention(struct catalog *catalog, const struct config_served 
     return true;
 }
 
-/* What time and the agent itself make of how it stands. */
+/* The next run would fail at its first write. */
+static bool judge_volume(struct catalog *catalog, const struct config_served *db,
+                         struct standing *s, struct err *err)
+{
+    char why[400];
+    if (!lookout_closed(catalog, db->name, why, sizeof why, err))
+        return false;
+    if (!why[0] || s->verdict >= EVERCOPY__V1__VERDICT__VERDICT_FAILED)
+        return true;
+    s->verdict = EVERCOPY__V1__VERDICT__VERDICT_FAILED;
+    IGNORE(!str_format(s->cause, sizeof s->cause, "volume '%s' takes no changes: %s", db->volume,
+                       why));
+    IGNORE(!str_format(s->next, sizeof s->next,
+                       "look at the disks of storage '%s', then start it anew", db->storage));
+    return true;
+}
+
+/* What time, the storage and the agent itself make of how it stands. */
 static bool judge_on(struct catalog *catalog, const struct config_served *db, struct standing *s,
                      struct err *err)
 {
-    return judge_age(catalog, db, s, err) && judge_retention(catalog, db, s, err);
+    return judge_volume(catalog, db, s, err) && judge_age(catalog, db, s, err) &&
+           judge_retention(catalog, db, s, err);
 }
 
 bool databases_judge(void *service, const char *database, struct standing *ret, struct err *err)

@@ -82,6 +82,8 @@ enum {
 #define UNARY(X)                                                                                   \
     X("evercopy.v1.Databases", "RegisterDatabase", register_database, SETS_UP, databases_register) \
     X("evercopy.v1.Databases", "GetStatus", get_status, READS, databases_status)                   \
+    X("evercopy.v1.Databases", "ListMounts", list_mounts, READS, mounts_list)                      \
+    X("evercopy.v1.Databases", "GetSpace", get_space, READS, space_get)                            \
     X("evercopy.v1.Backups", "GetLease", get_lease, READS, backups_lease)                          \
     X("evercopy.v1.Backups", "BeginBackup", begin_backup, BACKS_UP, backups_begin)                 \
     X("evercopy.v1.Backups", "ReportPhase", report_phase, BACKS_UP, backups_phase)                 \
@@ -618,6 +620,7 @@ static void run_survey(struct work *work)
     struct area *area =
         driver_area_until(driver, s->db->volume, NULL, NULL, ask_is_over, ask, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
+                                     .whole = true, /* a server that pauses spoils no file */
                                      .earlier = survey_kept_manifest(s->earlier),
                                      .cancelled = ask_is_over,
                                      .arg = ask};

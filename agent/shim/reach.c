@@ -7,6 +7,12 @@
 
 #define MOUNTS "/proc/self/mounts"
 
+static const char *table_of(const struct run *run)
+{
+    const char *given = run->shim->options->mounts;
+    return given ? given : MOUNTS;
+}
+
 /* The mount table shows paths without links. */
 static void resolve(const char *dir, char ret[PATH_MAX])
 {
@@ -60,7 +66,7 @@ static bool plan_helper(struct reach *reach, struct run *run, const char *clone,
     const char *above = run->shim->db->sandbox_mount;
     if (!str_format(reach->root, sizeof reach->root, "%s/%s", above, clone))
         return err_set(err, ERR_LIMIT, "'%.200s' is too long a path", above);
-    if (!mounttab_load(&tab, MOUNTS, err))
+    if (!mounttab_load(&tab, table_of(run), err))
         return false;
     resolve(reach->root, real);
     const struct mounttab_row *row = mounttab_under(&tab, real);
@@ -103,7 +109,7 @@ static bool check_shown(const struct reach *reach, struct run *run, bool by_pers
     AUTO(mounttab) struct mounttab tab = {0};
     if (!mount_parse(reach->mount, &place, err) || !place.nfs)
         return err->code == ERR_NONE;
-    if (!mounttab_load(&tab, MOUNTS, err))
+    if (!mounttab_load(&tab, table_of(run), err))
         return false;
     resolve(reach->root, real);
     const struct mounttab_row *row = mounttab_under(&tab, real);
@@ -138,12 +144,12 @@ bool reach_enter(struct reach *reach, struct run *run, struct err *err)
     return true;
 }
 
-static bool is_mount(const char *dir)
+static bool is_mount(struct run *run, const char *dir)
 {
     char real[PATH_MAX];
     struct err err = {0};
     AUTO(mounttab) struct mounttab tab = {0};
-    if (!mounttab_load(&tab, MOUNTS, &err))
+    if (!mounttab_load(&tab, table_of(run), &err))
         return true; /* not known: as if it were */
     resolve(dir, real);
     const struct mounttab_row *row = mounttab_under(&tab, real);
@@ -156,7 +162,7 @@ static bool unmount(struct run *run, const char *dir, struct err *err)
     struct mount_helper helper = helper_of(run, false);
     struct err why = {0};
     if (!mount_help_away(&helper, dir, &why)) {
-        if (is_mount(dir)) {
+        if (is_mount(run, dir)) {
             *err = why;
             return false;
         }

@@ -30,7 +30,8 @@ struct listed {
 
 struct exported {
     struct vault *vault;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t listing; /* one lists for all that wait; taken before lock */
+    pthread_mutex_t lock;    /* of what follows */
     struct rules rules;
     struct listed *list; /* by id */
     size_t list_count;
@@ -194,16 +195,20 @@ static bool name_of(const struct exported *exported, uint64_t id, char ret[NAME_
     return false;
 }
 
-static bool find_name(struct exported *exported, uint64_t id, char ret[NAME_MAX_BYTES],
-                      struct err *err)
+/* From the list as it is; ret_fresh: no younger one would know more. */
+static bool look_up(struct exported *exported, uint64_t id, char ret[NAME_MAX_BYTES],
+                    bool *ret_fresh)
 {
-    struct listing now = {0};
     IGNORE(pthread_mutex_lock(&exported->lock));
     bool found = name_of(exported, id, ret);
-    bool fresh = exported->listed_ms && clock_mono_ms() - exported->listed_ms < LISTED_MS;
+    *ret_fresh = exported->listed_ms && clock_mono_ms() - exported->listed_ms < LISTED_MS;
     IGNORE(pthread_mutex_unlock(&exported->lock));
-    if (found || fresh)
-        return found || err_set(err, ERR_NOT_FOUND, "no volume %llu", (unsigned long long)id);
+    return found;
+}
+
+static bool list_anew(struct exported *exported, struct err *err)
+{
+    struct listing now = {0};
     if (!list_all(exported->vault, &now, err)) {
         own_free(now.list);
         return false;
@@ -213,9 +218,31 @@ static bool find_name(struct exported *exported, uint64_t id, char ret[NAME_MAX_
     exported->list = now.list;
     exported->list_count = now.count;
     exported->listed_ms = clock_mono_ms();
-    found = name_of(exported, id, ret);
     IGNORE(pthread_mutex_unlock(&exported->lock));
-    return found || err_set(err, ERR_NOT_FOUND, "no volume %llu", (unsigned long long)id);
+    return true;
+}
+
+static bool find_name(struct exported *exported, uint64_t id, char ret[NAME_MAX_BYTES],
+                      struct err *err)
+{
+    bool fresh = false;
+    if (look_up(exported, id, ret, &fresh))
+        return true;
+    IGNORE(pthread_mutex_lock(&exported->listing));
+    bool found = look_up(exported, id, ret, &fresh);
+    bool ok = found || fresh || list_anew(exported, err);
+    IGNORE(pthread_mutex_unlock(&exported->listing));
+    if (!ok)
+        return false;
+    return found || look_up(exported, id, ret, &fresh) ||
+           err_set(err, ERR_NOT_FOUND, "no volume %llu", (unsigned long long)id);
+}
+
+void exported_changed(struct exported *exported)
+{
+    IGNORE(pthread_mutex_lock(&exported->lock));
+    exported->listed_ms = 0;
+    IGNORE(pthread_mutex_unlock(&exported->lock));
 }
 
 bool exported_id(struct exported *exported, const char *name, uint64_t *ret_id, struct err *err)
@@ -260,6 +287,16 @@ static void own_top(const struct export *export, uint32_t owner, uint32_t group)
         log_warning("top folder keeps its owner path=%s: %s", export->path, err.text);
 }
 
+void exported_owner(struct exported *exported, const char *path, uint32_t *ret_uid,
+                    uint32_t *ret_gid)
+{
+    IGNORE(pthread_mutex_lock(&exported->lock));
+    const struct rule *rule = rule_for(exported, path + 1);
+    *ret_uid = rule->owner;
+    *ret_gid = rule->group;
+    IGNORE(pthread_mutex_unlock(&exported->lock));
+}
+
 static bool open_tree(void *arg, struct export *export, struct err *err)
 {
     struct exported *exported = arg;
@@ -273,10 +310,8 @@ static bool open_tree(void *arg, struct export *export, struct err *err)
     }
     export->ops = &nfsd_vault_tree;
     export->tree = tree;
-    IGNORE(pthread_mutex_lock(&exported->lock));
-    const struct rule *rule = rule_for(exported, export->path + 1);
-    uint32_t owner = rule->owner, group = rule->group;
-    IGNORE(pthread_mutex_unlock(&exported->lock));
+    uint32_t owner, group;
+    exported_owner(exported, export->path, &owner, &group);
     own_top(export, owner, group);
     return true;
 }
@@ -311,6 +346,7 @@ struct exported *exported_new(struct vault *vault, const struct config_vault *co
     if (!exported)
         return NULL;
     exported->vault = vault;
+    IGNORE(pthread_mutex_init(&exported->listing, NULL));
     IGNORE(pthread_mutex_init(&exported->lock, NULL));
     if (!exported_use(exported, config, err))
         return NULL;
@@ -323,6 +359,7 @@ void exported_free(struct exported *exported)
         return;
     rules_done(&exported->rules);
     own_free(exported->list);
+    IGNORE(pthread_mutex_destroy(&exported->listing));
     IGNORE(pthread_mutex_destroy(&exported->lock));
     own_free(exported);
 }

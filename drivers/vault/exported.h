@@ -18,3 +18,8 @@ bool exported_check(const struct config_vault *config, struct err *err) MUST;
 /* The number of a volume ("NAME") or clone ("LANDING/CLONE"), and the other way round. */
 bool exported_id(struct exported *exported, const char *name, uint64_t *ret_id, struct err *err)
     MUST;
+/* Who owns the top folder of that export by the rules; 0: root. */
+void exported_owner(struct exported *exported, const char *path, uint32_t *ret_uid,
+                    uint32_t *ret_gid);
+/* A volume has gone, or was to go and stays: what was listed before counts no more. */
+void exported_changed(struct exported *exported);

@@ -7,37 +7,17 @@
 
 enum { ROOT = 1, KIND_FILE = 1, KIND_FOLDER = 2, FILE_MODE = 0640, FOLDER_MODE = 0750 };
 
-bool place_owner_parse(const char *text, struct place_owner *ret, struct err *err)
-{
-    char number[16] = "";
-    uint64_t uid, gid;
-    size_t len = strcspn(text, ":");
-    if (len >= sizeof number || !text[len])
-        return err_set(err, ERR_CONFIG, "owner '%.60s' is no UID:GID", text);
-    memcpy(number, text, len);
-    if (!str_to_u64(number, UINT32_MAX - 1, &uid) ||
-        !str_to_u64(text + len + 1, UINT32_MAX - 1, &gid))
-        return err_set(err, ERR_CONFIG, "owner '%.60s' is no UID:GID", text);
-    *ret = (struct place_owner){true, (uint32_t)uid, (uint32_t)gid};
-    return true;
-}
-
 static bool own(struct links *links, uint64_t file, const struct place_owner *owner, uint64_t mode,
                 struct err *err)
 {
     AUTO(message) struct message answer = {0};
-    AUTO(json) json_t *head = owner->is_set ? links_ask("file.set", err) : NULL;
-    if (!owner->is_set)
-        return true;
+    if (!owner->uid && !owner->gid)
+        return true; /* it is root's */
+    AUTO(json) json_t *head = links_ask("file.set", err);
     return head && wire_put_u64(head, "file", file, err) &&
            json_put_u64(head, "uid", owner->uid, err) &&
            json_put_u64(head, "gid", owner->gid, err) && json_put_u64(head, "mode", mode, err) &&
            links_call(links, TAKE(head), NULL, 0, &answer, err);
-}
-
-bool place_own_root(struct links *links, const struct place_owner *owner, struct err *err)
-{
-    return own(links, ROOT, owner, FOLDER_MODE, err);
 }
 
 static bool find(struct links *links, const char *path, uint64_t *ret_kind, uint64_t *ret_file,

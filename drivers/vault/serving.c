@@ -202,6 +202,7 @@ static bool revoke(void *arg, const char *name, bool force, uid_t uid, uint64_t 
 static void restore(void *arg, uint64_t id)
 {
     struct serving *s = arg;
+    exported_changed(s->exported);
     exports_restore(s->exports, id);
 }
 
@@ -211,6 +212,7 @@ struct telling {
     json_t *rows;
     const struct export_user *users;
     size_t user_count;
+    struct exported *exported;
     uint16_t port;
     bool registered;
     struct err *err;
@@ -265,16 +267,19 @@ static bool put_export(struct telling *t, const struct export *export, struct er
 {
     static const char *const squashes[] = {"root", "none", "all"};
     char volume[EXPORT_PATH_MAX], options[OPTIONS_BYTES];
+    uint32_t owner, group;
     json_t *row = json_object();
     str_copy(volume, sizeof volume, export->path + 1);
     char *clone = strchr(volume, '/');
     if (clone)
         *clone++ = '\0';
     mount_options(t, &export->rule, options);
+    exported_owner(t->exported, export->path, &owner, &group);
     return json_add(t->rows, row, err) && wire_put_name(row, "path", export->path, err) &&
            wire_put_name(row, "volume", volume, err) && wire_put_name(row, "clone", clone, err) &&
            wire_put_u64(row, "id", export->id, err) && put_nets(row, &export->rule, err) &&
            json_put_text(row, "squash", squashes[export->rule.squash], err) &&
+           json_put_u64(row, "owner", owner, err) && json_put_u64(row, "group", group, err) &&
            json_put_flag(row, "read_only", export->rule.read_only, err) &&
            json_put_flag(row, "privileged", export->rule.privileged, err) &&
            json_put_text(row, "options", options, err) && put_users(t, row, export->id, err);
@@ -290,7 +295,7 @@ static bool tell_one(void *to, const struct export *export)
 static bool tell(void *arg, json_t *answer, struct err *err)
 {
     struct serving *s = arg;
-    struct telling t = {.rows = json_array(), .err = err, .ok = true};
+    struct telling t = {.rows = json_array(), .err = err, .exported = s->exported, .ok = true};
     struct exports_options options = exported_options(s->exported);
     char says[RPCBIND_SAYS] = "";
     AUTO(mem) struct export_user *users = exports_users(s->exports, 0, &t.user_count, err);

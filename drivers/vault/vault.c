@@ -38,7 +38,6 @@ OWN_DEFINE(instance, struct driver_instance, vault_shut);
 
 struct asked_options {
     const char *socket, *source, *host;
-    struct place_owner owner;
 };
 
 static bool read_options(const struct driver_option *options, size_t count, bool has_source,
@@ -50,15 +49,12 @@ static bool read_options(const struct driver_option *options, size_t count, bool
             ret->socket = options[i].value;
         else if (str_equal(options[i].key, "nfshost"))
             ret->host = options[i].value;
-        else if (!has_source && str_equal(options[i].key, "owner")) {
-            if (!place_owner_parse(options[i].value, &ret->owner, err))
-                return false;
-        } else if (has_source && str_equal(options[i].key, "source"))
+        else if (has_source && str_equal(options[i].key, "source"))
             ret->source = options[i].value;
         else
-            return err_set(err, ERR_CONFIG,
-                           "unknown option '%.60s'; hint: known are 'socket', 'nfshost'%s",
-                           options[i].key, has_source ? " and 'source'" : " and 'owner'");
+            return err_set(
+                err, ERR_CONFIG, "unknown option '%.60s'; hint: known are 'socket'%s 'nfshost'%s",
+                options[i].key, has_source ? "," : " and", has_source ? " and 'source'" : "");
     }
     return true;
 }
@@ -93,7 +89,6 @@ static struct driver_instance *connect_at(const struct asked_options *asked, str
         err_set(err, ERR_CONFIG, "'%.120s' is no absolute path of a socket", path);
         return NULL;
     }
-    d->owner = asked->owner;
     d->links = links_new(path, NULL, NULL, NULL, err);
     AUTO(message) struct message answer = {0};
     json_t *ask = d->links ? links_ask("volume.list", err) : NULL;
@@ -134,23 +129,7 @@ static bool tell(struct driver_instance *d, const char *op, const struct asked *
 
 static bool vault_volume_make(struct driver_instance *d, const char *volume, struct err *err)
 {
-    if (!tell(d, "volume.create", &(struct asked){.name = volume}, err))
-        return false;
-    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
-    if (links && place_own_root(links, &d->owner, err))
-        return true;
-    struct err none = {0};
-    IGNORE(
-        !tell(d, "volume.drop", &(struct asked){.name = volume}, &none)); /* empty: all or none */
-    return false;
-}
-
-static bool vault_put(struct driver_instance *d, const char *volume, const char *path,
-                      const void *bytes, size_t len, struct err *err)
-{
-    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
-    return links && (bytes ? place_file(links, path, bytes, len, &d->owner, err)
-                           : place_folder(links, path, &d->owner, err));
+    return tell(d, "volume.create", &(struct asked){.name = volume}, err);
 }
 
 static bool name_into(const json_t *row, const char *key, char *ret, size_t size, struct err *err)
@@ -181,7 +160,9 @@ static bool vault_info(struct driver_instance *d, const char *volume,
     struct driver_volume_info info = {.capacity = wire_get_u64(answer.head, "capacity"),
                                       .available = wire_get_u64(answer.head, "available"),
                                       .space = space_of(row)};
-    if (!name_into(row, "name", info.name, sizeof info.name, err))
+    if (!name_into(row, "name", info.name, sizeof info.name, err) ||
+        (json_object_get(row, "closed") &&
+         !name_into(row, "closed", info.closed, sizeof info.closed, err)))
         return false;
     *ret = info;
     return true;
@@ -330,23 +311,60 @@ static struct driver_clone_info *vault_clones(struct driver_instance *d, const c
     return TAKE(rows);
 }
 
-/* Where NFS and MOUNT answer; 0: nowhere, also when the vault knows no such question. */
-static bool serving_port(struct driver_instance *d, unsigned *ret_port, struct err *err)
+/* What is exported, to whom; an empty answer by a vault that knows no such question. */
+static bool ask_exports(struct driver_instance *d, struct message *ret, struct err *err)
 {
     struct err why = {0};
-    AUTO(message) struct message answer = {0};
     json_t *head = links_ask("exports", err);
-    *ret_port = 0;
     if (!head)
         return false;
-    if (!links_call(d->links, head, NULL, 0, &answer, &why)) {
-        if (why.code != ERR_UNSUPPORTED)
-            *err = why;
-        return why.code == ERR_UNSUPPORTED;
-    }
+    if (links_call(d->links, head, NULL, 0, ret, &why) || why.code == ERR_UNSUPPORTED)
+        return true;
+    *err = why;
+    return false;
+}
+
+/* Where NFS and MOUNT answer; 0: nowhere. */
+static bool serving_port(struct driver_instance *d, unsigned *ret_port, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    if (!ask_exports(d, &answer, err))
+        return false;
     uint64_t port = json_u64(answer.head, "port");
     *ret_port = port <= UINT16_MAX ? (unsigned)port : 0;
     return true;
+}
+
+/* What the export's rules say: whoever writes over the network must own what is put beside it. */
+static bool owner_of(struct driver_instance *d, const char *volume, struct place_owner *ret,
+                     struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    *ret = (struct place_owner){0};
+    if (!ask_exports(d, &answer, err))
+        return false;
+    const json_t *rows = json_object_get(answer.head, "exports");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        AUTO(mem) char *path = NULL;
+        if (!wire_get_name(row, "path", &path, err))
+            return false;
+        if (path && path[0] == '/' && str_equal(path + 1, volume))
+            *ret = (struct place_owner){(uint32_t)json_u64(row, "owner"),
+                                        (uint32_t)json_u64(row, "group")};
+    }
+    return true;
+}
+
+static bool vault_put(struct driver_instance *d, const char *volume, const char *path,
+                      const void *bytes, size_t len, struct err *err)
+{
+    struct place_owner owner;
+    if (!owner_of(d, volume, &owner, err))
+        return false;
+    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
+    return links && (bytes ? place_file(links, path, bytes, len, &owner, err)
+                           : place_folder(links, path, &owner, err));
 }
 
 static bool is_clone(struct driver_instance *d, const char *volume, const char *name,

@@ -34,11 +34,12 @@ vault)
     exit 2
     ;;
 esac
-agent_pid=
+agent_pid='' looker_pid=''
 bold= dim= off=
 if [ -t 1 ]; then bold=$(printf '\033[1m') dim=$(printf '\033[2m') off=$(printf '\033[0m'); fi
 finish() {
     status=$?
+    [ -z "$looker_pid" ] || kill "$looker_pid" 2>/dev/null
     if [ -n "$agent_pid" ] && kill -0 "$agent_pid" 2>/dev/null; then
         kill "$agent_pid"
         wait "$agent_pid"
@@ -157,27 +158,33 @@ title "evercopy setup: first what is to be done, then --apply"
 must as_scheduler setup ORCL
 must as_scheduler setup ORCL --apply
 
-# The store after all snapshots so far were sealed into it.
-stored_now() {
-    local i
-    for i in $(seq 100); do
-        operator snapshots ORCL >"$work/snapshots.txt"
-        grep -q ' local ' "$work/snapshots.txt" || break
+# What a snapshot cost is what the store grew by when it was sealed: somebody has to look on.
+look_on() {
+    local stat=$work/looked.txt
+    while vaultd stat ORCL >"$stat" 2>/dev/null || true; do
+        stored=$(sed -nE 's/^volume .* stored_bytes=([0-9]+).*/\1/p' "$stat")
+        sed -nE "s/^snapshot .* snapshot='([^']*)'.*/\1/p" "$stat" | while read -r name; do
+            grep -qs "^$name " "$work/costs.txt" || echo "$name $stored" >>"$work/costs.txt"
+        done
         sleep 0.1
     done
-    vaultd stat ORCL | sed -nE 's/^volume .* stored_bytes=([0-9]+).*/\1/p'
 }
-grown_by_run() {
-    local now
-    now=$(stored_now)
-    echo "run $1 and its two snapshots     added $(((now - ${stored:-0}) / 1024)) KiB to the store" >>"$work/grown.txt"
-    stored=$now
-    : "${added_first:=$now}"
+all_sealed() {
+    local tries
+    for tries in $(seq 100); do
+        [ "$(grep -c . "$work/costs.txt")" -lt "$1" ] || return 0
+        sleep 0.1
+    done
+    die "not all snapshots were sealed ($tries tries)"
 }
+if [ "$driver" = vault ]; then
+    look_on &
+    looker_pid=$!
+fi
 for day in 1 2 3; do
     title "Backup run $day, started as DBMS_SCHEDULER starts an external job"
     must as_scheduler backup ORCL 2>/dev/null # stderr says the same verdict again
-    if [ "$driver" = vault ]; then grown_by_run "$day"; fi
+    if [ "$driver" = vault ]; then all_sealed $((day * 2)); fi
     [ "$day" = 3 ] && break
     must sim work --changes 400 >/dev/null
     if [ "$day" = 2 ]; then
@@ -200,23 +207,29 @@ if [ "$driver" = vault ]; then
 fi
 say 'what a file of the area is, by its own header:'
 must env -i "$bin/evercopy" identify "$(find "$copy" -name 'data_*FNO-1_*' | head -n 1)"
-# What a snapshot cost is what the store grew by when it was sealed.
 cost_of_vault() {
     title "What it costs: the store, and a clone"
+    kill "$looker_pid"
+    wait "$looker_pid" 2>/dev/null
+    looker_pid=
     must vaultd stat ORCL >"$work/stat.txt"
-    first=$(operator snapshots ORCL --json | grep -o '"[^"]*-post"' | head -n 1 | tr -d '"')
-    awk -v first="$first" -v added="$added_first" '{
-        for (i = 2; i <= NF; i++) { split($i, f, "="); gsub("\047", "", f[2]); v[f[1]] = f[2] }
-        if ($1 == "snapshot")
-            printf "%-28s %7.1f MiB of files, %7.1f KiB of the store are its alone\n", v["snapshot"], v["logical_bytes"] / 1048576, v["unique_bytes"] / 1024
-        if (v["snapshot"] == first && $1 == "snapshot")
-            ratio = v["logical_bytes"] / added
-        if ($1 == "volume") {
-            printf "the first copies alone, compressed %.1f to 1\n", ratio
-            printf "all snapshots and the area: %.1f MiB of files in %.1f MiB of the store, %.1f to 1\n", v["logical_bytes"] / 1048576, v["stored_bytes"] / 1048576, v["ratio_percent"] / 100
+    awk '
+        function field(name) { return match($0, " " name "=[^ ]*") ? substr($0, RSTART + length(name) + 2, RLENGTH - length(name) - 2) : "" }
+        FILENAME ~ /costs/ { cost[$1] = $2 - before; before = $2; next }
+        /^snapshot/ {
+            name = field("snapshot")
+            gsub("\047", "", name)
+            files = field("logical_bytes")
+            printf "%-28s %6.1f MiB of files cost %8.1f KiB; deleting it alone would free %.1f KiB\n", name, files / 1048576, cost[name] / 1024, field("unique_bytes") / 1024
+            if (cost[name] > most) {
+                most = cost[name]
+                first = files / most
+            }
         }
-    }' "$work/stat.txt"
-    cat "$work/grown.txt"
+        /^volume/ {
+            printf "the first copies: compressed %.1f to 1\n", first
+            printf "all snapshots and the area: %.1f MiB of files in %.1f MiB of the store, %.1f to 1\n", field("logical_bytes") / 1048576, field("stored_bytes") / 1048576, field("ratio_percent") / 100
+        }' "$work/costs.txt" "$work/stat.txt"
     before=$(date +%s%N)
     must operator clone create ORCL probe --snapshot "$latest" --lease 1h >"$work/probe.txt"
     say "a clone of $latest took $((($(date +%s%N) - before) / 1000000)) ms, this command's own start and TLS included"

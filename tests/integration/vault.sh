@@ -28,11 +28,36 @@ a_moment_between_runs_is_restored_from_a_clone_over_nfs() {
     exits 0 && restores_to ONE "$between" --scn "$between" && says "$work/ONE.compare" 'identical to the truth' || return 1
     ! grep clones "$work/ora/dbs/oranfstab" || saw "the clone is still mounted"
 }
+rman_of() {
+    local dir cmd
+    for dir in /proc/[0-9]*; do
+        cmd=$(tr '\0' ' ' 2>/dev/null <"$dir/cmdline") || continue
+        case $cmd in "$work/ora/bin/rman "*) [ "$(tr '\0' '\n' 2>/dev/null <"$dir/environ" | grep -c "^ORACLE_SID=$1$")" = 0 ] || echo "${dir#/proc/}" ;; esac
+    done
+}
+# Its copy never took its final name: it is no copy, and the next run makes one.
+a_killed_rman_leaves_a_dot_file_that_counts_for_nothing() {
+    local run
+    sim ONE add-file --blocks 300 >/dev/null
+    sim ONE inject hang --at copy
+    backup ONE &
+    run=$!
+    within 60 sim ONE hangs || { saw "it does not come to its copy"; return 1; }
+    # shellcheck disable=SC2046 # an id is a word
+    kill -KILL $(rman_of ONE)
+    wait "$run"
+    code=$?
+    exits 161 || return 1
+    sim ONE inject clear
+    backup ONE
+    exits 0 && first_line '^OK ONE: ' && says "$out" '1 new copies'
+}
 one() {
     database ONE
     try setup_has_nothing_left_to_do
     try the_first_run_copies_every_file_over_nfs
     try a_moment_between_runs_is_restored_from_a_clone_over_nfs
+    try a_killed_rman_leaves_a_dot_file_that_counts_for_nothing
 }
 
 # ---- another one at the same time ----
@@ -63,8 +88,9 @@ what_stays_is_restored_beside_the_other() {
     scn=$(ask "$out" "[s['latest_scn'] for s in d['snapshots'] if s['verdict']=='ok'][0]")
     restores_to TWO "$scn" --scn "$scn"
 }
+# A release before 12.2: its files have their names from the beginning.
 two() {
-    database TWO
+    database TWO --release 11.2.0.4.0
     backup TWO
     try deleted_snapshots_give_their_space_back
     try what_stays_is_restored_beside_the_other
@@ -93,14 +119,15 @@ a_run_survives_the_vaults_death_in_the_midst_of_a_copy() {
     backup ONE && restores_to ONE "$scn" --scn "$scn" && restores_to ONE "$before" --scn "$before"
 }
 both_runs_are_green_while_the_vault_dies_again_and_again() {
-    local run other kills=0
+    local run other kills=0 most=4
+    [ -z "${EVERCOPY_LONG:-}" ] || most=40
     work ONE 200
     work TWO 200
     backup ONE &
     run=$!
     (out=$work/other.bg.out err=$work/other.bg.err; backup TWO) &
     other=$!
-    while ! { gone "$run" && gone "$other"; } && [ "$kills" -lt 4 ]; do
+    while ! { gone "$run" && gone "$other"; } && [ "$kills" -lt "$most" ]; do
         vault_crash
         vault_up
         kills=$((kills + 1))
@@ -112,9 +139,20 @@ both_runs_are_green_while_the_vault_dies_again_and_again() {
     exits 0 && first_line '^OK ONE: ' || { saw "ONE after $kills kills: $seen"; return 1; }
     [ "$kills" -gt 1 ] || saw "$kills kills only"
 }
+# Ten times over; what was acknowledged is compared with the truth each time.
+and_what_they_left_is_the_truth_each_time() {
+    local round scn
+    for round in 1 2 3 4 5 6 7 8 9 10; do
+        both_runs_are_green_while_the_vault_dies_again_and_again || { seen="round $round: $seen"; return 1; }
+        scn=$(scn_of ONE)
+        work ONE
+        backup ONE && restores_to ONE "$scn" --scn "$scn" || { seen="round $round: ${seen:-$(head -n 1 "$err")}"; return 1; }
+    done
+}
 deaths() {
     try a_run_survives_the_vaults_death_in_the_midst_of_a_copy
     try both_runs_are_green_while_the_vault_dies_again_and_again
+    if [ -n "${EVERCOPY_LONG:-}" ]; then try and_what_they_left_is_the_truth_each_time; fi
 }
 
 the_vault_stops_in_order_and_its_store_is_sound() {

@@ -53,6 +53,7 @@ struct store {
     uint64_t limit, next_id;
     uint32_t mark;
     enum driver_durability durability;
+    char closed[400];
     struct volume **volumes;
     size_t count, capacity;
     struct store *next;
@@ -267,6 +268,15 @@ bool memory_store_durability(const char *name, enum driver_durability durability
     struct store *store = store_get(name, err);
     if (store)
         store->durability = durability;
+    return store;
+}
+
+bool memory_store_close(const char *name, const char *why, struct err *err)
+{
+    AUTO(held) struct held held = hold();
+    struct store *store = store_get(name, err);
+    if (store)
+        str_copy(store->closed, sizeof store->closed, why);
     return store;
 }
 
@@ -590,6 +600,7 @@ static bool memory_volume_info(struct driver_instance *d, const char *name,
         return false;
     uint64_t used = store_used(d->store);
     str_copy(ret->name, sizeof ret->name, name);
+    str_copy(ret->closed, sizeof ret->closed, d->store->closed);
     ret->capacity = d->store->limit;
     ret->available = used < d->store->limit ? d->store->limit - used : 0;
     ret->space = (struct driver_space){tree_logical(&volume->live),

@@ -6,12 +6,13 @@
 #include "drivers/vault/nfs/mount.h"
 #include "drivers/vault/nfs/nfs3.h"
 #include "tests/lib/nfs_caller.h"
+#include "tests/lib/vault_exports.h"
 #include "tests/vault/volume_world.h"
 #include <pthread.h>
 
 struct nfs_world {
-    struct world w;          /* first */
-    struct export_rule rule; /* of every export; change it under exports_reload */
+    struct world w; /* first */
+    struct vault_exports of;
     struct exports *exports;
     struct nfs3 *nfs3;
     struct nfsd_program programs[2];
@@ -19,48 +20,11 @@ struct nfs_world {
     uint16_t port;
 };
 
-static inline bool nfs_world_find(void *arg, uint64_t id, const char *name, struct export *ret,
-                                  struct err *err)
-{
-    struct nfs_world *n = arg;
-    size_t count = 0;
-    AUTO(mem) struct vault_volume_info *all = vault_volume_list(n->w.vault, &count, err);
-    for (size_t i = 0; all && i < count; i++) {
-        struct vault_volume_info *v = &all[i];
-        size_t clones = 0;
-        char full[300];
-        AUTO(mem)
-        struct vault_volume_info *below = vault_clone_list(n->w.vault, v->name, &clones, err);
-        if (!below)
-            return false;
-        for (size_t j = 0; j <= clones; j++) {
-            struct vault_volume_info *one = j < clones ? &below[j] : v;
-            if (j < clones)
-                str_format(full, sizeof full, "%s/%s", v->name, one->name);
-            else
-                str_format(full, sizeof full, "%s", v->name);
-            if (name ? strcmp(name, full) != 0 : id != one->id)
-                continue;
-            *ret = (struct export){.ops = &nfsd_vault_tree, .rule = n->rule};
-            str_format(ret->path, sizeof ret->path, "/%s", full);
-            ret->tree = nfsd_vault_tree_open(n->w.vault, full, &ret->id, err);
-            return ret->tree != NULL;
-        }
-    }
-    return all && err_set(err, ERR_NOT_FOUND, "no such export");
-}
-
-static inline bool nfs_world_each(void *arg, bool (*fn)(void *to, const struct export *export),
-                                  void *to, struct err *err)
-{
-    (void)arg, (void)fn, (void)to, (void)err;
-    return true;
-}
-
 static inline void nfs_world_serve(struct nfs_world *n)
 {
     static const char *const listen[] = {"127.0.0.1", "::1"};
-    struct exports_options exports = {.find = nfs_world_find, .each = nfs_world_each, .arg = n};
+    n->of.vault = n->w.vault;
+    struct exports_options exports = vault_exports(&n->of);
     n->exports = exports_new(&exports, &n->w.err);
     world_ok(&n->w, n->exports != NULL);
     n->nfs3 = nfs3_new(&(struct nfs3_options){n->exports, vault_verifier(n->w.vault)}, &n->w.err);
@@ -87,9 +51,9 @@ static inline void nfs_world_unserve(struct nfs_world *n)
 /* A volume "v"; loopback may all, as whoever it says it is. */
 static inline void nfs_world_begin(struct nfs_world *n)
 {
-    *n = (struct nfs_world){.rule = {.squash = EXPORT_SQUASH_NONE}};
+    *n = (struct nfs_world){.of.rule.squash = EXPORT_SQUASH_NONE};
     world_begin(&n->w);
-    world_ok(&n->w, export_nets_parse("127.0.0.0/8 ::1", &n->rule, &n->w.err));
+    world_ok(&n->w, export_nets_parse("127.0.0.0/8 ::1", &n->of.rule, &n->w.err));
     world_ok(&n->w, vault_volume_create(n->w.vault, "v", &n->w.err));
     nfs_world_serve(n);
 }

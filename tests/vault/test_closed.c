@@ -1,5 +1,8 @@
 /* What is damaged stays closed and says why; what is whole beside it opens and works. */
+#include "agent/base/exec.h"
 #include "agent/base/log.h"
+#include "drivers/driver.h"
+#include "tests/lib/vault_server.h"
 #include "tests/vault/volume_world.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -264,4 +267,83 @@ Test(closed, a_volume_whose_disk_failed_a_sync_says_so_until_it_is_opened_anew)
     expect_all_whole(&w);
     world_write(&w, "bad", NULL, "f", 'y', 100, 0);
     world_end(&w);
+}
+
+/* ---- as the agent sees it ---- */
+
+static struct driver_volume_info told(struct driver_ref *d, const char *volume, struct err *err)
+{
+    struct driver_volume_info info = {0};
+    cr_assert(driver_volume_info(d, volume, &info, err), "%s", err->text);
+    return info;
+}
+
+/* One journal of the box's volumes; which of them is which is not known from outside. */
+static void flip_one(struct world *w, const char *folder)
+{
+    char path[300], volumes[200];
+    AUTO(sys_names) struct sys_names names = {0};
+    IGNORE(str_format(volumes, sizeof volumes, "%s/box/v", folder));
+    world_ok(w, sys_list(volumes, &names, &w->err));
+    cr_assert_eq(names.count, 2);
+    IGNORE(str_format(path, sizeof path, "%s/%s/journal", volumes, names.names[0]));
+    flip(w, path, 30);
+}
+
+static void keep_line(void *arg, const char *line, size_t len)
+{
+    str_append_n(arg, line, len);
+    str_append(arg, "\n");
+}
+
+static void expect_stat(struct world *w, const char *folder, const char *bad)
+{
+    char program[512], config[100], wanted[60];
+    const char *build = getenv("EVERCOPY_BUILD");
+    AUTO(str) struct str out = {0};
+    str_format(program, sizeof program, "%s/evercopy-vaultd",
+               build ? build : "build/san-address-undefined");
+    AUTO(mem) char *whole = realpath(program, NULL);
+    str_format(config, sizeof config, "%s/vaultd.conf", folder);
+    const char *const argv[] = {whole, "stat", "--config", config, NULL};
+    const char *const envp[] = {NULL};
+    struct exec exec = {
+        .argv = argv, .envp = envp, .deadline_ms = 30000, .line = keep_line, .arg = &out};
+    struct exec_result result;
+    world_ok(w, exec_run(&exec, &result, &w->err));
+    str_format(wanted, sizeof wanted, "closed volume='%s': ", bad);
+    cr_assert(out.text && strstr(out.text, wanted), "%s", out.text);
+    cr_assert_eq(result.exit_code, 1);
+}
+
+Test(closed, the_agent_is_told_which_volume_takes_nothing_and_works_with_the_others)
+{
+    struct world w = {0};
+    char folder[64] = "/tmp/evercopy-closed-XXXXXX";
+    cr_assert(mkdtemp(folder));
+    AUTO(vault_server) struct vault_server server = {0};
+    world_ok(&w, vault_server_begin(&server, folder, NULL, NULL, &w.err));
+    struct driver_option option = {"socket", server.socket};
+    struct driver_ref *d = driver_open("vault", &option, 1, &w.err);
+    world_ok(&w,
+             d && driver_volume_create(d, "one", &w.err) && driver_volume_create(d, "two", &w.err));
+    cr_assert_str_eq(told(d, "one", &w.err).closed, "");
+    driver_close(d);
+    world_ok(&w, vault_server_stop(&server, &w.err));
+    flip_one(&w, folder);
+    world_ok(&w, vault_server_start(&server, &w.err));
+    d = driver_open("vault", &option, 1, &w.err);
+    world_ok(&w, d != NULL);
+    bool one = told(d, "one", &w.err).closed[0], two = told(d, "two", &w.err).closed[0];
+    cr_assert_neq(one, two, "one of them is damaged");
+    const char *good = one ? "two" : "one", *bad = one ? "one" : "two";
+    cr_assert(strstr(told(d, bad, &w.err).closed, "journal"));
+    struct driver_handle handle;
+    bool atomic;
+    world_ok(&w, driver_snapshot_create(d, &good, 1, "s", &handle, &atomic, &w.err));
+    expect_code(&w, driver_snapshot_create(d, &bad, 1, "s", &handle, &atomic, &w.err), ERR_CORRUPT,
+                "is closed");
+    expect_stat(&w, folder, bad);
+    driver_close(d);
+    world_ok(&w, vault_server_stop(&server, &w.err) && sys_remove_tree(folder, &w.err));
 }

@@ -298,7 +298,7 @@ Test(nfs_file, changes_nothing_where_the_export_is_read_only)
     client_open(&c, n.port, "/v");
     struct fh fh = made_file(&c, &c.root, "f", 0666);
     STATUS(do_write(&c, &fh, 0, "abc", 3, FILE_SYNC), NFS3_OK);
-    n.rule.read_only = true;
+    n.of.rule.read_only = true;
     exports_reload(n.exports);
     sattr3 set = of_mode(0644);
     STATUS(do_read(&c, &fh, 0, NULL, 3, NULL, NULL), NFS3_OK);
@@ -345,7 +345,7 @@ Test(nfs_file, is_stale_when_it_has_gone_and_refused_to_strangers)
     STATUS(do_read(&c, &fh, 0, NULL, 1, NULL, NULL), NFS3ERR_STALE);
     STATUS(do_write(&c, &fh, 0, "a", 1, UNSTABLE), NFS3ERR_STALE);
     STATUS(do_commit(&c, &fh, NULL), NFS3ERR_STALE);
-    n.rule.net_count = 0;
+    n.of.rule.net_count = 0;
     exports_reload(n.exports);
     STATUS(do_getattr(&c, &c.root, NULL), NFS3ERR_ACCES);
     nfs_world_end(&n);

@@ -142,12 +142,12 @@ Test(nfs_load, on_a_store_that_fails_is_told_as_what_it_is)
 
 Test(nfs_load, beyond_what_the_box_holds_is_told_to_come_again_later)
 {
-    struct nfs_world n = {.rule = {.squash = EXPORT_SQUASH_NONE}};
+    struct nfs_world n = {.of.rule.squash = EXPORT_SQUASH_NONE};
     world_begin_with(&n.w, &(struct vault_options){.seal_by_hand = true,
                                                    .layer_bytes = 1 << 20,
                                                    .frozen_bytes = 1 << 20,
                                                    .wait_ms = 200});
-    world_ok(&n.w, export_nets_parse("127.0.0.1", &n.rule, &n.w.err));
+    world_ok(&n.w, export_nets_parse("127.0.0.1", &n.of.rule, &n.w.err));
     world_ok(&n.w, vault_volume_create(n.w.vault, "v", &n.w.err));
     nfs_world_serve(&n);
     AUTO(client) struct client c;

@@ -263,3 +263,35 @@ Test(nfs_names, below_a_set_gid_folder_are_of_its_group)
     cr_assert(attr.gid == TEAM && attr.mode == 0755, "%o", attr.mode);
     nfs_world_end(&n);
 }
+
+Test(nfs_names, of_one_file_may_be_several)
+{
+    struct nfs_world n;
+    nfs_world_begin(&n);
+    AUTO(client) struct client c;
+    client_open(&c, n.port, "/v");
+    struct fh folder = made_folder(&c, &c.root, "d", 0755), found, link;
+    struct fh file = made_file(&c, &c.root, "first", 0600);
+    struct fattr3 attr, again;
+    STATUS(do_link(&c, &file, &folder, "second"), NFS3_OK);
+    STATUS(do_link(&c, &file, &folder, "second"), NFS3ERR_EXIST);
+    STATUS(do_lookup(&c, &folder, "second", &found, &attr), NFS3_OK);
+    STATUS(do_getattr(&c, &file, &again), NFS3_OK);
+    cr_assert(attr.nlink == 2 && attr.fileid == again.fileid);
+    cr_assert(found.len == file.len && memcmp(found.bytes, file.bytes, file.len) == 0);
+    STATUS(do_write(&c, &found, 0, "both", 4, UNSTABLE), NFS3_OK);
+    STATUS(do_rename(&c, &c.root, "first", &folder, "second"), NFS3_OK);
+    STATUS(do_lookup(&c, &c.root, "first", NULL, NULL), NFS3_OK);
+    STATUS(do_remove(&c, &c.root, "first"), NFS3_OK);
+    char back[4];
+    STATUS(do_read(&c, &file, 0, back, 4, NULL, NULL), NFS3_OK);
+    cr_assert(memcmp(back, "both", 4) == 0);
+    STATUS(do_getattr(&c, &file, &attr), NFS3_OK);
+    cr_assert_eq(attr.nlink, 1);
+    STATUS(do_remove(&c, &folder, "second"), NFS3_OK);
+    STATUS(do_getattr(&c, &file, &attr), NFS3ERR_STALE);
+    STATUS(do_symlink(&c, &c.root, "l", "x", &link), NFS3_OK);
+    STATUS(do_link(&c, &link, &c.root, "m"), NFS3ERR_INVAL);
+    STATUS(do_link(&c, &folder, &c.root, "m"), NFS3ERR_INVAL);
+    nfs_world_end(&n);
+}

@@ -3,6 +3,7 @@
 #include "agent/base/str.h"
 #include "drivers/vault/nfs/rpcbind.h"
 #include "tests/lib/privileged.h"
+#include "tests/lib/vault_server.h"
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -79,8 +80,8 @@ static bool comes_to_say(struct rpcbind *r, const char *text)
     return false;
 }
 
-/* What rpcinfo prints, to the end. */
-static char *mapped(void)
+/* What a program prints, to the end. */
+static char *output_of(const char *name, const char *argument, bool *ret_well)
 {
     struct err err = {0};
     int out[2];
@@ -91,15 +92,24 @@ static char *mapped(void)
     pid_t pid = fork();
     if (pid == 0) {
         dup2(out[1], 1);
-        execl(program("rpcinfo"), "rpcinfo", (char *)NULL);
+        dup2(out[1], 2);
+        execl(program(name), name, argument, (char *)NULL);
         _exit(127);
     }
     close(out[1]);
     while ((n = read(out[0], text + len, (1 << 16) - 1 - len)) > 0)
         len += (size_t)n;
     close(out[0]);
-    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    int status = 0;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    *ret_well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     return text;
+}
+
+static char *mapped(void)
+{
+    bool well = false;
+    return output_of("rpcinfo", NULL, &well);
 }
 
 static bool is_mapped(const char *list, const char *program_no, const char *netid,
@@ -176,5 +186,58 @@ Test(rpcbind, another_living_server_keeps_its_place_and_a_dead_one_does_not)
         all_mapped();
     rpcbind_stop(TAKE(other));
     all_mapped();
+    kill_mapper(mapper);
+}
+
+static bool ask_vault(const struct vault_server *s, const char *op, const char *name,
+                      struct message *ret)
+{
+    struct err err = {0};
+    AUTO(wire) struct wire *wire = wire_connect(s->socket, &err);
+    AUTO(json) json_t *head = json_object();
+    return wire && json_put_text(head, "op", op, &err) && wire_put_name(head, "name", name, &err) &&
+           wire_call(wire, head, NULL, 0, WAIT_MS, ret, NULL, &err);
+}
+
+/* A host that knows no ports finds the vault, and is told to mount without them. */
+Test(rpcbind, leads_hosts_to_the_vault)
+{
+    struct err err = {0};
+    char folder[200];
+    AUTO(vault_server) struct vault_server server = {0};
+    if (!enter("leads_hosts_to_the_vault"))
+        return;
+    if (!program("nfs-ls")) {
+        err_set(&err, ERR_UNSUPPORTED, "no program nfs-ls (package libnfs-utils)");
+        privileged_skipped("rpcbind", "leads_hosts_to_the_vault", &err);
+        return;
+    }
+    pid_t mapper = start_mapper();
+    str_format(folder, sizeof folder, "%s/vault", privileged_dir());
+    cr_assert_eq(mkdir(folder, 0700), 0);
+    cr_assert(vault_server_begin(&server, folder, NULL,
+                                 "rpcbind = yes\n[export]\nclients = 127.0.0.1\n", &err),
+              "%s", err.text);
+    cr_expect_eq(server.port, PORT, "2049 is free here");
+    AUTO(message) struct message made = {0};
+    cr_assert(ask_vault(&server, "volume.create", "MAIN", &made));
+    uint64_t until = clock_mono_ms() + WAIT_MS;
+    bool registered = false;
+    while (!registered && clock_mono_ms() < until) {
+        AUTO(message) struct message exports = {0};
+        cr_assert(ask_vault(&server, "exports", NULL, &exports));
+        registered = json_flag(exports.head, "registered");
+        const json_t *row = json_array_get(json_object_get(exports.head, "exports"), 0);
+        cr_expect_eq(strstr(json_text(row, "options"), "port=") == NULL, registered, "%s",
+                     json_text(row, "options"));
+        usleep(5000);
+    }
+    cr_expect(registered);
+    bool well = false;
+    AUTO(mem) char *said = output_of("nfs-ls", "nfs://127.0.0.1/MAIN?version=3", &well);
+    cr_expect(well, "%s", said);
+    cr_assert(vault_server_stop(&server, &err), "%s", err.text);
+    AUTO(mem) char *list = mapped();
+    cr_expect(!strstr(list, "100003"), "%s", list);
     kill_mapper(mapper);
 }

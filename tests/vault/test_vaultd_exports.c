@@ -641,6 +641,7 @@ static char *run_verb(struct scene *p, const char *verb)
     pid_t pid = fork();
     if (pid == 0) {
         dup2(out[1], 1);
+        dup2(out[1], 2);
         execl(program, program, "--config", conf, verb, (char *)NULL);
         _exit(127);
     }
@@ -651,7 +652,37 @@ static char *run_verb(struct scene *p, const char *verb)
     while ((n = read(out[0], text + len, (1 << 16) - 1 - len)) > 0)
         len += (size_t)n;
     close(out[0]);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
     return text;
+}
+
+Test(vaultd_exports, check_config_takes_what_serve_would_and_nothing_else)
+{
+    static const struct {
+        const char *lines;
+        bool good;
+    } cases[] = {
+        {"[export]\nclients = 10.0.0.0/8 fd00::/8\ncloneclients = none\n", true},
+        {"nfslisten = 127.0.0.1 ::1\n", true},
+        {"nfslisten = none\n[export]\nclients = ::/0\n", true},
+        {"nfslisten = dbhost\n", false},
+        {"[export]\nclients = dbhost\n", false},
+        {"[export A]\ncloneclients = 10.0.0.1/8\n", false},
+    };
+    struct scene p = {.folder = "/tmp/evercopy-exports-XXXXXX"};
+    struct err err = {0};
+    cr_assert(mkdtemp(p.folder));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char conf[200], text[400];
+        str_format(conf, sizeof conf, "%s/vaultd.conf", p.folder);
+        str_format(text, sizeof text, "[store]\nurl = %s\n[vault]\nbox = %s\n%s", p.folder,
+                   p.folder, cases[i].lines);
+        OK(sys_write_file(conf, text, strlen(text), 0600, &err));
+        AUTO(mem) char *said = run_verb(&p, "check-config");
+        cr_expect_eq(strstr(said, "nothing wrong") != NULL, cases[i].good, "%s: %s", cases[i].lines,
+                     said);
+    }
+    OK(sys_remove_tree(p.folder, &err));
 }
 
 Test(vaultd_exports, the_verb_prints_how_to_mount_and_who_did)

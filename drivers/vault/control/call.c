@@ -118,7 +118,9 @@ static json_t *volume_row(const struct vault_volume_info *info, struct err *err)
               wire_put_u64(row, "logical", info->logical_bytes, err) &&
               wire_put_u64(row, "stored", info->stored_bytes, err) &&
               wire_put_u64(row, "unsealed", info->unsealed_bytes, err) &&
-              wire_put_u64(row, "users", info->users, err);
+              wire_put_u64(row, "users", info->users, err) &&
+              (!info->closed[0] || wire_put_name(row, "closed", info->closed, err)) &&
+              (!info->damaged || json_put_flag(row, "damaged", true, err));
     return ok ? TAKE(row) : NULL;
 }
 

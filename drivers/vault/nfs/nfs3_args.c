@@ -91,8 +91,10 @@ static bool take_text(struct walk *walk, struct nfs3_text *ret, size_t max, bool
         ret->wrong = NFS3ERR_NAMETOOLONG;
     else if (len == 0 || memchr(bytes, '\0', len) || (!path && memchr(bytes, '/', len)))
         ret->wrong = NFS3ERR_INVAL;
-    ret->text = memmove(bytes - 1, bytes, len);
-    (bytes - 1)[len] = '\0';
+    uint8_t *text = bytes - 1;
+    memmove(text, bytes, len);
+    text[len] = '\0';
+    ret->text = (const char *)text;
     return true;
 }
 
@@ -193,7 +195,9 @@ static bool take_one(struct walk *walk, char sign)
 
 bool nfs3_args_decode(uint32_t procedure, uint8_t *bytes, size_t len, struct nfs3_args *ret)
 {
-    struct walk walk = {.at = bytes, .end = bytes + len, .args = ret};
+    struct walk walk = {.args = ret};
+    walk.at = bytes;
+    walk.end = bytes + len;
     *ret = (struct nfs3_args){0};
     if (procedure >= NFS3_PROCEDURES)
         return false;

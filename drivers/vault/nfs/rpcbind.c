@@ -3,7 +3,7 @@
  *
  *     absent --connected--> asking --all is ours--> registered --hung up, 10 s--> asking
  *       ^                     |                         |
- *       +----- 1 s ---------- +-- no answer ------------+-- stop: unset, end */
+ *       +----- 0.5 s and more +-- no answer ------------+-- stop: unset, end */
 #include "drivers/vault/nfs/rpcbind.h"
 
 #include "agent/base/clock.h"
@@ -29,9 +29,9 @@ enum {
     RECORD_MAX = 256 << 10,
     ASK_MAX = 512,
     ANSWER_MS = 2000,
-    LOOK_MS = 10000,  /* between looks at what is registered */
-    ABSENT_MS = 1000, /* between tries to find one */
-    PAUSE_MS = 200,   /* at least, between connections */
+    LOOK_MS = 10000, /* between looks at what is registered */
+    ABSENT_MS = 500, /* between the first tries to find one; twice as long each time */
+    PAUSE_MS = 200,  /* at least, between connections */
 };
 enum { SET = 1, UNSET = 2, DUMP = 4 };
 static const char local_socket[] = "/run/rpcbind.sock";
@@ -370,13 +370,16 @@ static bool rest(struct rpcbind *r, int ms)
 static void *rpcbind_main(void *arg)
 {
     struct rpcbind *r = arg;
+    int absent_ms = ABSENT_MS;
     for (bool go = true; go;) {
         struct err err = {0};
         if (!reach(r, &err)) {
             say(r, false, r->expected, "no port mapper");
-            go = rest(r, ABSENT_MS);
+            go = rest(r, absent_ms);
+            absent_ms = 2 * absent_ms < LOOK_MS ? 2 * absent_ms : LOOK_MS;
             continue;
         }
+        absent_ms = ABSENT_MS;
         bool ok = settle(r, &err);
         say(r, ok, !ok, ok ? "registered" : err.text);
         if (!ok && err.code != ERR_EXISTS && err.code != ERR_DENIED)

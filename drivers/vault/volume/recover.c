@@ -782,7 +782,7 @@ static size_t order_of(struct vault *vault, struct volume **order, uint64_t *ids
 static bool settle_all(struct vault *vault, struct err *err)
 {
     size_t count = vault->volume_count;
-    AUTO(mem) struct volume **order = own_alloc((count + 1) * sizeof *order, err);
+    AUTO(mem) struct volume **order = own_alloc((count + 1) * sizeof(struct volume *), err);
     AUTO(mem) uint64_t *ids = order ? own_alloc((count + 1) * sizeof *ids, err) : NULL;
     if (!ids)
         return false;
