@@ -136,8 +136,9 @@ row vault_nfs_clone_first_byte "$(median <"$xfs/first") ms" - - - '20 ms'
 # ---- idle connections ----
 before=$(ask_vault rss)
 { coproc IDLE { exec "$load" "$vault_port" "$vault_port" /db data idle 1000; }; } 2>/dev/null
+idle_in=${IDLE[1]}
 read -r -t 20 answer <&"${IDLE[0]}" || die 'idle connections'
 row vault_nfs_idle_1000 "$(calc %.1f "($(ask_vault rss) - $before) / 1024") MiB" - - - '32 MiB'
-exec {IDLE[1]}>&- {ganesha_in}>&- {plain_in}>&- {vault_in}>&-
+exec {idle_in}>&- {ganesha_in}>&- {plain_in}>&- {vault_in}>&-
 wait
 exit 0
