@@ -70,7 +70,7 @@ static void ask(const uint8_t *data, size_t size, uint32_t procedure, bool stran
     struct exports_options options = {.find = find, .each = each};
     AUTO(exports) struct exports *exports = exports_new(&options, &err);
     struct nfsd_peer peer = {.address = {[10] = 0xff, 0xff, stranger ? 11 : 10}, .text = "peer"};
-    uint8_t results[ROOM], args[SENT_MAX + RPC_SLACK] = {0};
+    uint8_t results[ROOM], args[SENT_MAX] = {0};
     memcpy(args, data, size);
     struct nfsd_call call = {.peer = &peer,
                              .rpc = {.procedure = procedure, .args = args, .args_len = size},

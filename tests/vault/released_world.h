@@ -198,7 +198,7 @@ static inline uint64_t released_file(struct world *w, struct view *view, const c
         part += len + (part[len] == '/');
         if (!view_lookup(view, folder, name, &file, &missing))
             world_ok(w, view_create(view, NULL, folder, name, *part ? INODE_DIRECTORY : INODE_FILE,
-                                    NULL, NULL, &file, &w->err));
+                                    NULL, NULL, &file, NULL, &w->err));
     }
     return file.file;
 }
@@ -212,10 +212,10 @@ static inline void released_write(struct world *w, struct released_at at, uint32
     for (uint64_t r = 0; r < count; r++) {
         released_record(content + (uint32_t)r, bytes);
         world_ok(w, view_write(view, file, bytes, sizeof bytes, (first + r) * RECORD_BYTES, false,
-                               &w->err));
+                               NULL, &w->err));
     }
     if (stable)
-        world_ok(w, view_commit(view, UINT64_MAX, &w->err));
+        world_ok(w, view_commit(view, UINT64_MAX, NULL, &w->err));
 }
 
 static inline void released_resize(struct world *w, struct released_at at, uint64_t size)
@@ -224,7 +224,7 @@ static inline void released_resize(struct world *w, struct released_at at, uint6
     struct view_attributes set = {.set_size = true, .size = size};
     AUTO(view) struct view *view = world_view(w, at.volume, NULL, at.clone);
     uint64_t number = released_file(w, view, at.path);
-    world_ok(w, view_set(view, NULL, number, &set, &file, &w->err));
+    world_ok(w, view_set(view, NULL, number, &set, &file, NULL, &w->err));
 }
 
 static inline void released_snapshot(struct world *w, const char *volume, const char *name,
@@ -264,9 +264,9 @@ static inline void released_names(struct world *w)
     released_write(w, (struct released_at){"A", NULL, "sp\xc3\xa4\xc3\x9f blank"}, 410, 0, 1, true);
     AUTO(view) struct view *view = world_view(w, "A", NULL, NULL);
     world_ok(w, view_create(view, NULL, VIEW_ROOT, "link", INODE_SYMLINK, "data/system.dbf", NULL,
-                            &file, &w->err));
-    world_ok(
-        w, view_set(view, NULL, released_file(w, view, "data/system.dbf"), &owned, &file, &w->err));
+                            &file, NULL, &w->err));
+    world_ok(w, view_set(view, NULL, released_file(w, view, "data/system.dbf"), &owned, &file, NULL,
+                         &w->err));
 }
 
 /* Names that go elsewhere, files that go, sizes that shrink and grow. */
@@ -279,8 +279,9 @@ static inline void released_changes(struct world *w)
     AUTO(view) struct view *view = world_view(w, "A", NULL, NULL);
     world_ok(w, view_find(view, "data", &data, &w->err));
     world_ok(w, view_find(view, "data/deep", &deep, &w->err));
-    world_ok(w, view_rename(view, NULL, data.file, "holes", deep.file, "moved", &w->err));
-    world_ok(w, view_remove(view, NULL, data.file, "empty", false, &w->err));
+    world_ok(w,
+             view_rename(view, NULL, data.file, "holes", deep.file, "moved", NULL, NULL, &w->err));
+    world_ok(w, view_remove(view, NULL, data.file, "empty", false, NULL, &w->err));
 }
 
 static inline void released_clones(struct world *w)

@@ -251,7 +251,8 @@ Test(closed, a_volume_whose_disk_failed_a_sync_says_so_until_it_is_opened_anew)
      */
     for (long nth = 1; nth < 60 && !info.closed[0]; nth++) {
         IGNORE(sys_fault(nth, EIO) < 0);
-        bool wrote = view_write(view, file, "zzzz", 4, (uint64_t)nth * 8192 + 60000, true, &w.err);
+        bool wrote =
+            view_write(view, file, "zzzz", 4, (uint64_t)nth * 8192 + 60000, true, NULL, &w.err);
         IGNORE(sys_fault(0, 0) < 0);
         err_clear(&w.err);
         info = info_of(&w, "bad");
@@ -259,7 +260,7 @@ Test(closed, a_volume_whose_disk_failed_a_sync_says_so_until_it_is_opened_anew)
     }
     cr_assert(strstr(info.closed, "since:"), "no failing call closed it: '%s'", info.closed);
     cr_assert_not(info.damaged);
-    expect_code(&w, view_write(view, file, "y", 1, 0, true, &w.err), ERR_IO, "since:");
+    expect_code(&w, view_write(view, file, "y", 1, 0, true, NULL, &w.err), ERR_IO, "since:");
     world_expect(&w, "bad", "s", NULL, "f", 'a', 50000, 0); /* reading goes on */
     work_on(&w, 'x');
     view_close(TAKE(view));

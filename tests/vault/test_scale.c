@@ -100,7 +100,7 @@ static void expect_limit(struct world *w, bool done, const char *text)
 static bool make_file(struct world *w, struct view *view, const char *name)
 {
     struct view_file file;
-    return view_create(view, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, &w->err);
+    return view_create(view, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL, &w->err);
 }
 
 /* ---- a sealed state that would take long to get to ---- */
@@ -180,7 +180,7 @@ Test(scale, the_file_that_is_one_too_many_is_refused_and_the_next_seal_is_whole)
     view = world_view(&w, "landing", NULL, NULL);
     world_ok(&w, view_find(view, "last", &file, &w.err));
     expect_limit(&w, make_file(&w, view, "more"), "at most 100000 files");
-    world_ok(&w, view_remove(view, NULL, VIEW_ROOT, "f77", false, &w.err));
+    world_ok(&w, view_remove(view, NULL, VIEW_ROOT, "f77", false, NULL, &w.err));
     world_ok(&w, make_file(&w, view, "more"));
     view_close(TAKE(view));
     world_end(&w);
@@ -198,7 +198,7 @@ Test(scale, the_last_file_number_is_given_and_then_the_volume_says_so)
     AUTO(view) struct view *view = world_view(&w, "landing", NULL, NULL);
     world_ok(&w, make_file(&w, view, "last"));
     expect_limit(&w, make_file(&w, view, "more"), "all of its 16777216 file numbers");
-    world_ok(&w, view_remove(view, NULL, VIEW_ROOT, "f5", false, &w.err));
+    world_ok(&w, view_remove(view, NULL, VIEW_ROOT, "f5", false, NULL, &w.err));
     expect_limit(&w, make_file(&w, view, "more"), "all of its 16777216 file numbers");
     view_close(TAKE(view));
     world_write(&w, "landing", NULL, "last", 'l', 9000, 0);
@@ -238,9 +238,9 @@ Test(scale, making_files_in_many_folders_costs_the_same_from_the_first_to_the_la
     for (size_t i = 0; i < count; i++) {
         bool is_folder = i % (count / folders) == 0;
         IGNORE(str_format(name, sizeof name, "%zu", i));
-        world_ok(&w,
-                 view_create(view, NULL, is_folder ? VIEW_ROOT : folder.file, name,
-                             is_folder ? INODE_DIRECTORY : INODE_FILE, NULL, NULL, &file, &w.err));
+        world_ok(&w, view_create(view, NULL, is_folder ? VIEW_ROOT : folder.file, name,
+                                 is_folder ? INODE_DIRECTORY : INODE_FILE, NULL, NULL, &file, NULL,
+                                 &w.err));
         folder = is_folder ? file : folder;
         cost_step(&cost);
     }
@@ -249,7 +249,7 @@ Test(scale, making_files_in_many_folders_costs_the_same_from_the_first_to_the_la
     seal(&w, "V");
     /* A change of one record among so many files: what a day costs. */
     double begun = cpu_ms();
-    world_ok(&w, view_write(view, file.file, "x", 1, 0, true, &w.err));
+    world_ok(&w, view_write(view, file.file, "x", 1, 0, true, NULL, &w.err));
     double wrote = cpu_ms();
     world_snapshot(&w, "V", "one");
     double taken = cpu_ms();

@@ -304,10 +304,10 @@ static void cut_below(bool by_commit)
     world_open(&w);
     view = world_view(&w, "v", NULL, NULL);
     memset(bytes, 'a', sizeof bytes);
-    world_ok(&w, view_write(view, file, bytes, sizeof bytes, 0, false, &w.err));
+    world_ok(&w, view_write(view, file, bytes, sizeof bytes, 0, false, NULL, &w.err));
     world_ok(&w, vault_swap(w.vault, "v", NULL, &w.err));
-    world_ok(&w, view_write(view, file, "b", 1, 20000, false, &w.err));
-    bool said = by_commit ? view_commit(view, UINT64_MAX, &w.err)
+    world_ok(&w, view_write(view, file, "b", 1, 20000, false, NULL, &w.err));
+    bool said = by_commit ? view_commit(view, UINT64_MAX, NULL, &w.err)
                           : vault_snapshot_create(w.vault, &volume, 1, "s", &w.err);
     view_close(view);
     vault_abandon(w.vault);

@@ -55,27 +55,6 @@ static bool note_stored(void *arg, uint64_t record, const struct place *place,
     return true;
 }
 
-struct stored {
-    uint64_t *records; /* of the file table that are no holes: numbers are not used again */
-    size_t count, capacity;
-};
-
-static bool note_stored(void *arg, uint64_t record, const struct place *place,
-                        const struct pattern *pattern, struct err *err)
-{
-    struct stored *stored = arg;
-    (void)pattern;
-    if (place->kind == PLACE_HOLE)
-        return true;
-    if (stored->count > LISTING_FILES_MAX)
-        return err_set(err, ERR_CORRUPT, "a file table has more than %d files", LISTING_FILES_MAX);
-    if (!own_grow((void **)&stored->records, &stored->capacity, stored->count,
-                  sizeof *stored->records, err))
-        return false;
-    stored->records[stored->count++] = record;
-    return true;
-}
-
 static bool read_slots(struct family *family, const struct root *table, uint64_t slots,
                        struct listing *listing, struct err *err)
 {
