@@ -68,7 +68,7 @@ unpack "$made/db" $databases
     cp -a lib/. usr/lib/
     rm -rf usr/share/{doc,man,locale,lintian,bug,postgresql-common} usr/lib/postgresql/15/lib/{bitcode,llvmjit*} \
         usr/share/postgresql/15/man var etc usr/sbin usr/lib/x86_64-linux-gnu/{gconv,perl*} lib
-    ln -s usr/lib lib # the machine's own /lib: programs name /lib64/ld-linux-x86-64.so.2
+    ln -s usr/lib lib
     mkdir -p lib64
     ln -sf ../usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
 )

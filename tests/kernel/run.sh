@@ -180,7 +180,11 @@ for case in $cases; do
     vm_end
     between_end
     between_port=
-    server_end
+    server_end >"$said" 2>&1 || not_ok "$case/the_server_ends_in_order: $(tail -n 1 "$said")"
+    if server_complains >"$said"; then
+        not_ok "$case/the_sanitizers_are_silent: $(tr '\n' ' ' <"$said")"
+        keep "$case"
+    fi
     serving=
     rm -rf "${folder:?}/$case"
 done
