@@ -31,12 +31,10 @@ static inline void nfs_world_serve(struct nfs_world *n)
     world_ok(&n->w, n->nfs3 != NULL);
     n->programs[0] = nfs3_program(n->nfs3);
     n->programs[1] = mount3_program(n->exports);
-    n->nfsd = nfsd_start(&(struct nfsd_options){.listen = listen,
-                                                .listen_count = 2,
-                                                .port = n->port,
-                                                .programs = n->programs,
-                                                .program_count = 2},
-                         &n->w.err);
+    n->nfsd = nfsd_start(
+        &(struct nfsd_options){
+            .listen = listen, .listen_count = 2, .programs = n->programs, .program_count = 2},
+        &n->w.err);
     world_ok(&n->w, n->nfsd != NULL);
     n->port = nfsd_port(n->nfsd);
 }

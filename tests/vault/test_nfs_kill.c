@@ -8,10 +8,13 @@
 #include "tests/lib/vault_server.h"
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <nfsc/libnfs.h>
 
 TestSuite(nfs_kill);
 
@@ -31,7 +34,7 @@ struct siege {
     bool stop;
     uint64_t turns[CLIENTS];
     unsigned broken; /* calls that were sent again */
-    uint64_t verifiers;
+    uint64_t verifiers, by_libnfs;
 };
 
 struct fh {
@@ -212,16 +215,75 @@ static void *work(void *arg)
     return NULL;
 }
 
-static void begin(struct siege *s)
+/* libnfs's own way of connecting again: every call succeeds, each stable write is there. */
+static void *work_by_libnfs(void *arg)
+{
+    struct siege *s = arg;
+    struct nfs_context *nfs = nfs_init_context();
+    struct nfsfh *file = NULL;
+    char url[200];
+    bool stop = false;
+    str_format(url, sizeof url,
+               "nfs://127.0.0.1/v/?version=3&nfsport=%u&mountport=%u&autoreconnect=-1",
+               s->server.port, s->server.port);
+    struct nfs_url *parsed = nfs_parse_url_dir(nfs, url);
+    cr_assert(parsed && nfs_mount(nfs, parsed->server, parsed->path) == 0, "%s",
+              nfs_get_error(nfs));
+    nfs_destroy_url(parsed);
+    cr_assert_eq(nfs_open2(nfs, "/libnfs", O_CREAT | O_RDWR | O_SYNC, 0600, &file), 0, "%s",
+                 nfs_get_error(nfs));
+    for (uint64_t number = 1; !stop; number++) {
+        uint64_t back = 0, offset = number * sizeof number;
+        char from[32], to[32];
+        cr_assert_eq(nfs_pwrite(nfs, file, offset, sizeof number, &number), sizeof number, "%s",
+                     nfs_get_error(nfs));
+        cr_assert_eq(nfs_pread(nfs, file, offset, sizeof back, &back), sizeof back, "%s",
+                     nfs_get_error(nfs));
+        cr_assert_eq(back, number);
+        str_format(from, sizeof from, "/x-%llu", (unsigned long long)number - 1);
+        str_format(to, sizeof to, "/x-%llu", (unsigned long long)number);
+        if (number == 1)
+            cr_assert_eq(nfs_mkdir(nfs, to), 0, "%s", nfs_get_error(nfs));
+        else
+            cr_assert_eq(nfs_rename(nfs, from, to), 0, "%s", nfs_get_error(nfs));
+        pthread_mutex_lock(&s->lock);
+        stop = s->stop;
+        s->by_libnfs = number;
+        pthread_mutex_unlock(&s->lock);
+    }
+    for (uint64_t number = 1; number <= s->by_libnfs; number++) {
+        uint64_t back = 0;
+        cr_assert_eq(nfs_pread(nfs, file, number * sizeof back, sizeof back, &back), sizeof back);
+        cr_assert_eq(back, number, "libnfs's write %llu is lost", (unsigned long long)number);
+    }
+    IGNORE(nfs_close(nfs, file));
+    nfs_destroy_context(nfs);
+    return NULL;
+}
+
+/* Free, and none that the system gives to those who only connect. */
+static uint16_t free_port(struct rnd *rnd)
+{
+    enum { FIRST = 22000, COUNT = 10000, TRIES = 100 };
+    for (int i = 0; i < TRIES; i++) {
+        uint16_t port = (uint16_t)(FIRST + rnd_below(rnd, COUNT));
+        struct sockaddr_in at = {.sin_family = AF_INET,
+                                 .sin_port = htons(port),
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        bool is_free = bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
+        close(fd);
+        if (is_free)
+            return port;
+    }
+    cr_assert_fail("no port is free");
+    return 0;
+}
+
+static void begin(struct siege *s, struct rnd *rnd)
 {
     struct err err = {0};
     char extra[128];
-    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof any;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* a port that is free */
-    cr_assert(bind(fd, (struct sockaddr *)&any, len) == 0 &&
-              getsockname(fd, (struct sockaddr *)&any, &len) == 0);
-    close(fd);
     *s = (struct siege){.folder = "/tmp/evercopy-nfskill-XXXXXX",
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .moved = PTHREAD_COND_INITIALIZER,
@@ -230,7 +292,7 @@ static void begin(struct siege *s)
     str_format(
         extra, sizeof extra,
         "nfsport = %u\nnfslisten = 127.0.0.1\n[export]\nclients = 127.0.0.1\nsquash = none\n",
-        ntohs(any.sin_port));
+        free_port(rnd));
     OK(vault_server_begin(&s->server, s->folder, NULL, extra, &err));
     AUTO(wire) struct wire *wire = wire_connect(s->server.socket, &err);
     AUTO(json) json_t *head = json_object();
@@ -292,8 +354,9 @@ Test(nfs_kill, loses_nothing_promised_and_shows_no_error_to_a_hard_mount)
     struct siege s;
     struct err err = {0};
     struct client clients[CLIENTS];
-    pthread_t threads[CLIENTS];
-    begin(&s);
+    pthread_t threads[CLIENTS], libnfs;
+    begin(&s, &rnd);
+    cr_assert_eq(pthread_create(&libnfs, NULL, work_by_libnfs, &s), 0);
     for (int i = 0; i < CLIENTS; i++) {
         size_t len = 0;
         clients[i] = (struct client){.siege = &s, .index = i};
@@ -326,6 +389,8 @@ Test(nfs_kill, loses_nothing_promised_and_shows_no_error_to_a_hard_mount)
     s.stop = true;
     for (int i = 0; i < CLIENTS; i++)
         pthread_join(threads[i], NULL);
+    pthread_join(libnfs, NULL);
+    cr_assert_gt(s.by_libnfs, (uint64_t)kills);
     cr_assert_gt(s.broken, 0, "no call was cut off");
     cr_assert_gt(s.verifiers, 0, "no verifier changed");
     for (int i = 0; i < CLIENTS; i++)

@@ -42,10 +42,10 @@ static void gate_set(struct gate *gate, bool closed)
     pthread_mutex_unlock(&gate->lock);
 }
 
-static void gate_wait(struct gate *gate)
+static void gate_wait(struct gate *gate, unsigned count)
 {
     pthread_mutex_lock(&gate->lock);
-    while (gate->waiting == 0)
+    while (gate->waiting < count)
         pthread_cond_wait(&gate->moved, &gate->lock);
     pthread_mutex_unlock(&gate->lock);
 }
@@ -94,7 +94,7 @@ Test(nfs_load, of_cold_reads_lets_others_of_the_same_connection_pass)
         size_t len = encoded(args, sizeof args, (zdrproc_t)zdr_READ3args, &read);
         client_ok(&c, nfs_caller_send(&c.nfs, i, NFS_PROGRAM, NFS3_READ, args, len, &c.err));
     }
-    gate_wait(&gate);
+    gate_wait(&gate, 1);
     GETATTR3args getattr = {fh3(&fh)};
     for (uint32_t i = 0; i < WARM; i++) {
         size_t len = encoded(args, sizeof args, (zdrproc_t)zdr_GETATTR3args, &getattr);
@@ -113,6 +113,96 @@ Test(nfs_load, of_cold_reads_lets_others_of_the_same_connection_pass)
         seen |= 1U << answer.xid;
     }
     cr_assert_eq(seen, (1U << COLD) - 1);
+    memory_io_hook(n.w.memory, NULL, NULL);
+    nfs_world_end(&n);
+}
+
+struct part {
+    struct nfs_world *n;
+    struct fh fh;
+    enum nfsstat3 status;
+};
+
+static void *write_part_of_a_record(void *arg)
+{
+    struct part *part = arg;
+    AUTO(client) struct client c;
+    client_open(&c, part->n->port, "/v");
+    part->status = do_write(&c, &part->fh, (1 << 19) + 100, "part", 4, UNSTABLE);
+    return NULL;
+}
+
+static void *cut_within_a_record(void *arg)
+{
+    struct part *part = arg;
+    AUTO(client) struct client c;
+    client_open(&c, part->n->port, "/v");
+    sattr3 set = {.size = {1, {.size = (1 << 20) - 100}}};
+    part->status = do_setattr(&c, &part->fh, &set, NULL);
+    return NULL;
+}
+
+static void *write_part_again(void *arg)
+{
+    struct part *part = arg;
+    AUTO(client) struct client c;
+    client_open(&c, part->n->port, "/v");
+    c.nfs.xid = 76;
+    part->status = do_write(&c, &part->fh, (1 << 19) + 100, "part", 4, UNSTABLE);
+    return NULL;
+}
+
+Test(nfs_load, of_one_write_sent_twice_is_one_write_while_it_waits)
+{
+    enum { TWICE = 2 };
+    struct nfs_world n;
+    struct gate gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
+    nfs_world_begin(&n);
+    struct part parts[TWICE] = {{.n = &n, .fh = cold_file(&n, &gate)}};
+    parts[1] = parts[0];
+    pthread_t threads[TWICE];
+    char back[4];
+    gate.closed = true;
+    for (int i = 0; i < TWICE; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, write_part_again, &parts[i]), 0);
+        gate_wait(&gate, 1);
+    }
+    gate_set(&gate, false);
+    for (int i = 0; i < TWICE; i++) {
+        pthread_join(threads[i], NULL);
+        STATUS(parts[i].status, NFS3_OK);
+    }
+    AUTO(client) struct client c;
+    client_open(&c, n.port, "/v");
+    STATUS(do_read(&c, &parts[0].fh, (1 << 19) + 100, back, 4, NULL, NULL), NFS3_OK);
+    cr_assert(memcmp(back, "part", 4) == 0);
+    memory_io_hook(n.w.memory, NULL, NULL);
+    nfs_world_end(&n);
+}
+
+Test(nfs_load, of_a_write_that_needs_the_store_holds_up_no_other_writer)
+{
+    struct nfs_world n;
+    struct gate gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER};
+    nfs_world_begin(&n);
+    struct part part = {.n = &n, .fh = cold_file(&n, &gate)}, cut = part;
+    pthread_t thread, cutting;
+    char record[RECORD] = {0}, back[4];
+    gate.closed = true;
+    cr_assert_eq(pthread_create(&thread, NULL, write_part_of_a_record, &part), 0);
+    cr_assert_eq(pthread_create(&cutting, NULL, cut_within_a_record, &cut), 0);
+    gate_wait(&gate, 2);
+    AUTO(client) struct client c;
+    client_open(&c, n.port, "/v");
+    STATUS(do_write(&c, &part.fh, 0, record, RECORD, FILE_SYNC), NFS3_OK);
+    made_file(&c, &c.root, "other", 0600);
+    gate_set(&gate, false);
+    pthread_join(thread, NULL);
+    pthread_join(cutting, NULL);
+    STATUS(part.status, NFS3_OK);
+    STATUS(cut.status, NFS3_OK);
+    STATUS(do_read(&c, &part.fh, (1 << 19) + 100, back, 4, NULL, NULL), NFS3_OK);
+    cr_assert(memcmp(back, "part", 4) == 0);
     memory_io_hook(n.w.memory, NULL, NULL);
     nfs_world_end(&n);
 }

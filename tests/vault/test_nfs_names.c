@@ -193,6 +193,21 @@ Test(nfs_names, of_symbolic_links_are_bytes_that_nobody_here_follows)
     STATUS(do_symlink(&c, &c.root, "up", "../../etc", &link), NFS3_OK);
     STATUS(do_lookup(&c, &link, "passwd", NULL, NULL), NFS3ERR_NOTDIR);
     STATUS(do_remove(&c, &c.root, "up"), NFS3_OK);
+    char ingested[4097];
+    memset(ingested, 'i', sizeof ingested);
+    ingested[4096] = '\0';
+    struct view_file made;
+    {
+        AUTO(view) struct view *view = world_view(&n.w, "v", NULL, NULL);
+        world_ok(&n.w, view_create(view, NULL, VIEW_ROOT, "long", INODE_SYMLINK, ingested, NULL,
+                                   &made, NULL, &n.w.err));
+    }
+    STATUS(do_lookup(&c, &c.root, "long", &link, NULL), NFS3_OK);
+    READLINK3args args = {fh3(&link)};
+    READLINK3res res;
+    client_ok(&c, NFS_CALL(&c.nfs, READLINK, &args, &res, &c.err));
+    STATUS(res.status, NFS3_OK);
+    cr_assert_str_eq(res.READLINK3res_u.resok.data, ingested);
     nfs_world_end(&n);
 }
 

@@ -221,7 +221,59 @@ Test(nfs_replay, of_a_truncation_cuts_nothing_twice)
             }
             STATUS(do_getattr(&c, &file, &attr), NFS3_OK);
             cr_assert_eq(attr.size, turn ? 5 : 0, "call %d, turn %d", which, turn);
+            c.nfs.xid += 100 * (uint32_t)(2 * which + turn); /* no replay, this one */
             STATUS(do_write(&c, &file, 0, "bytes", 5, UNSTABLE), NFS3_OK);
         }
+    nfs_world_end(&n);
+}
+
+static enum nfsstat3 write_as(struct client *c, uint32_t xid, struct fh *file, uint64_t offset,
+                              char fill, uint32_t len)
+{
+    char bytes[8192];
+    memset(bytes, fill, sizeof bytes);
+    WRITE3args args = {.file = fh3(file),
+                       .offset = offset,
+                       .count = len,
+                       .stable = FILE_SYNC,
+                       .data = {len, bytes}};
+    WRITE3res res;
+    client_ok(c, NFS_CALL_AS(&c->nfs, xid, WRITE, &args, &res, &c->err));
+    if (res.status == NFS3_OK)
+        cr_assert(res.WRITE3res_u.resok.count == len &&
+                  res.WRITE3res_u.resok.committed == FILE_SYNC);
+    return res.status;
+}
+
+Test(nfs_replay, of_a_write_does_not_undo_a_later_one)
+{
+    enum { LEN = 8192 };
+    struct nfs_world n;
+    nfs_world_begin(&n);
+    AUTO(client) struct client c;
+    AUTO(client) struct client late;
+    client_open(&c, n.port, "/v");
+    client_open(&late, n.port, "/v");
+    struct fh file = made_file(&c, &c.root, "file", 0600);
+    char back[LEN];
+    STATUS(write_as(&c, XID, &file, 0, 'a', LEN), NFS3_OK);
+    STATUS(write_as(&c, XID + 1, &file, 0, 'b', LEN), NFS3_OK);
+    STATUS(write_as(&late, XID, &file, 0, 'a', LEN), NFS3_OK);
+    STATUS(do_read(&c, &file, 0, back, LEN, NULL, NULL), NFS3_OK);
+    cr_assert(back[0] == 'b' && back[LEN - 1] == 'b');
+    /* The number alone is no replay. */
+    STATUS(write_as(&c, XID, &file, 0, 'c', LEN), NFS3_OK);
+    STATUS(do_read(&c, &file, 0, back, LEN, NULL, NULL), NFS3_OK);
+    cr_assert(back[0] == 'c' && back[LEN - 1] == 'c');
+    STATUS(write_as(&c, XID, &file, LEN, 'c', LEN), NFS3_OK);
+    STATUS(do_read(&c, &file, LEN, back, LEN, NULL, NULL), NFS3_OK);
+    cr_assert(back[0] == 'c' && back[LEN - 1] == 'c');
+    late.nfs.machine = "another";
+    STATUS(write_as(&late, XID, &file, 0, 'a', LEN), NFS3_OK);
+    STATUS(do_read(&c, &file, 0, back, LEN, NULL, NULL), NFS3_OK);
+    cr_assert_eq(back[0], 'a');
+    /* What failed is done when it is sent again. */
+    STATUS(write_as(&c, XID + 2, &file, (uint64_t)1 << 46, 'x', LEN), NFS3ERR_FBIG);
+    STATUS(write_as(&c, XID + 2, &file, (uint64_t)1 << 46, 'x', LEN), NFS3ERR_FBIG);
     nfs_world_end(&n);
 }

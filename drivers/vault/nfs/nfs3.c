@@ -4,66 +4,34 @@
 #include "drivers/vault/nfs/nfs3_int.h"
 #include <string.h>
 
+enum { AFTER = NFS3_TELLS_AFTER, CHANGE = NFS3_TELLS_CHANGE };
+enum { CHANGES = NFS3_CHANGES, SLOW = NFS3_SLOW, NAMES = CHANGES | SLOW };
+enum { STALE = NFS3ERR_STALE, NOTDIR = NFS3ERR_NOTDIR, ISDIR = NFS3ERR_ISDIR, FBIG = NFS3ERR_FBIG };
+
 /* What a replay of a call must find again is kept by the tree, not here (README.md, 3). */
 static const struct nfs3_row rows[NFS3_PROCEDURES] = {
-    [NFS3_GETATTR] = {nfs3_getattr, "getattr", 1},
-    [NFS3_SETATTR] = {nfs3_setattr,
-                      "setattr",
-                      1,
-                      true,
-                      true,
-                      {NFS3_TELLS_CHANGE},
-                      {NFS3ERR_STALE, NFS3ERR_NOT_SYNC, NFS3ERR_FBIG}},
-    [NFS3_LOOKUP] = {nfs3_lookup, "lookup", 1, .tells = {NFS3_TELLS_AFTER},
-                     .status = {0, NFS3ERR_NOTDIR}},
-    [NFS3_ACCESS] = {nfs3_access, "access", 1, .tells = {NFS3_TELLS_AFTER}},
-    [NFS3_READLINK] = {nfs3_readlink, "readlink", 1, .tells = {NFS3_TELLS_AFTER},
-                       .status = {NFS3ERR_STALE}},
-    [NFS3_READ] = {nfs3_read, "read", 1, .tells = {NFS3_TELLS_AFTER},
-                   .status = {NFS3ERR_STALE, NFS3ERR_ISDIR}},
-    [NFS3_WRITE] = {nfs3_write, "write", 1, true, .tells = {NFS3_TELLS_CHANGE},
-                    .status = {NFS3ERR_STALE, NFS3ERR_ISDIR, NFS3ERR_FBIG}},
-    [NFS3_CREATE] = {nfs3_create,
-                     "create",
-                     1,
-                     true,
-                     true,
-                     {NFS3_TELLS_CHANGE},
-                     {NFS3ERR_STALE, NFS3ERR_NOTDIR}},
-    [NFS3_MKDIR] =
-        {nfs3_mkdir, "mkdir", 1, true, true, {NFS3_TELLS_CHANGE}, {NFS3ERR_STALE, NFS3ERR_NOTDIR}},
-    [NFS3_SYMLINK] = {nfs3_symlink,
-                      "symlink",
-                      1,
-                      true,
-                      true,
-                      {NFS3_TELLS_CHANGE},
-                      {NFS3ERR_STALE, NFS3ERR_NOTDIR}},
-    [NFS3_MKNOD] = {nfs3_mknod, "mknod", 1, true, .tells = {NFS3_TELLS_CHANGE}},
-    [NFS3_REMOVE] = {nfs3_remove, "remove", 1, true, true, {NFS3_TELLS_CHANGE}, {0, NFS3ERR_ISDIR}},
-    [NFS3_RMDIR] = {nfs3_rmdir, "rmdir", 1, true, true, {NFS3_TELLS_CHANGE}, {0, NFS3ERR_NOTDIR}},
-    [NFS3_RENAME] = {nfs3_rename,
-                     "rename",
-                     2,
-                     true,
-                     true,
-                     {NFS3_TELLS_CHANGE, NFS3_TELLS_CHANGE},
-                     {0, NFS3ERR_NOTDIR}},
-    [NFS3_LINK] = {nfs3_link,
-                   "link",
-                   2,
-                   true,
-                   true,
-                   {NFS3_TELLS_AFTER, NFS3_TELLS_CHANGE},
-                   {NFS3ERR_STALE, NFS3ERR_NOTDIR, NFS3ERR_MLINK}},
-    [NFS3_READDIR] = {nfs3_readdir, "readdir", 1, .tells = {NFS3_TELLS_AFTER},
-                      .status = {NFS3ERR_STALE, NFS3ERR_NOTDIR}},
-    [NFS3_READDIRPLUS] = {nfs3_readdirplus, "readdirplus", 1, .tells = {NFS3_TELLS_AFTER},
-                          .status = {NFS3ERR_STALE, NFS3ERR_NOTDIR}},
-    [NFS3_FSSTAT] = {nfs3_fsstat, "fsstat", 1, .slow = true, .tells = {NFS3_TELLS_AFTER}},
-    [NFS3_FSINFO] = {nfs3_fsinfo, "fsinfo", 1, .tells = {NFS3_TELLS_AFTER}},
-    [NFS3_PATHCONF] = {nfs3_pathconf, "pathconf", 1, .tells = {NFS3_TELLS_AFTER}},
-    [NFS3_COMMIT] = {nfs3_commit, "commit", 1, true, true, {NFS3_TELLS_CHANGE}, {NFS3ERR_STALE}},
+    [NFS3_GETATTR] = {nfs3_getattr, "getattr", 1, 0, {0}, {0}},
+    [NFS3_SETATTR] = {nfs3_setattr, "setattr", 1, NAMES, {CHANGE}, {STALE, NFS3ERR_NOT_SYNC, FBIG}},
+    [NFS3_LOOKUP] = {nfs3_lookup, "lookup", 1, 0, {AFTER}, {0, NOTDIR}},
+    [NFS3_ACCESS] = {nfs3_access, "access", 1, 0, {AFTER}, {0}},
+    [NFS3_READLINK] = {nfs3_readlink, "readlink", 1, 0, {AFTER}, {STALE}},
+    [NFS3_READ] = {nfs3_read, "read", 1, 0, {AFTER}, {STALE, ISDIR}},
+    [NFS3_WRITE] = {nfs3_write, "write", 1, CHANGES, {CHANGE}, {STALE, ISDIR, FBIG}},
+    [NFS3_CREATE] = {nfs3_create, "create", 1, NAMES, {CHANGE}, {STALE, NOTDIR}},
+    [NFS3_MKDIR] = {nfs3_mkdir, "mkdir", 1, NAMES, {CHANGE}, {STALE, NOTDIR}},
+    [NFS3_SYMLINK] = {nfs3_symlink, "symlink", 1, NAMES, {CHANGE}, {STALE, NOTDIR}},
+    [NFS3_MKNOD] = {nfs3_mknod, "mknod", 1, CHANGES, {CHANGE}, {0}},
+    [NFS3_REMOVE] = {nfs3_remove, "remove", 1, NAMES, {CHANGE}, {0, ISDIR}},
+    [NFS3_RMDIR] = {nfs3_rmdir, "rmdir", 1, NAMES, {CHANGE}, {0, NOTDIR}},
+    [NFS3_RENAME] =
+        {nfs3_rename, "rename", 2, NAMES, {CHANGE, CHANGE}, {0, NOTDIR, NFS3ERR_NAMETOOLONG}},
+    [NFS3_LINK] = {nfs3_link, "link", 2, NAMES, {AFTER, CHANGE}, {STALE, NOTDIR, NFS3ERR_MLINK}},
+    [NFS3_READDIR] = {nfs3_readdir, "readdir", 1, 0, {AFTER}, {STALE, NOTDIR}},
+    [NFS3_READDIRPLUS] = {nfs3_readdirplus, "readdirplus", 1, 0, {AFTER}, {STALE, NOTDIR}},
+    [NFS3_FSSTAT] = {nfs3_fsstat, "fsstat", 1, SLOW, {AFTER}, {0}},
+    [NFS3_FSINFO] = {nfs3_fsinfo, "fsinfo", 1, 0, {AFTER}, {0}},
+    [NFS3_PATHCONF] = {nfs3_pathconf, "pathconf", 1, 0, {AFTER}, {0}},
+    [NFS3_COMMIT] = {nfs3_commit, "commit", 1, NAMES, {CHANGE}, {STALE}},
 };
 
 /* JUKEBOX: the client asks again after a while, and nobody is told of an error. */
@@ -177,12 +145,12 @@ static enum nfsstat3 run(struct nfs3_call *call)
     call->who.uid = call->who.gid = 0;
     for (unsigned i = 0; i < row->handles && status == NFS3_OK; i++)
         status = enter(call, i);
-    if (status == NFS3_OK && row->changes && call->export[0] -> rule.read_only)
+    if (status == NFS3_OK && (row->flags & CHANGES) && call->export[0] -> rule.read_only)
         status = NFS3ERR_ROFS;
     if (status != NFS3_OK)
         return status;
     call->who = permit_who(&call->export[0] -> rule, &call -> rpc -> rpc.cred);
-    if (row->slow)
+    if (row->flags & SLOW)
         nfsd_call_is_slow(call->rpc);
     call->at = call->rpc->results + 4;
     return row->run(call);
@@ -224,15 +192,20 @@ static void nfs3_gone(void *arg, const struct nfsd_peer *peer)
 
 struct nfs3 *nfs3_new(const struct nfs3_options *options, struct err *err)
 {
-    struct nfs3 *nfs3 = own_alloc(sizeof *nfs3, err);
-    if (!nfs3)
+    AUTO(nfs3) struct nfs3 *nfs3 = own_alloc(sizeof *nfs3, err);
+    if (!nfs3 || !(nfs3->seen = nfs3_seen_new(err)))
         return NULL;
     nfs3->exports = options->exports;
     nfs3->verifier = options->verifier;
-    return nfs3;
+    return TAKE(nfs3);
 }
 
-void nfs3_free(struct nfs3 *nfs3) { own_free(nfs3); }
+void nfs3_free(struct nfs3 *nfs3)
+{
+    if (nfs3)
+        nfs3_seen_free(nfs3->seen);
+    own_free(nfs3);
+}
 
 struct nfsd_program nfs3_program(struct nfs3 *nfs3)
 {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { READ_HEAD = 4 + 4 + NFS3_ATTRIBUTES_BYTES + 12 };
+enum { READ_HEAD = 4 + 4 + NFS3_ATTRIBUTES_BYTES + 12, LARGE = 256 << 10 };
 
 static enum nfsstat3 may(const struct nfs3_call *call, unsigned wanted)
 {
@@ -29,6 +29,8 @@ enum nfsstat3 nfs3_read(struct nfs3_call *call)
         count = (size_t)(file->size - offset);
     if (!nfsd_results_room(call->rpc, READ_HEAD + ((count + 3) & ~(size_t)3), &err))
         return NFS3ERR_JUKEBOX;
+    if (count >= LARGE)
+        nfsd_call_is_large(call->rpc);
     uint8_t *data = call->rpc->results + READ_HEAD;
     ssize_t got = 0;
     if (count > 0)
@@ -65,11 +67,32 @@ static bool clear_ids(struct nfs3_call *call, struct err *err)
     return true;
 }
 
-enum nfsstat3 nfs3_write(struct nfs3_call *call)
+static enum nfsstat3 write_once(struct nfs3_call *call, bool stable)
 {
     struct err err = {0};
-    struct nfs3_args *args = &call->args;
+    const struct nfs3_args *args = &call->args;
     const struct export *export = call->export[0];
+    uint64_t file = call->file[0].file;
+    struct view_caller caller = nfs3_caller(call);
+    struct nfs3_seen_write what = {.volume = export->id,
+                                   .file = file,
+                                   .offset = args->offset,
+                                   .count = args->n[0],
+                                   .stable = stable,
+                                   .data = args->data};
+    uint64_t key = nfs3_seen_key(&caller, &what);
+    if (!nfs3_seen_begin(call->nfs3->seen, key))
+        return NFS3_OK; /* what it did is told as it was found on entering */
+    bool ok = export->ops->write(export->tree, file, args->data, args->n[0], args->offset, stable,
+                                 &call->change[0], &err) &&
+              clear_ids(call, &err);
+    nfs3_seen_end(call->nfs3->seen, key, ok);
+    return ok ? NFS3_OK : nfs3_failed(call, &err);
+}
+
+enum nfsstat3 nfs3_write(struct nfs3_call *call)
+{
+    const struct nfs3_args *args = &call->args;
     uint32_t count = args->n[0];
     bool stable = args->n[1] != UNSTABLE; /* DATA_SYNC costs no less */
     enum nfsstat3 status = may(call, MAY_WRITE);
@@ -79,11 +102,12 @@ enum nfsstat3 nfs3_write(struct nfs3_call *call)
         return NFS3ERR_INVAL;
     if (stable)
         nfsd_call_is_slow(call->rpc);
-    if (!export->ops->write(export->tree, call->file[0].file, args->data, count, args->offset,
-                            stable, &call->change[0], &err) ||
-        !clear_ids(call, &err))
-        return nfs3_failed(call, &err);
-    call->at = nfs3_put_change(call->at, export, &call->change[0]);
+    else if (count >= LARGE)
+        nfsd_call_is_large(call->rpc);
+    status = write_once(call, stable);
+    if (status != NFS3_OK)
+        return status;
+    call->at = nfs3_put_change(call->at, call->export[0], &call -> change[0]);
     call->at = nfs3_put_u32(call->at, count);
     call->at = nfs3_put_u32(call->at, stable ? FILE_SYNC : UNSTABLE);
     call->at = nfs3_put_u64(call->at, call->nfs3->verifier);

@@ -1,5 +1,6 @@
 /* NFSv3: what a file is, and what may be made of it: GETATTR SETATTR ACCESS READLINK. */
 #include "drivers/vault/nfs/nfs3_int.h"
+#include "drivers/vault/volume/tree.h"
 
 #include <string.h>
 
@@ -89,16 +90,19 @@ enum nfsstat3 nfs3_access(struct nfs3_call *call)
     return NFS3_OK;
 }
 
+/* An ingested link may be longer than one that a client makes. */
 enum nfsstat3 nfs3_readlink(struct nfs3_call *call)
 {
     struct err err = {0};
-    char target[NFS3_TARGET_MAX + 1];
+    char target[TREE_TARGET_MAX + 1];
     if (call->file[0].kind != INODE_SYMLINK)
         return NFS3ERR_INVAL;
     if (!call->export[0] -> ops -> readlink(call->export[0] -> tree, call -> file[0].file, target,
                                             sizeof target, &err))
         return nfs3_failed(call, &err);
-    call->at = nfs3_put_after(call->at, call->export[0], &call -> file[0]);
+    if (!nfsd_results_room(call->rpc, NFSD_RESULTS_FEW + sizeof target, &err))
+        return NFS3ERR_JUKEBOX;
+    call->at = nfs3_put_after(call->rpc->results + 4, call->export[0], &call -> file[0]);
     call->at = nfs3_put_opaque(call->at, target, strlen(target));
     return NFS3_OK;
 }

@@ -4,10 +4,12 @@
 #include "drivers/vault/nfs/nfs3.h"
 #include "drivers/vault/nfs/nfs3_args.h"
 #include "drivers/vault/nfs/nfs3_put.h"
+#include "drivers/vault/nfs/nfs3_seen.h"
 #include "drivers/vault/nfs/permit.h"
 
 struct nfs3 {
     struct exports *exports;
+    struct nfs3_seen *seen;
     uint64_t verifier;
     uint64_t told_us; /* when the log last heard of a call that failed; atomic */
 };
@@ -27,15 +29,17 @@ struct nfs3_call {
 };
 
 enum nfs3_tells { NFS3_TELLS_NOTHING, NFS3_TELLS_AFTER, NFS3_TELLS_CHANGE };
+enum {
+    NFS3_CHANGES = 1, /* refused where the export is read-only */
+    NFS3_SLOW = 2     /* always waits for a disk */
+};
 struct nfs3_row {
     /* NFS3_OK: the results are at call->at, up to where it points now. */
     enum nfsstat3 (*run)(struct nfs3_call *call);
     const char *name;
-    uint8_t handles;
-    bool changes;            /* refused where the export is read-only */
-    bool slow;               /* always waits for a disk */
-    uint8_t tells[2];        /* enum nfs3_tells of a failure, for both handles */
-    enum nfsstat3 status[3]; /* for NOT_FOUND, PRECONDITION, LIMIT; 0: the table's */
+    uint8_t handles, flags;
+    uint8_t tells[2];   /* enum nfs3_tells of a failure, for both handles */
+    uint16_t status[3]; /* for NOT_FOUND, PRECONDITION, LIMIT; 0: the table's */
 };
 
 /* What a client is told of an error of the tree; what an operator must know is logged. */

@@ -398,7 +398,8 @@ bool view_set(struct view *view, const struct view_caller *caller, uint64_t file
     struct volume *v = view->volume;
     struct record record = {.kind = RECORD_ATTRIBUTES, .file = file};
     forget_change(ret_change);
-    if (!may_change(view, err) || !volume_room(v, err))
+    if (!may_change(view, err) || !volume_room(v, err) ||
+        (attributes->set_size && !write_fetch(v, file, 0, attributes->size, err)))
         return false;
     struct asked asked = asked_of(attributes);
     who_asks(&record, caller, (struct format_piece[]){{&file, sizeof file}, {&asked, sizeof asked}},
@@ -434,7 +435,7 @@ static bool create_content(struct volume *v, struct record *record, const char *
         record->size = len;
         if (!layer_write(layer, record->file, 0, 1, bytes, err))
             return false;
-    } else if (record->file_kind == INODE_FILE && a && a->set_size) {
+    } else if (record->file_kind == INODE_FILE && a && a->set_size && a->size > 0) {
         if (a->size > (uint64_t)1 << FILE_MAX_SHIFT)
             return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
         record->size = a->size;

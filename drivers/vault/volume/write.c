@@ -154,6 +154,18 @@ bool write_allowed(const struct view *view, struct err *err)
            err_set(err, ERR_BUSY, "volume '%s' is being filled from its source", v->name);
 }
 
+bool write_fetch(struct volume *v, uint64_t file, uint64_t offset, uint64_t end, struct err *err)
+{
+    uint8_t bytes[RECORD_BYTES];
+    if (offset > end || end > file_max)
+        return true; /* it is refused later */
+    const uint64_t within = RECORD_BYTES - 1;
+    bool first = offset & within, last = end & within;
+    last = last && !(first && offset >> RECORD_SHIFT == end >> RECORD_SHIFT);
+    return (!first || volume_read(v, NULL, file, offset >> RECORD_SHIFT, 1, bytes, err)) &&
+           (!last || volume_read(v, NULL, file, end >> RECORD_SHIFT, 1, bytes, err));
+}
+
 bool view_write(struct view *view, uint64_t file, const void *from, size_t size, uint64_t offset,
                 bool stable, struct view_change *ret_change, struct err *err)
 {
@@ -161,7 +173,8 @@ bool view_write(struct view *view, uint64_t file, const void *from, size_t size,
     struct view_change change = {0};
     if (ret_change)
         *ret_change = change;
-    if (!may_write(view, err) || !volume_room(v, err))
+    if (!may_write(view, err) || !volume_room(v, err) ||
+        !write_fetch(v, file, offset, offset + size, err))
         return false;
     pthread_mutex_lock(&v->write);
     bool ok = write_allowed(view, err) && write_bytes(v, file, from, size, offset, &change, err);
