@@ -430,5 +430,9 @@ Test(nfs_file, system_says_what_it_can)
     STATUS(stat.status, NFS3_OK);
     cr_assert(stat.FSSTAT3res_u.resok.tbytes >= stat.FSSTAT3res_u.resok.fbytes);
     cr_assert(stat.FSSTAT3res_u.resok.abytes > 0);
+    uint64_t files = stat.FSSTAT3res_u.resok.ffiles;
+    made_file(&c, &c.root, "one more", 0600);
+    client_ok(&c, NFS_CALL(&c.nfs, FSSTAT, &stat_args, &stat, &c.err));
+    cr_assert_eq(stat.FSSTAT3res_u.resok.ffiles, files - 1);
     nfs_world_end(&n);
 }
