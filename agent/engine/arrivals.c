@@ -386,6 +386,7 @@ static void watch_done(struct work *work)
         IGNORE(pace(a));
         return;
     }
+    w->lost = w->lost || !w->tells; /* what happened while nobody listened */
     w->tells = true;
     take_events(w);
     bool soon = pace(a);

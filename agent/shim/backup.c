@@ -6,6 +6,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include "agent/oracle/manifest.h"
+#include "agent/shim/mounttab.h"
 #include "agent/shim/pages.h"
 #include "agent/shim/progress.h"
 #include "agent/shim/words.h"
@@ -56,6 +57,26 @@ static bool check_area(struct run *run, struct err *err)
                 "%s --apply",
                 area, folders[i], run->shim->db->name);
     return true;
+}
+
+/* Not a verdict on the run: but whoever reads its log learns of it before the mount costs a copy.
+ */
+static void look_at_mount(struct run *run)
+{
+    const struct mount_place local = {0}; /* what the storage exports is the doctor's matter */
+    struct mounttab_judged judged;
+    struct err none = {0};
+    const char *given = run->shim->options->mounts;
+    char real[PATH_MAX];
+    AUTO(mounttab) struct mounttab tab = {0};
+    if (!run->shim->db->area_mounted || !realpath(run->shim->db->area, real) ||
+        !mounttab_load(&tab, given ? given : MOUNTTAB_PATH, &none))
+        return;
+    mounttab_judge(mounttab_under(&tab, real), &local, real, mounttab_is_server, NULL, &judged);
+    for (size_t i = 0; i < judged.count; i++)
+        if (judged.faults[i].is_wrong)
+            run_say(run, "WARNING: mount of the area: %s; %s (evercopy doctor %s)",
+                    judged.faults[i].what, judged.faults[i].fix, run->shim->db->name);
 }
 
 static bool check_database(struct run *run, struct err *err)
@@ -984,6 +1005,7 @@ static int run_granted(struct run *run)
     struct err err = {0};
     rpc_client_on_wait(run->shim->client, run_waits, run);
     run_say(run, "run %s begins%s", run->job, run->first_run ? ": the first of this database" : "");
+    look_at_mount(run);
     if (run_phases(run, &failure) && run->holes.count) {
         run->phase =
             "logs"; /* the new base is beyond the hole; moments in it are lost, and it says so */

@@ -47,7 +47,8 @@ void directnfs_find(const char *text, const char *dir, struct directnfs_entry *r
         char *words = str_field(&line, '\n');
         words[strcspn(words, "#\r")] = '\0';
         for (char *p = words; *p; p++)
-            *p = *p == '\t' ? ' ' : *p;
+            if (*p == '\t')
+                *p = ' ';
         for (char *rest = words; rest;) {
             char *word = str_field(&rest, ' ');
             if (!*word)

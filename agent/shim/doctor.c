@@ -10,8 +10,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define MOUNTS "/proc/self/mounts"
-
 void doctor_done(struct doctor *doctor)
 {
     mounttab_done(&doctor->tab);
@@ -300,7 +298,7 @@ static void place_here(const struct shim *shim, struct doctor_place *p)
 static bool examine(struct shim *shim, struct doctor *doctor,
                     const Evercopy__V1__ListMountsReply *reply, struct err *err)
 {
-    const char *path = shim->options->mounts ? shim->options->mounts : MOUNTS;
+    const char *path = shim->options->mounts ? shim->options->mounts : MOUNTTAB_PATH;
     if (!mounttab_load(&doctor->tab, path, err))
         return false;
     for (size_t i = 0; i < reply->n_mounts; i++) {

@@ -36,10 +36,9 @@ static const char *parse_host(const char *text, struct mount_place *ret)
 /* '/' and names as volumes and clones have them, none of which begins with a dot. */
 static bool parse_export(const char *text, size_t len, struct mount_place *ret)
 {
-    if (len < 2 || len >= sizeof ret->export_path || text[0] != '/')
+    if (len < 2 || text[0] != '/' ||
+        !str_format(ret->export_path, sizeof ret->export_path, "%.*s", (int)len, text))
         return false;
-    memcpy(ret->export_path, text, len);
-    ret->export_path[len] = '\0';
     for (const char *at = ret->export_path; *at;) {
         size_t name = strspn(at + 1, LETTERS "$#_.-");
         if (*at != '/' || !name || at[1] == '.' || at[1] == '-')

@@ -15,11 +15,16 @@ enum { TABLE_MAX = 16 << 20, SIZE_LEAST = 32768, SIZE_GOOD = 1 << 20, TIMEO_TENT
 static void decode(char *text)
 {
     char *to = text;
-    for (const char *p = text; *p; p++) {
+    for (const char *p = text; *p; p++, to++) {
         bool octal = p[0] == '\\' && p[1] >= '0' && p[1] <= '3' && p[2] >= '0' && p[2] <= '7' &&
                      p[3] >= '0' && p[3] <= '7';
-        *to++ = octal ? (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0')) : *p;
-        p += octal ? 3 : 0;
+        *to = *p;
+        if (octal) {
+            unsigned char sign =
+                (unsigned char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
+            memcpy(to, &sign, 1);
+            p += 3;
+        }
     }
     *to = '\0';
 }
@@ -80,6 +85,8 @@ static const char *below(const char *dir, const char *above)
 const struct mounttab_row *mounttab_under(const struct mounttab *tab, const char *dir)
 {
     const struct mounttab_row *best = NULL;
+    if (dir[0] != '/')
+        return NULL;
     for (size_t i = 0; i < tab->count; i++) {
         const struct mounttab_row *row = &tab->rows[i];
         if (below(dir, row->dir) && !str_equal(row->type, "autofs") &&
@@ -97,14 +104,16 @@ bool mounttab_is_nfs(const struct mounttab_row *row)
 /* The ':' between server and export: an IPv6 server has brackets. */
 static const char *export_of(const struct mounttab_row *row)
 {
-    const char *colon = strstr(row->source, ":/");
-    return mounttab_is_nfs(row) && colon ? colon + 1 : NULL;
+    const char *colon = mounttab_is_nfs(row) ? strstr(row->source, ":/") : NULL;
+    return colon ? colon + 1 : NULL;
 }
 
 bool mounttab_export(const struct mounttab_row *row, const char *dir, char *ret, size_t size)
 {
     const char *top = export_of(row);
-    const char *rest = top ? below(dir, row->dir) : NULL;
+    if (!top)
+        return false;
+    const char *rest = below(dir, row->dir);
     if (!rest)
         return false;
     while (*rest == '/')

@@ -3,6 +3,8 @@
 #pragma once
 #include "agent/shim/mount.h"
 
+#define MOUNTTAB_PATH "/proc/self/mounts" /* this host's */
+
 struct mounttab_row { /* of proc(5) mounts; texts are the table's */
     const char *source, *dir, *type, *options;
 };

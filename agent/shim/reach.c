@@ -5,12 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOUNTS "/proc/self/mounts"
-
 static const char *table_of(const struct run *run)
 {
     const char *given = run->shim->options->mounts;
-    return given ? given : MOUNTS;
+    return given ? given : MOUNTTAB_PATH;
 }
 
 /* The mount table shows paths without links. */

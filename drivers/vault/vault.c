@@ -651,10 +651,10 @@ static bool vault_watch(struct driver_instance *d, uint64_t *io_position, uint64
         return false;
     const json_t *rows = json_object_get(answer.head, "events");
     bool lost = json_flag(answer.head, "lost");
+    struct driver_event spare = {0};
     size_t count = 0;
     for (size_t i = 0; i < json_array_size(rows); i++) {
         bool mine = false;
-        struct driver_event spare;
         struct driver_event *to = count < max ? &ret[count] : &spare;
         if (!take_event(json_array_get(rows, i), to, &mine, err))
             return false;

@@ -42,12 +42,15 @@ plain_in=${PLAIN[1]} plain_out=${PLAIN[0]}
 { coproc VAULT { exec "$build/tests/bench/bench_nfsd" vault "$xfs/vault" 2>"$xfs/vault.log"; }; } 2>/dev/null
 read -r -t 10 vault_port <&"${VAULT[0]}" || die "$(tail -n 1 "$xfs/vault.log")"
 vault_in=${VAULT[1]} vault_out=${VAULT[0]}
-for ganesha_pid in $(grep -lx ganesha.nfsd /proc/[0-9]*/comm 2>/dev/null | cut -d/ -f3); do
-    [ "$(readlink "/proc/$ganesha_pid/ns/net")" != "$(readlink /proc/self/ns/net)" ] || break
+for comm in /proc/[0-9]*/comm; do
+    ganesha_pid=${comm//[!0-9]/}
+    [ "$(cat "$comm" 2>/dev/null)" = ganesha.nfsd ] &&
+        [ "$(readlink "/proc/$ganesha_pid/ns/net")" = "$(readlink /proc/self/ns/net)" ] && break
 done
 ask_plain() { echo "$*" >&"$plain_in" && read -r answer <&"$plain_out" && echo "$answer"; }
 ask_vault() { echo "$*" >&"$vault_in" && read -r answer <&"$vault_out" && echo "$answer"; }
-ask_vault fill data 256 >/dev/null && ask_vault fill warm 32 >/dev/null || die 'the volume cannot be filled'
+ask_vault fill data 256 >/dev/null || die 'the volume cannot be filled'
+ask_vault fill warm 32 >/dev/null || die 'the volume cannot be filled'
 cpu_us() { # of a server, so far
     case $1 in
     ganesha) awk -v hz="$(getconf CLK_TCK)" '{sub(/.*\) /, ""); print ($12 + $13) * 1e6 / hz}' "/proc/$ganesha_pid/stat" ;;
@@ -66,9 +69,9 @@ place() { # of a server: ports and export
 
 # turn NAME SERVERS FILE LOAD...: three turns of each; "NAME SERVER ops p50 p99 MiB cpu-us" into $xfs/figures
 turn() {
-    local name=$1 servers=$2 file=$3 round server before after ops p50 p99 mib calls errors
+    local name=$1 servers=$2 file=$3 server before after ops p50 p99 mib calls errors
     shift 3
-    for round in 1 2 3; do
+    for _ in 1 2 3; do
         for server in $servers; do
             sync -f "$xfs"
             before=$(cpu_us "$server")
@@ -99,10 +102,13 @@ versus vault_nfs_read_8k.plain read8k $OPS op/s vault plain -
 versus vault_nfs_read_8k_cpu read8k $CPU 'us/call' vault ganesha '6 us' less
 versus vault_nfs_write_8k write8k $OPS op/s vault ganesha '2.0 x'
 versus vault_nfs_write_8k.plain write8k $OPS op/s vault plain -
+versus vault_nfs_write_8k_cpu.plain write8k $CPU 'us/call' vault plain - less
 versus vault_nfs_write_8k_cpu write8k $CPU 'us/call' vault ganesha - less
 versus vault_nfs_read_1m read1m $MIB MiB/s vault ganesha '1.0 x'
+versus vault_nfs_read_1m_cpu read1m $CPU us/MiB vault ganesha - less
 versus vault_nfs_read_1m.plain read1m $MIB MiB/s vault plain '0.83 x'
 versus vault_nfs_write_1m write1m $MIB MiB/s vault ganesha '1.0 x'
+versus vault_nfs_write_1m_cpu write1m $CPU us/MiB vault ganesha - less
 versus vault_nfs_write_1m.plain write1m $MIB MiB/s vault plain '0.83 x'
 versus vault_nfs_latency_p50 read1 $P50 us vault ganesha '1.67 x' less
 versus vault_nfs_latency_p50.plain read1 $P50 us plain ganesha - less
@@ -121,7 +127,8 @@ versus vault_nfs_clone_warm_cpu.plain warm $CPU 'us/call' clone plain '0.77 x' l
 
 # ---- a clone to its first byte ----
 for i in 1 2 3 4 5; do
-    made=$(ask_vault clone "first$i" s1) && first=$("$load" "$vault_port" "$vault_port" "/db/first$i" data first) || die 'first byte'
+    made=$(ask_vault clone "first$i" s1) || die 'no clone'
+    first=$("$load" "$vault_port" "$vault_port" "/db/first$i" data first) || die 'first byte'
     calc '%.2f\n' "$made + $first"
 done >"$xfs/first"
 row vault_nfs_clone_first_byte "$(median <"$xfs/first") ms" - - - '20 ms'
@@ -129,8 +136,9 @@ row vault_nfs_clone_first_byte "$(median <"$xfs/first") ms" - - - '20 ms'
 # ---- idle connections ----
 before=$(ask_vault rss)
 { coproc IDLE { exec "$load" "$vault_port" "$vault_port" /db data idle 1000; }; } 2>/dev/null
+idle_in=${IDLE[1]}
 read -r -t 20 answer <&"${IDLE[0]}" || die 'idle connections'
 row vault_nfs_idle_1000 "$(calc %.1f "($(ask_vault rss) - $before) / 1024") MiB" - - - '32 MiB'
-exec {IDLE[1]}>&- {ganesha_in}>&- {plain_in}>&- {vault_in}>&-
+exec {idle_in}>&- {ganesha_in}>&- {plain_in}>&- {vault_in}>&-
 wait
 exit 0

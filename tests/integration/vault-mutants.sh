@@ -67,7 +67,7 @@ try the_data_is_on_disk_before_the_log $v/layer_commit.c \
 try all_of_a_layer_means_all $v/layer_commit.c 's/\(layer->frozen \|\| b->all\)/layer->frozen/' test_layer_crash
 try a_snapshot_is_noted_behind_its_data $v/snapshot.c \
     's/( *)for \(size_t i = 0; i < c->count; i\+\+\)\n *if \(!layer_commit\(c->slots\[i\]->layer, UINT64_MAX, err\)\)\n *return false;\n *return record_all\(c, err\);/\1if (!record_all(c, err)) return false; for (size_t i = 0; i < c->count; i++) if (!layer_commit(c->slots[i]->layer, UINT64_MAX, err)) return false; return true;/' test_story_crash
-try a_set_is_whole_in_all_or_none $v/recover.c 's/if \(!set_is_whole\(vault, snap\)\) \{/if (false) {/' test_story_crash
+try a_set_is_whole_in_all_or_none $v/recover.c 's/if \(!whole\) \{/if (false) {/' test_story_crash
 try a_layer_goes_behind_its_commit $v/sealer.c \
     's/(if \(!)seal_layer\(&s, &result, err\)\)/\1(layer_drop(s.slot->layer), seal_layer(\&s, \&result, err)))/' test_story_crash
 try only_what_was_born_since_is_freed $s/edit.c \
@@ -75,7 +75,10 @@ try only_what_was_born_since_is_freed $s/edit.c \
 try a_composed_source_is_pinned $v/clone.c 's/( *)snap->pins\+\+;/\1;/' test_vault
 try named_packs_are_not_swept $s/family.c \
     's/if \(row && row->generation == generation\)/if (row \&\& row->generation == generation \&\& number % 2)/' test_story_crash
-try a_name_is_on_disk_before_the_answer $v/names.c 's/return ok && volume_sync\(v, err\) && view_stat/return ok \&\& view_stat/' test_story_crash
+try a_name_is_on_disk_before_the_answer $v/names.c 's/RECORD_CREATE \? volume_sync\(v, err\) :/RECORD_CREATE ? true :/' test_story_crash
+try a_change_is_asked_on_disk_before_it_is_done $v/names.c 's/!volume_sync\(v, err\) \|\| !volume_commit/!volume_commit/' test_names_crash
+try an_answer_no_disk_has_is_not_repeated $v/recover.c 's/SET_CONTENT \? ANSWER_UNSURE/SET_CONTENT ? ANSWER_SURE/' test_names_crash
+try a_file_knows_its_names $v/names.c 's/slot_mark\(slot, record->below, err\)/true/' test_names
 try the_rest_of_a_dropped_layer_is_swept $v/recover.c 's/bool gone = str_ends\(names.names\[i\], "\.gone"\);/bool gone = false;/' test_story_crash
 try the_box_has_its_name $v/vault.c 's/sync_above\(vault->box, err\)/true/' test_story_crash
 try an_empty_folder_is_no_family $s/store.c 's/count \+= there;/count++;/' test_story_crash
@@ -85,6 +88,8 @@ try a_commit_is_put_again_before_it_counts $s/family.c 's/if \(late && !io_put/i
 try what_overwrote_a_deleted_snapshot_is_sealed $v/keeper.c 's/bool owing = v->owing &&/bool owing = false \&\&/' test_vault 'vault/gives_back*'
 try a_swapped_layer_is_on_disk_before_it_counts $v/swap.c \
     's/bool ok = layer_commit\(layer, UINT64_MAX, err\) && volume_sync\(v, err\);/bool ok = true;/' test_vault_crash 'vault_crash/a_*'
+try a_set_is_kept_while_who_knows_of_it_is_closed $v/recover.c 's/if \(!whole && unknown\)/if (false)/' test_closed 'closed/a_snap*'
+try a_family_goes_on_as_a_whole_or_not_at_all $v/closed.c 's/v->family_id == family &&/v->id == family \&\&/' test_closed
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -34,7 +34,7 @@ if [ -e "$made/complete" ]; then
 fi
 
 rm -rf "$made"
-mkdir -p "$made/debs" "$made/kernel" "$made/root/bin" "$made/root/modules" "$made/db"
+mkdir -p "$made/debs" "$made/kernel" "$made/base/bin" "$made/base/modules" "$made/db"
 fetch() { (cd "$made/debs" && apt-get -qq download "$@" 2>"$made/said") || skip "cannot download: $(grep '^E:' "$made/said" | head -n 1)"; }
 unpack() { # FOLDER PACKAGE...
     local to=$1 p
@@ -51,15 +51,15 @@ depmod -b "$made/kernel" "$version" 2>/dev/null
 for module in virtio_pci virtio_net nfsv3; do # in the order in which they need each other
     modprobe -d "$made/kernel" -S "$version" --show-depends "$module"
 done | awk '{ print $2 }' | while read -r path; do
-    [ ! -e "$made/root/modules/${path##*/}" ] || continue
-    cp "$path" "$made/root/modules/"
-    echo "${path##*/}" >>"$made/root/modules/order"
+    [ ! -e "$made/base/modules/${path##*/}" ] || continue
+    cp "$path" "$made/base/modules/"
+    echo "${path##*/}" >>"$made/base/modules/order"
 done
-cp "$(command -v busybox)" "$made/root/bin/busybox"
+cp "$(command -v busybox)" "$made/base/bin/busybox"
 for applet in $(busybox --list); do
-    [ "$applet" = busybox ] || ln -s busybox "$made/root/bin/$applet"
+    [ "$applet" = busybox ] || ln -s busybox "$made/base/bin/$applet"
 done
-archive "$made/root" | gzip -6 >"$made/base.gz"
+archive "$made/base" | gzip -6 >"$made/base.gz"
 
 fetch $databases
 unpack "$made/db" $databases
@@ -68,7 +68,7 @@ unpack "$made/db" $databases
     cp -a lib/. usr/lib/
     rm -rf usr/share/{doc,man,locale,lintian,bug,postgresql-common} usr/lib/postgresql/15/lib/{bitcode,llvmjit*} \
         usr/share/postgresql/15/man var etc usr/sbin usr/lib/x86_64-linux-gnu/{gconv,perl*} lib
-    ln -s usr/lib lib # the machine's own /lib: programs name /lib64/ld-linux-x86-64.so.2
+    ln -s usr/lib lib
     mkdir -p lib64
     ln -sf ../usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 lib64/ld-linux-x86-64.so.2
 )
@@ -88,7 +88,7 @@ unpack "$made/db" $databases
     rm -rf bin dev etc tmp
 )
 archive "$made/db" >"$made/databases.cpio"
-rm -rf "$made/debs" "$made/kernel" "$made/root" "$made/db" "$made/said"
+rm -rf "$made/debs" "$made/kernel" "$made/base" "$made/db" "$made/said"
 touch "$made/complete"
 for old in "$out"/*; do # of other versions
     [ "$old" = "$made" ] || [ ! -e "$old/vmlinuz" ] || rm -rf "$old"

@@ -2,7 +2,7 @@
 # A Linux kernel's NFS client, in a virtual machine without hardware help, against our server; README.md.
 #   run.sh BUILD [CASE...]      PEER=ganesha: the reference in our place; KERNEL_SHORT=1: about three minutes
 set -u -o pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 build=$1
 shift
 peer=${PEER:-vault}
@@ -60,12 +60,13 @@ cp "$build/tests/kernel/prove" "$folder/guest/bin/"
     head -c $(((4 - $(stat -c %s "$made/base.gz") % 4) % 4)) /dev/zero
     cat "$made/databases.cpio" "$folder/guest.cpio"
 } >"$folder/initrd"
+cp "$made/vmlinuz" "$folder/vmlinuz" # another run may take the image away
 vm_begin() { # CASE
     rm -f "$folder/to" "$folder/from"
     mkfifo "$folder/to" "$folder/from"
     exec {vm_to}<>"$folder/to"
     qemu-system-x86_64 -machine accel=tcg -cpu qemu64 -smp 2 -m 1280 -display none -no-reboot \
-        -nodefaults -kernel "$made/vmlinuz" -initrd "$folder/initrd" \
+        -nodefaults -kernel "$folder/vmlinuz" -initrd "$folder/initrd" \
         -append "console=ttyS0 quiet panic=-1 mitigations=off evercopy.case=$1 evercopy.short=$short" \
         -serial "file:$folder/console" -serial stdio \
         -netdev user,id=n2,net=10.0.2.0/24,restrict=off -device virtio-net-pci,netdev=n2,mac=52:54:00:00:00:02 \
@@ -180,7 +181,11 @@ for case in $cases; do
     vm_end
     between_end
     between_port=
-    server_end
+    server_end >"$said" 2>&1 || not_ok "$case/the_server_ends_in_order: $(tail -n 1 "$said")"
+    if server_complains >"$said"; then
+        not_ok "$case/the_sanitizers_are_silent: $(tr '\n' ' ' <"$said")"
+        keep "$case"
+    fi
     serving=
     rm -rf "${folder:?}/$case"
 done

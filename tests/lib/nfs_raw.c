@@ -205,6 +205,7 @@ static enum rpc_accept many(struct nfsd_call *call)
     size_t size = raw_get(call->rpc.args) & ~3u;
     memset(call->results, (int)call->rpc.xid, 4);
     call->results_len = 4; /* what is written before room is asked for stays */
+    nfsd_call_is_large(call);
     if (!nfsd_results_room(call, size, &err))
         return RPC_SYSTEM_ERR;
     memset(call->results + 4, (int)call->rpc.xid, size > 4 ? size - 4 : 0);

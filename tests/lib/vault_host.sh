@@ -77,13 +77,14 @@ mount)
     mkdir -p "$dir"
     ;;
 umount)
+    SIM unmount "$dir" --home "${dbs%/dbs}" --sid none || true
     forget
     rmdir "$dir" 2>/dev/null || true
     ;;
 esac
 mv "$dbs/.oranfstab" "$dbs/oranfstab"
 SH
-    sed -i "s|^dbs=.*|dbs='$work/ora/dbs'|" "$work/etc/mounthelper"
+    sed -i "s|^dbs=.*|dbs='$work/ora/dbs'|; s|^    SIM |    '$bin/oracle-sim' |" "$work/etc/mounthelper"
     chmod 755 "$work/etc/mounthelper"
     for db in "$@"; do
         printf 'server: 127.0.0.1 export: /%s mount: %s/nfs/%s\n' "$db" "$work" "$db"

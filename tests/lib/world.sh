@@ -5,6 +5,7 @@
 #   world_enter 2G "$@"             re-executes the script where a scratch XFS is mounted
 #   world_plain "$@"                or: neither root nor a mount, for what is reached by NFS
 #   world_vault A B C               (plain) a vault that serves NFS, before world_agent
+#   world_either 2G "$@"            the first, or with EVERCOPY_WORLD=vault the second; then world_agent
 #   world_agent A:B C               agent that serves databases A, B and C, started
 #   world_lanes lane_one lane_two   each in a subshell of its own, at once; prints what they said
 #   world_end                       the last line: N passed, N failed
@@ -52,6 +53,19 @@ world_plain() {
     trap 'world_close; rm -rf "$work"' EXIT
 }
 
+world_either() {
+    if [ "${EVERCOPY_WORLD:-}" = vault ]; then
+        shift
+        world_plain "$@"
+        world_driver=vault
+    else
+        world_enter "$@"
+    fi
+}
+
+# in_area DB: names in its area, as the database's host sees them.
+in_area() { sim "$1" files "$area/$1" | cut -d' ' -f3-; }
+
 # shellcheck source=tests/lib/vault_host.sh
 world_vault() {
     . "$here/tests/lib/vault_host.sh"
@@ -76,9 +90,15 @@ world_made() {
 
 # In a lane: folders and an agent of its own, for lanes in which the agent dies.
 world_apart() {
-    work=$work/apart-$lane xfs=$xfs/apart-$lane agent_pid=
-    area=$xfs/storage/volumes out=$work/main.out err=$work/main.err
-    mkdir -p "$work/etc" "$work/state" "$work/ora" "$work/prod" "$xfs/storage"
+    work=$work/apart-$lane agent_pid=
+    out=$work/main.out err=$work/main.err
+    if [ -n "${world_is_plain:-}" ]; then
+        area=$work/nfs
+    else
+        xfs=$xfs/apart-$lane area=$xfs/storage/volumes
+        mkdir -p "$xfs/storage"
+    fi
+    mkdir -p "$work/etc" "$work/state" "$work/ora/dbs" "$work/prod"
     world_agent "$@"
 }
 
@@ -190,6 +210,7 @@ evercopyd() { timeout 30 "$bin/evercopyd" --config "$work/etc/evercopyd.conf" "$
 
 # world_agent DB...: authority, agent, and the person 'operator' whose configuration knows them all.
 world_agent() {
+    if [ "${world_driver:-}" = vault ] && [ ! -e "$work/vault" ]; then world_vault "$@"; fi
     agent_config "$@" >"$work/etc/evercopyd.conf"
     world_begin "$@"
 }
@@ -228,9 +249,12 @@ logwait = 30
 CONF
     if [ "${world_driver:-}" = vault ]; then
         echo 'areamounted = false'
-        printf '[autorestore]\nautorestoremountpoint = %s/clones\nmounthelper = %s/etc/mounthelper\n' "$work" "$work"
+        printf '[autorestore]\nmounthelper = %s/etc/mounthelper\n' "$work"
     fi
-    for db in "$@"; do printf '[%s]\nautorestoredestination = %s/sandbox-%s\n' "$db" "$work" "$db"; done
+    for db in "$@"; do
+        printf '[%s]\nautorestoredestination = %s/sandbox-%s\n' "$db" "$work" "$db"
+        [ "${world_driver:-}" != vault ] || printf 'autorestoremountpoint = %s/clones/%s\n' "$work" "$db"
+    done
 }
 
 # ---- databases ----
@@ -302,7 +326,7 @@ restore_undo() {
     local db=$1 sid=$2 clone=$3
     printf 'shutdown abort\nexit\n' |
         bare "ORACLE_HOME=$work/ora" "ORACLE_SID=$sid" timeout 30 "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null
-    if [ "${world_driver:-}" = vault ]; then "$work/etc/mounthelper" umount "$work/clones/$clone"; fi
+    if [ "${world_driver:-}" = vault ]; then "$work/etc/mounthelper" umount "$work/clones/$db/$clone"; fi
     shim operator clone drop "$db" "$clone"
     rm -rf "$work/sandbox-$db"
 }

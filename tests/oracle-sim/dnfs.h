@@ -95,6 +95,7 @@ void dnfs_wait(struct dnfs_server *s, struct dnfs_call *c, int n);
 bool dnfs_run(struct dnfs_server *s, struct dnfs_call *c);
 bool dnfs_errno(const struct dnfs_call *c); /* sets it; true when there was no error */
 bool dnfs_mnt(struct dnfs_mount *m);        /* asks for its root */
+void dnfs_umnt(struct dnfs_mount *m);       /* says that it is left */
 /* What a call's start hands to libnfs. */
 void dnfs_answer(struct rpc_context *rpc, int status, void *data, void *arg);
 

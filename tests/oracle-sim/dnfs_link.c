@@ -356,27 +356,32 @@ static void on_unmounted(struct rpc_context *rpc, int status, void *data, void *
     m->state = -1;
 }
 
+void dnfs_umnt(struct dnfs_mount *m)
+{
+    enum { WAIT_MS = 2000 };
+    struct rpc_context *rpc = rpc_init_context();
+    struct mnt out = {0};
+
+    if (!rpc)
+        die("out of memory");
+    if (connect_to(rpc, m->server->path[0], m->server->mount_port, MOUNT_PROGRAM,
+                   on_mount_connected, &out) == 0 &&
+        mnt_step(rpc, &out, WAIT_MS)) {
+        out.state = 0;
+        if (rpc_mount3_umnt_async(rpc, on_unmounted, m->export, &out) == 0)
+            mnt_step(rpc, &out, WAIT_MS);
+    }
+    rpc_destroy_context(rpc);
+}
+
 /* A server keeps a list of who uses what; who leaves in peace says so, once. */
 static void umnt_all(void)
 {
-    enum { WAIT_MS = 2000 };
     struct dnfs_mount *m;
 
-    for (int i = 0; (m = oranfstab_nth(i)); i++) {
-        struct rpc_context *rpc = m->mounted ? rpc_init_context() : NULL;
-        struct mnt out = {0};
-
-        if (!rpc)
-            continue;
-        if (connect_to(rpc, m->server->path[0], m->server->mount_port, MOUNT_PROGRAM,
-                       on_mount_connected, &out) == 0 &&
-            mnt_step(rpc, &out, WAIT_MS)) {
-            out.state = 0;
-            if (rpc_mount3_umnt_async(rpc, on_unmounted, m->export, &out) == 0)
-                mnt_step(rpc, &out, WAIT_MS);
-        }
-        rpc_destroy_context(rpc);
-    }
+    for (int i = 0; (m = oranfstab_nth(i)); i++)
+        if (m->mounted)
+            dnfs_umnt(m);
 }
 
 bool dnfs_mnt(struct dnfs_mount *m)

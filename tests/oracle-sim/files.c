@@ -127,6 +127,19 @@ int disk_mkdir(const char *path, mode_t mode)
     return m ? dnfs_mkdir(m, rest, mode) : mkdir(path, mode);
 }
 
+int disk_unmount(const char *folder)
+{
+    const char *rest;
+    struct dnfs_mount *m = oranfstab_find(folder, &rest);
+
+    if (!m || rest[0]) {
+        errno = EINVAL;
+        return -1;
+    }
+    dnfs_umnt(m);
+    return 0;
+}
+
 bool names_add(struct disk_names *names, const char *name)
 {
     char **more = realloc(names->name, sizeof *more * (names->n + 1));

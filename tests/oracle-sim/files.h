@@ -30,6 +30,8 @@ int disk_access(const char *path, int mode);
 int disk_unlink(const char *path);
 int disk_rename(const char *from, const char *to);
 int disk_mkdir(const char *path, mode_t mode);
+/* As the kernel's umount says it to the server, whatever became of who used the mount. */
+int disk_unmount(const char *folder);
 
 struct disk_names {
     char **name;

@@ -412,6 +412,15 @@ static void expect_two_names(struct world *w, struct view *v, uint32_t links, co
     cr_assert_eq(same, 2);
 }
 
+/* So that what comes next has its slot in another record of the file table. */
+static void spend_numbers(struct world *w, struct view *v)
+{
+    for (int i = 0; i < 20; i++) {
+        world_file(w, v, "x");
+        world_ok(w, view_remove(v, NULL, VIEW_ROOT, "x", false, NULL, &w->err));
+    }
+}
+
 static struct view *begin_linked(struct world *w)
 {
     struct view *v = begin(w);
@@ -419,8 +428,13 @@ static struct view *begin_linked(struct world *w)
     struct view_change c;
     world_ok(w,
              view_create(v, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &d, NULL, &w->err));
+    spend_numbers(w, v);
     uint64_t a = world_file(w, v, "a");
     world_ok(w, view_write(v, a, "content", 7, 0, true, NULL, &w->err));
+    /* The store knows the file by one name before it gets another. */
+    spend_numbers(w, v);
+    world_ok(w, vault_swap(w->vault, "orcl", NULL, &w->err));
+    world_ok(w, vault_seal(w->vault, "orcl", &w->err));
     root = stat_of(w, v, a);
     d = stat_of(w, v, d.file);
     world_ok(w, view_link(v, NULL, a, d.file, "b", &f, &c, &w->err));

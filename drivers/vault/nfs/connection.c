@@ -5,6 +5,7 @@
 #include "agent/base/waiting.h"
 #include "drivers/vault/nfs/server_int.h"
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -159,6 +160,8 @@ bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err)
 
 /* ---- calls ---- */
 
+static size_t unread(const struct nfsd_connection *c) { return c->filled - c->record.begin; }
+
 static void slow_ends(struct nfsd_connection *c)
 {
     atomic_fetch_sub(&c->slow, 1);
@@ -201,6 +204,15 @@ void nfsd_call_is_slow(struct nfsd_call *call)
     atomic_fetch_sub(&c->in->holders, 1);
     atomic_fetch_sub(&c->users, 1);
     slow_ends(c);
+}
+
+void nfsd_call_is_large(struct nfsd_call *call)
+{
+    const struct nfsd_connection *c = call->connection;
+    int waiting = 0;
+    const struct worker *worker = (struct worker *)call;
+    if (!worker->slow && (unread(c) > 0 || (ioctl(c->fd, FIONREAD, &waiting) == 0 && waiting > 0)))
+        nfsd_call_is_slow(call);
 }
 
 /* Nothing of the connection is touched afterwards. */
@@ -295,8 +307,6 @@ static enum turn run_records(struct worker *worker, struct nfsd_connection *c)
 }
 
 /* ---- reading ---- */
-
-static size_t unread(const struct nfsd_connection *c) { return c->filled - c->record.begin; }
 
 static void move_to(struct nfsd_connection *c, struct buffer *buffer)
 {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { READ_HEAD = 4 + 4 + NFS3_ATTRIBUTES_BYTES + 12 };
+enum { READ_HEAD = 4 + 4 + NFS3_ATTRIBUTES_BYTES + 12, LARGE = 256 << 10 };
 
 static enum nfsstat3 may(const struct nfs3_call *call, unsigned wanted)
 {
@@ -29,6 +29,8 @@ enum nfsstat3 nfs3_read(struct nfs3_call *call)
         count = (size_t)(file->size - offset);
     if (!nfsd_results_room(call->rpc, READ_HEAD + ((count + 3) & ~(size_t)3), &err))
         return NFS3ERR_JUKEBOX;
+    if (count >= LARGE)
+        nfsd_call_is_large(call->rpc);
     uint8_t *data = call->rpc->results + READ_HEAD;
     ssize_t got = 0;
     if (count > 0)
@@ -100,6 +102,8 @@ enum nfsstat3 nfs3_write(struct nfs3_call *call)
         return NFS3ERR_INVAL;
     if (stable)
         nfsd_call_is_slow(call->rpc);
+    else if (count >= LARGE)
+        nfsd_call_is_large(call->rpc);
     status = write_once(call, stable);
     if (status != NFS3_OK)
         return status;

@@ -94,11 +94,12 @@ static enum rpc_kind refuse(uint8_t *reply, size_t *ret_len, uint32_t xid, uint3
 enum rpc_kind rpc_parse(uint8_t *record, size_t len, struct rpc_call *ret, uint8_t *reply,
                         size_t *ret_reply_len)
 {
-    struct rest rest = {record, len};
+    struct rest rest = {.len = len};
     struct rest body;
     uint32_t direction;
     uint32_t version;
     uint32_t flavor;
+    rest.at = record;
     ret->cred = (struct rpc_cred){0};
     if (!take_u32(&rest, &ret->xid) || !take_u32(&rest, &direction) || direction != CALL ||
         !take_u32(&rest, &version))

@@ -28,6 +28,8 @@ bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err) MUS
  * next records and answer them. Its arguments stay where they are. A program that waits through
  * agent/base (waiting.h) need not say it. */
 void nfsd_call_is_slow(struct nfsd_call *call);
+/* Says that it moves much: the same, but only where the client has sent more by now. */
+void nfsd_call_is_large(struct nfsd_call *call);
 
 struct nfsd_program {
     uint32_t program, version_low, version_high;

@@ -691,7 +691,7 @@ static struct lfile *enter(struct layer *layer, uint64_t file, struct err *err)
 
 static void leave(struct layer *layer)
 {
-    if (--layer->under_way == 0)
+    if (--layer->under_way == 0 && layer->frozen) /* who commits waits for other things */
         pthread_cond_broadcast(&layer->changed);
 }
 

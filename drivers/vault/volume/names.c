@@ -435,7 +435,7 @@ static bool create_content(struct volume *v, struct record *record, const char *
         record->size = len;
         if (!layer_write(layer, record->file, 0, 1, bytes, err))
             return false;
-    } else if (record->file_kind == INODE_FILE && a && a->set_size) {
+    } else if (record->file_kind == INODE_FILE && a && a->set_size && a->size > 0) {
         if (a->size > (uint64_t)1 << FILE_MAX_SHIFT)
             return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
         record->size = a->size;

@@ -51,6 +51,7 @@ mount_area() { ask area "$1" && mount_at "$2" "$3" "$4" $answer; }
 mount_clone() { ask clone "$1" "$2" "$3" && mount_at "$4" "$5" "$6" $answer; }
 
 # ---- options: the programs over one mount ----
+# NAME FOLDER ENTRIES
 programs() {
     test_that "$1/random_bytes_read_back" 180 prove bytes "$2" 11 "$(amount 400 100)"
     test_that "$1/direct_io_reads_back" 180 prove direct "$2" 12 "$(amount 200 60)"
@@ -59,7 +60,7 @@ programs() {
     test_that "$1/names_are_renamed_replaced_and_refused" 60 prove names "$2"
     test_that "$1/hard_links_share_a_file" 60 prove links "$2"
     test_that "$1/unlinked_open_files_live_on" 60 prove open-files "$2"
-    test_that "$1/a_folder_is_read_while_it_changes" 400 prove big-folder "$2" "$(amount 5000 500)"
+    test_that "$1/a_folder_is_read_while_it_changes" 400 prove big-folder "$2" "$(amount "$3" 500)"
     test_that "$1/many_small_files_read_back" 240 prove small-files "$2" "$(amount 1000 150)"
     test_that "$1/modes_owners_and_times_are_kept" 60 prove attributes "$2"
     test_that "$1/another_user_is_denied" 60 prove denied "$2"
@@ -77,9 +78,9 @@ mount_big() {
     mount_area files /mnt/area 2 $big && has_option /mnt/area wsize=1048576 && has_option /mnt/area nconnect=4
 }
 case_options() {
-    test_that options/documented_options_mount 60 mount_documented && programs documented_options /mnt/area
+    test_that options/documented_options_mount 60 mount_documented && programs documented_options /mnt/area 1500
     [ -z "$short" ] || return
-    test_that options/1_mib_over_4_connections_mounts 60 mount_big && programs 1_mib_and_4_connections /mnt/area
+    test_that options/1_mib_over_4_connections_mounts 60 mount_big && programs 1_mib_and_4_connections /mnt/area 5000
 }
 
 # ---- two-mounts ----

@@ -74,7 +74,6 @@ pg_clone_recovers() {
         pg_whole 5433 "$mark"
 }
 pg_clone_killed() {
-    begun=$count
     pg_work $((count + 1)) $((count + 100000)) 5433
     acks "$(amount 200 30)" && pg_kill /mnt/clone/pg
     acks_rest
