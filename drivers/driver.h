@@ -38,7 +38,7 @@ struct driver_volume_info {
     char name[DRIVER_NAME_MAX];
     uint64_t capacity, available;
     struct driver_space space;
-    char closed[400]; /* why it takes no changes for now, as far as the storage tells; "" */
+    char closed[400]; /* why it takes no changes, as far as the storage tells; "" */
 };
 
 enum driver_durability { DURABILITY_LOCAL, DURABILITY_SEALED, DURABILITY_COPIED };

@@ -232,14 +232,14 @@ static bool judge_retention(struct catalog *catalog, const struct config_served 
     return true;
 }
 
-/* The next run would fail at its first write. */
+/* The next run would fail at its first write, and the last one may have failed of it. */
 static bool judge_volume(struct catalog *catalog, const struct config_served *db,
                          struct standing *s, struct err *err)
 {
     char why[400];
     if (!lookout_closed(catalog, db->name, why, sizeof why, err))
         return false;
-    if (!why[0] || s->verdict >= EVERCOPY__V1__VERDICT__VERDICT_FAILED)
+    if (!why[0])
         return true;
     s->verdict = EVERCOPY__V1__VERDICT__VERDICT_FAILED;
     IGNORE(!str_format(s->cause, sizeof s->cause, "volume '%s' takes no changes: %s", db->volume,

@@ -67,7 +67,7 @@ try the_data_is_on_disk_before_the_log $v/layer_commit.c \
 try all_of_a_layer_means_all $v/layer_commit.c 's/\(layer->frozen \|\| b->all\)/layer->frozen/' test_layer_crash
 try a_snapshot_is_noted_behind_its_data $v/snapshot.c \
     's/( *)for \(size_t i = 0; i < c->count; i\+\+\)\n *if \(!layer_commit\(c->slots\[i\]->layer, UINT64_MAX, err\)\)\n *return false;\n *return record_all\(c, err\);/\1if (!record_all(c, err)) return false; for (size_t i = 0; i < c->count; i++) if (!layer_commit(c->slots[i]->layer, UINT64_MAX, err)) return false; return true;/' test_story_crash
-try a_set_is_whole_in_all_or_none $v/recover.c 's/bool unknown, whole = set_is_whole\(vault, snap, &unknown\);/bool unknown = false, whole = true;/' test_story_crash
+try a_set_is_whole_in_all_or_none $v/recover.c 's/if \(!whole\) \{/if (false) {/' test_story_crash
 try a_layer_goes_behind_its_commit $v/sealer.c \
     's/(if \(!)seal_layer\(&s, &result, err\)\)/\1(layer_drop(s.slot->layer), seal_layer(\&s, \&result, err)))/' test_story_crash
 try only_what_was_born_since_is_freed $s/edit.c \
@@ -88,6 +88,8 @@ try a_commit_is_put_again_before_it_counts $s/family.c 's/if \(late && !io_put/i
 try what_overwrote_a_deleted_snapshot_is_sealed $v/keeper.c 's/bool owing = v->owing &&/bool owing = false \&\&/' test_vault 'vault/gives_back*'
 try a_swapped_layer_is_on_disk_before_it_counts $v/swap.c \
     's/bool ok = layer_commit\(layer, UINT64_MAX, err\) && volume_sync\(v, err\);/bool ok = true;/' test_vault_crash 'vault_crash/a_*'
+try a_set_is_kept_while_who_knows_of_it_is_closed $v/recover.c 's/if \(!whole && unknown\)/if (false)/' test_closed 'closed/a_snap*'
+try a_family_goes_on_as_a_whole_or_not_at_all $v/closed.c 's/v->family_id == family &&/v->id == family \&\&/' test_closed
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

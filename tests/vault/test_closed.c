@@ -2,6 +2,7 @@
 #include "agent/base/exec.h"
 #include "agent/base/log.h"
 #include "drivers/driver.h"
+#include "tests/lib/random.h"
 #include "tests/lib/vault_server.h"
 #include "tests/vault/volume_world.h"
 #include <errno.h>
@@ -268,6 +269,109 @@ Test(closed, a_volume_whose_disk_failed_a_sync_says_so_until_it_is_opened_anew)
     expect_all_whole(&w);
     world_write(&w, "bad", NULL, "f", 'y', 100, 0);
     world_end(&w);
+}
+
+/* ---- any byte ---- */
+
+static void collect(struct world *w, const char *folder, char (*files)[300], size_t *count)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    world_ok(w, sys_list(folder, &names, &w->err));
+    for (size_t i = 0; i < names.count && *count < 64; i++) {
+        struct stat st;
+        char path[300];
+        IGNORE(str_format(path, sizeof path, "%s/%s", folder, names.names[i]));
+        world_ok(w, sys_lstat(path, &st, &w->err));
+        if (S_ISDIR(st.st_mode))
+            collect(w, path, files, count);
+        else if (st.st_size > 0)
+            IGNORE(str_copy(files[(*count)++], 300, path));
+    }
+}
+
+/* Of what is kept for one volume, on the box or on the store. */
+static void damage(struct world *w, uint64_t id, struct rnd *rnd)
+{
+    static char files[64][300];
+    char folder[200], object[IO_NAME_MAX];
+    size_t count = 0, objects = 0;
+    IGNORE(str_format(folder, sizeof folder, "f/%016llx/", (unsigned long long)id));
+    for (size_t i = 0; memory_io_name(w->memory, i, object); i++)
+        if (str_starts(object, folder) && objects < 64)
+            IGNORE(str_copy(files[objects++], 300, object));
+    if (rnd_below(rnd, 2)) {
+        const char *name = files[rnd_below(rnd, (uint32_t)objects)];
+        uint64_t bytes = 0;
+        world_ok(w, io_size(w->io, name, &bytes, &w->err));
+        uint64_t at = rnd_below(rnd, (uint32_t)bytes);
+        printf("byte %llu of %s\n", (unsigned long long)at, name);
+        cr_assert(memory_io_flip(w->memory, name, at, (uint8_t)(1u << rnd_below(rnd, 8))));
+        return;
+    }
+    IGNORE(str_format(folder, sizeof folder, "%s/v/%016llx", w->box, (unsigned long long)id));
+    collect(w, folder, files, &count);
+    const char *path = files[rnd_below(rnd, (uint32_t)count)];
+    struct stat st;
+    world_ok(w, sys_lstat(path, &st, &w->err));
+    uint32_t at = rnd_below(rnd, (uint32_t)st.st_size);
+    printf("byte %u of %s\n", at, path);
+    flip(w, path, at);
+}
+
+/* What was written, or an error: never other bytes. */
+static void expect_true_or_refused(struct world *w, const char *snapshot, const char *clone,
+                                   char with)
+{
+    struct err why = {0};
+    struct view_file file;
+    char bytes[100];
+    AUTO(view) struct view *view = view_open(w->vault, "bad", snapshot, clone, &why);
+    if (!view || !view_find(view, "f", &file, &why))
+        return;
+    ssize_t n = view_read(view, file.file, bytes, sizeof bytes, 0, &why);
+    for (ssize_t i = 0; i < n; i++)
+        cr_assert_eq(bytes[i], with, "%s/%s: byte %zd is '%c'", snapshot, clone, i, bytes[i]);
+}
+
+static void one_byte(const struct world *from, const char *start, uint64_t id, struct rnd *rnd)
+{
+    struct world w = *from;
+    const char *const copy[] = {"/bin/cp", "-a", start, w.box, NULL};
+    const char *const none[] = {NULL};
+    struct exec_result result;
+    struct exec exec = {.argv = copy, .envp = none, .deadline_ms = 20000};
+    world_ok(&w, sys_remove_tree(w.box, &w.err) && exec_run(&exec, &result, &w.err));
+    w.io = memory_io_after(from->memory, memory_io_changes(from->memory), &w.memory, &w.err);
+    world_ok(&w, w.io != NULL);
+    damage(&w, id, rnd);
+    fflush(stdout);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        world_expect(&w, "good", "s", NULL, "f", 'a', 50000, 0);
+        world_expect(&w, "good", "t", NULL, "f", 'b', 100, 0);
+        expect_true_or_refused(&w, "s", NULL, 'a');
+        expect_true_or_refused(&w, "t", NULL, 'b');
+        expect_true_or_refused(&w, NULL, "c", 'c');
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    io_close(w.io);
+}
+
+Test(closed, whichever_byte_of_one_volume_is_damaged_the_other_opens_and_no_wrong_byte_is_read)
+{
+    struct world w;
+    struct rnd rnd = rnd_begin("closed");
+    begin(&w);
+    uint64_t id = info_of(&w, "bad").id;
+    vault_close(TAKE(w.vault));
+    memory_io_keep_changes(w.memory);
+    AUTO(mem) char *start = own_printf(&w.err, "%s.start", w.box);
+    world_ok(&w, sys_rename(w.box, start, &w.err));
+    for (int i = 0; i < (getenv("EVERCOPY_LONG") ? 2000 : 25); i++)
+        one_byte(&w, start, id, &rnd);
+    io_close(w.io);
+    world_ok(&w, sys_remove_tree(w.box, &w.err) && sys_remove_tree(start, &w.err));
 }
 
 /* ---- as the agent sees it ---- */
