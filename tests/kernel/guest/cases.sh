@@ -52,7 +52,7 @@ mount_area() { ask area "$1" && mount_at "$2" "$3" "$4" $answer; }
 # AREA SNAPSHOT CLONE FOLDER NETWORK OPTIONS
 mount_clone() { ask clone "$1" "$2" "$3" && mount_at "$4" "$5" "$6" $answer; }
 
-# ---- options: the programs over one mount ----
+# ---- documented, large, small: the programs over one mount ----
 # NAME FOLDER ENTRIES
 programs() {
     test_that "$1/random_bytes_read_back" 180 prove bytes "$2" 11 "$(amount 400 100)"
@@ -82,11 +82,14 @@ mount_small() {
 mount_big() {
     mount_area files /mnt/area 2 $big && has_option /mnt/area wsize=1048576 && has_option /mnt/area nconnect=4
 }
-case_options() {
-    test_that options/documented_options_mount 60 mount_documented && programs documented_options /mnt/area 1500
-    [ -z "$short" ] || return
-    test_that options/1_mib_over_4_connections_mounts 60 mount_big && programs 1_mib_and_4_connections /mnt/area 5000
-    test_that options/4_kib_and_no_caches_mounts 60 mount_small && programs 4_kib_and_no_caches /mnt/area 400
+case_documented() {
+    test_that documented/mounts_as_oracle_says 60 mount_documented && programs documented /mnt/area 1500
+}
+case_large() {
+    test_that large/mounts_with_1_mib_over_4_connections 60 mount_big && programs large /mnt/area 5000
+}
+case_small() {
+    test_that small/mounts_with_4_kib_and_nothing_cached 60 mount_small && programs small /mnt/area 400
 }
 
 # ---- two-mounts ----
