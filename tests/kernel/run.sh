@@ -8,7 +8,7 @@ shift
 peer=${PEER:-vault}
 short=${KERNEL_SHORT:-}
 all='documented large small two_mounts snapshot clones remade killed stopped unanswered sqlite postgresql'
-[ -z "$short" ] || all='options two_mounts snapshot clones remade killed unanswered sqlite'
+[ -z "$short" ] || all='documented two_mounts snapshot clones remade killed unanswered sqlite'
 cases=${*:-$all}
 passed=0 failed=0 skipped=0
 ok() { echo "ok kernel/$1"; passed=$((passed + 1)); }
