@@ -549,8 +549,10 @@ an_agent_killed_at_any_moment_heals() {
         exits 0 && first_line '^OK DIE: ' || { saw "round $round, killed after $tenths tenths: $seen"; return 1; }
     done
 }
+# A shim that was ended while the agent was away leaves its verdict in the spool: the host's next call tells it.
 run_is_over() {
     local out=$work/over.out err=$work/over.err
+    shim host-DIE status DIE
     shim operator jobs DIE --json && [ "$(ask "$out" "sum(j['state']=='running' for j in d['jobs'])")" = 0 ]
 }
 an_interrupted_snapshot_is_told_at_the_next_start() {

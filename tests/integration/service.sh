@@ -19,7 +19,7 @@ everything_is_installed_and_the_unit_is_clean() {
         [ -s "$root/usr/$f" ] || { saw "$f is not installed"; return 1; }
     done
     command -v systemd-analyze >/dev/null || { echo "SKIPPED service/verify: no program systemd-analyze (package systemd)"; return 0; }
-    systemd-analyze verify --root="$root" evercopyd.service >"$out" 2>"$err"
+    systemd-analyze verify --root="$root" evercopyd.service evercopy-vaultd.service >"$out" 2>"$err"
     # A root with nothing but our files has no targets to order by.
     ! grep -vE 'unit configures an IP firewall|Failed to (add dependency|resolve)|\/bin\/kill is not executable|sysinit|network-online|multi-user' "$err" |
         grep -q . || saw "verify: $(cat "$err")"
