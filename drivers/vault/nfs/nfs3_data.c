@@ -81,8 +81,11 @@ static enum nfsstat3 write_once(struct nfs3_call *call, bool stable)
                                    .stable = stable,
                                    .data = args->data};
     uint64_t key = nfs3_seen_key(&caller, &what);
-    if (!nfs3_seen_begin(call->nfs3->seen, key))
-        return NFS3_OK; /* what it did is told as it was found on entering */
+    if (!nfs3_seen_begin(call->nfs3->seen, key)) /* the file as it is now, the first included */
+        return export->ops->stat(export->tree, file, call->file[0].generation,
+                                 &call->change[0].after, &err)
+                   ? NFS3_OK
+                   : nfs3_failed(call, &err);
     bool ok = export->ops->write(export->tree, file, args->data, args->n[0], args->offset, stable,
                                  &call->change[0], &err) &&
               clear_ids(call, &err);
