@@ -137,7 +137,7 @@ bench: deps
 	$(Q)tests/lib/packages.sh bench || true
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
 	$(Q)tests/bench/run.sh $(B)
-# PEER=ganesha: the reference in our server's place; KERNEL_SHORT=1; CASES='options killed'.
+# PEER=ganesha: the reference in our server's place; KERNEL_SHORT=1; CASES='large killed'.
 KERNEL_BIN := $(addprefix $(B)/tests/kernel/,prove ask between)
 $(B)/tests/kernel/prove: $(wildcard tests/kernel/guest/*.[ch])
 	$(call say,LINK,$@)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -static -o $@ $(filter %.c,$^)

@@ -38,4 +38,5 @@ server_clone() { # AREA SNAPSHOT CLONE
 server_drop() { # AREA CLONE: files that ganesha has open would be served on
     rm -r "$export_dir/clones/$1.$2" && server_kill && server_start
 }
+server_forgets='ganesha forgets what it answered when it is killed'
 server_complains() { false; }

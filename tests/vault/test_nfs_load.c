@@ -279,7 +279,9 @@ static void *write_numbers(void *arg)
     for (uint64_t number = 1; !atomic_load(w->stop); number++) {
         record[0] = record[RECORD / sizeof(uint64_t) - 1] = number;
         atomic_store(&w->sent, number);
-        STATUS(do_write(&c, &fh, number % SLOTS * RECORD, record, RECORD, FILE_SYNC), NFS3_OK);
+        STATUS(do_write(&c, &fh, number % SLOTS * RECORD, record, RECORD,
+                        (enum stable_how)(number % 3)),
+               NFS3_OK);
         atomic_store(&w->acknowledged, number);
     }
     return NULL;
