@@ -382,7 +382,7 @@ static void watch_done(struct work *work)
     struct arrivals *a = w->arrivals;
     const struct err *err = &w->work.err;
     if (err->code != ERR_NONE) {
-        if (w->tells)
+        if (w->tells && err->code != ERR_CANCELLED)
             log_warning("what arrives is seen when asked only: %s", err->text);
         bool never = err->code == ERR_UNSUPPORTED;
         w->rest_until_ms = clock_mono_ms() + (never ? REST_LONG_MS : REST_MS);
