@@ -85,7 +85,7 @@ static const struct keys_key shim_keys[] = {
      "folder of the sandbox's instance"},
     {"autorestoreclonename", A, A | D, KEYS_LINE, "", 0, 0, NULL, "name of the clone"},
     {"autorestoremountpoint", A, A | D, KEYS_PATH, "", 0, 0, NULL,
-     "folder in which clones are mounted, each in a folder of its own"},
+     "folder in which clones are mounted by their names; one for each database, as names may meet"},
     {"mounthelper", A, A | D, KEYS_PATH, "", 0, 0, NULL,
      "program that mounts and unmounts clones, such as /usr/lib/evercopy/evercopy-mount"},
     {"autorestoresnapage", A, A | D, KEYS_NUMBER, "0", 0, 1000000, NULL, "hours; kept"},

@@ -25,8 +25,8 @@ ports="port=$vault_port,mountport=$vault_port,mountproto=tcp"
 
 clone_create_prints_how_to_mount_and_unmount() {
     shim person clone create ORCL plain --snapshot "$(newest)" &&
-        says "$out" "^mount:   mount -t nfs -o $options,$ports $(source_of plain) $work/clones/plain$" &&
-        says "$out" "^unmount: umount $work/clones/plain$"
+        says "$out" "^mount:   mount -t nfs -o $options,$ports $(source_of plain) $work/clones/ORCL/plain$" &&
+        says "$out" "^unmount: umount $work/clones/ORCL/plain$"
 }
 space_tells_what_is_stored_once_and_shown_often() {
     shim person space ORCL && says "$out" "^ORCL: files of .* stored with all snapshots" &&
@@ -40,7 +40,7 @@ doctor() { shim host-ORCL doctor ORCL --mounts "$work/$lane.table" "$@"; }
 the_doctor_has_nothing_to_say_of_a_sound_host() {
     table "127.0.0.1:/ORCL $area/ORCL" "$good"
     doctor && never_says "$out" 'WRONG|note' && says "$out" "^ORCL area at $area/ORCL" &&
-        says "$out" "^ORCL clone plain at " && says "$out" "export: /ORCL/plain mount: $work/clones/plain"
+        says "$out" "^ORCL clone plain at " && says "$out" "export: /ORCL/plain mount: $work/clones/ORCL/plain"
 }
 the_doctor_names_each_wrong_thing_in_json_too() {
     table "127.0.0.1:/ORCL $area/ORCL" "${good/hard/soft}" "127.0.0.1:/ORCL/plain /mnt/p" "${good/vers=3/vers=4.1}" \
@@ -63,7 +63,7 @@ the_doctor_wants_an_entry_where_direct_nfs_is_all_there_is() {
 
 no_helper() { sed -i '/^mounthelper/d; /^autorestoremountpoint/d' "$work/etc/operator.shim.conf"; }
 restore_without_a_helper_says_what_to_mount_and_goes_on_with_it() {
-    local at=$work/clones/hand
+    local at=$work/clones/ORCL/hand
     cp "$work/etc/operator.shim.conf" "$work/helped.conf"
     no_helper
     restore ORCL --scn "$mid" --sid RORCL --name hand
@@ -87,7 +87,7 @@ restore_without_a_helper_says_what_to_mount_and_goes_on_with_it() {
     "$work/etc/mounthelper" umount "$at"
     cp "$work/helped.conf" "$work/etc/operator.shim.conf"
 }
-clone_is_mounted() { grep -q "$work/clones/$1" "$work/ora/dbs/oranfstab"; }
+clone_is_mounted() { grep -q "$work/clones/ORCL/$1" "$work/ora/dbs/oranfstab"; }
 no_clone_is_mounted() { ! grep "$work/clones" "$work/ora/dbs/oranfstab"; }
 a_killed_restore_is_unmounted_and_dropped_by_the_next() {
     local pid
