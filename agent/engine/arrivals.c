@@ -6,6 +6,7 @@
 #include "agent/base/str.h"
 #include "agent/engine/survey.h"
 #include <inttypes.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -13,7 +14,8 @@ enum {
     WORKERS = 4,
     POLL_MS = 1000,     /* a stop waits for it */
     POLL_SOON_MS = 200, /* while something is due */
-    REST_MS = 5000,     /* after a storage did not answer */
+    EARLY_MS = 50,
+    REST_MS = 5000, /* after a storage did not answer */
     REST_LONG_MS = 600000,
     PACE_MS = 1000, /* between two looks at one area; a waiter's: a fifth */
     EVENTS_MAX = 128,
@@ -337,12 +339,16 @@ static bool pace(struct arrivals *a)
 static void run_watch(struct work *work)
 {
     struct watch *w = (struct watch *)work;
+    uint64_t begun_ms = clock_mono_ms();
     if (atomic_load(&w->arrivals->stopping) || world_is_stopping(w->world))
         err_set(&w->work.err, ERR_CANCELLED, "the agent stops");
     else
         IGNORE(!driver_watch(world_driver(w->world, w->db), &w->position, w->timeout_ms, w->events,
                              EVENTS_MAX, &w->count, &w->lost,
                              &w->work.err)); /* told by the error */
+    /* One that stops answers nothing, and at once: not asked as fast as it can be. */
+    if (w->work.err.code == ERR_NONE && !w->count && clock_mono_ms() - begun_ms < EARLY_MS)
+        IGNORE(poll(NULL, 0, EARLY_MS) < 0);
 }
 
 static void watch_done(struct work *work);
@@ -376,7 +382,7 @@ static void watch_done(struct work *work)
     struct arrivals *a = w->arrivals;
     const struct err *err = &w->work.err;
     if (err->code != ERR_NONE) {
-        if (w->tells)
+        if (w->tells && err->code != ERR_CANCELLED)
             log_warning("what arrives is seen when asked only: %s", err->text);
         bool never = err->code == ERR_UNSUPPORTED;
         w->rest_until_ms = clock_mono_ms() + (never ? REST_LONG_MS : REST_MS);

@@ -42,8 +42,7 @@ static void commands_of(const struct shim *shim, const Evercopy__V1__Clone *c,
     const char *above = shim->db->sandbox_mount[0] ? shim->db->sandbox_mount : "/mnt";
     ret_mount[0] = ret_unmount[0] = '\0';
     if (mount_parse(c->mount, &place, &none) && place.nfs &&
-        str_format(dir, sizeof dir, "%s/%s", above, c->name) &&
-        mount_command(&place, dir, ret_mount, &none))
+        mount_dir(above, c->name, dir, &none) && mount_command(&place, dir, ret_mount, &none))
         IGNORE(!str_format(ret_unmount, (size_t)2 * PATH_MAX, "umount %s", dir)); /* it fits */
 }
 

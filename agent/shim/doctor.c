@@ -282,7 +282,7 @@ static void place_here(const struct shim *shim, struct doctor_place *p)
     const struct config_database *db = config_shim_find(shim->config, p->database, &none);
     const char *above = db && db->sandbox_mount[0] ? db->sandbox_mount : "/mnt";
     if (p->clone[0])
-        IGNORE(!str_format(p->dir, sizeof p->dir, "%s/%s", above, p->clone));
+        p->known = mount_dir(above, p->clone, p->dir, &none) && p->known;
     else if (db)
         IGNORE(!str_copy(p->dir, sizeof p->dir, db->area));
     p->by_kernel = !db || db->area_mounted;

@@ -98,6 +98,22 @@ void mount_options(const struct mount_place *place, bool background, char ret[MO
                        background ? ",bg" : "", ports));
 }
 
+bool mount_dir(const char *above, const char *clone, char ret[PATH_MAX], struct err *err)
+{
+    bool good = clone[0] && clone[0] != '.' && clone[0] != '-' && !strstr(clone, "..") &&
+                strspn(clone, LETTERS "$#_.-") == strlen(clone);
+    if (!good)
+        return err_set(err, ERR_INVALID, "'%.80s' is no name of a clone", clone);
+    return str_format(ret, PATH_MAX, "%s/%s", above, clone) ||
+           err_set(err, ERR_LIMIT, "'%.200s' is too long a path", above);
+}
+
+/* Plain where a shell leaves it alone; no path of ours has a single quote in it. */
+static const char *quote(const char *word)
+{
+    return strspn(word, LETTERS "/:.,=_@%+-") == strlen(word) ? "" : "'";
+}
+
 static bool too_long(const char *dir, struct err *err)
 {
     return err_set(err, ERR_LIMIT, "'%.200s' is too long a path", dir);
@@ -107,13 +123,15 @@ bool mount_command(const struct mount_place *place, const char *dir, char ret[3 
                    struct err *err)
 {
     char source[MOUNT_TEXT_MAX], options[MOUNT_TEXT_MAX];
+    const char *q = quote(dir);
     if (!place->nfs)
-        return str_format(ret, (size_t)3 * PATH_MAX, "mount --bind %s %s", place->path, dir) ||
+        return str_format(ret, (size_t)3 * PATH_MAX, "mount --bind '%s' %s%s%s", place->path, q,
+                          dir, q) ||
                too_long(dir, err);
     mount_source(place, source);
     mount_options(place, false, options);
-    return str_format(ret, (size_t)3 * PATH_MAX, "mount -t nfs -o %s %s %s", options, source,
-                      dir) ||
+    return str_format(ret, (size_t)3 * PATH_MAX, "mount -t nfs -o %s %s%s%s %s%s%s", options,
+                      quote(source), source, quote(source), q, dir, q) ||
            too_long(dir, err);
 }
 

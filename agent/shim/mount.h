@@ -23,7 +23,10 @@ void mount_source(const struct mount_place *place, char ret[MOUNT_TEXT_MAX]);
 /* What Oracle documents for its files, with our sizes; nolock, as Oracle's files need no lock
  * manager. bg: a boot may go on without it; never for who waits for the mount. */
 void mount_options(const struct mount_place *place, bool background, char ret[MOUNT_TEXT_MAX]);
-/* "mount -t nfs -o OPTIONS HOST:/EXPORT DIR"; of a folder "mount --bind". */
+/* "ABOVE/CLONE": the name comes from another host as well; INVALID for what no clone is called. */
+bool mount_dir(const char *above, const char *clone, char ret[PATH_MAX], struct err *err) MUST;
+/* For a shell; words that need it are in quotes: "mount -t nfs -o OPTIONS HOST:/EXPORT DIR"; of a
+ * folder "mount --bind". */
 bool mount_command(const struct mount_place *place, const char *dir, char ret[3 * PATH_MAX],
                    struct err *err) MUST;
 /* The line of fstab. */

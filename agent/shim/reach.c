@@ -38,9 +38,8 @@ static bool ask_person(struct reach *reach, struct run *run, const char *clone,
     char dir[PATH_MAX];
     const struct config_database *db = run->shim->db;
     const struct shim_options *options = run->shim->options;
-    IGNORE(!str_format(dir, sizeof dir, "%s/%s", db->sandbox_mount[0] ? db->sandbox_mount : "/mnt",
-                       clone));
-    if (!mount_command(place, dir, command, err))
+    if (!mount_dir(db->sandbox_mount[0] ? db->sandbox_mount : "/mnt", clone, dir, err) ||
+        !mount_command(place, dir, command, err))
         return false;
     run_say(run, "clone '%s' must be mounted on this host; as root:", clone);
     run_say(run, "  mkdir -p %s && %s", dir, command);
@@ -61,10 +60,8 @@ static bool plan_helper(struct reach *reach, struct run *run, const char *clone,
 {
     char real[PATH_MAX];
     AUTO(mounttab) struct mounttab tab = {0};
-    const char *above = run->shim->db->sandbox_mount;
-    if (!str_format(reach->root, sizeof reach->root, "%s/%s", above, clone))
-        return err_set(err, ERR_LIMIT, "'%.200s' is too long a path", above);
-    if (!mounttab_load(&tab, table_of(run), err))
+    if (!mount_dir(run->shim->db->sandbox_mount, clone, reach->root, err) ||
+        !mounttab_load(&tab, table_of(run), err))
         return false;
     resolve(reach->root, real);
     const struct mounttab_row *row = mounttab_under(&tab, real);

@@ -7,6 +7,7 @@
 #include "agent/shim/progress.h"
 #include "agent/shim/reach.h"
 #include "agent/shim/words.h"
+#include "evercopy/v1/databases.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -25,9 +26,10 @@ enum { WORK_LEASE_S = 3600, EXTEND_MS = 600 * 1000, KEEP_LEASE_S = 86400, MARK_M
 
 struct restore {
     struct run *run;
-    ProtobufCMessage *message, *listed; /* what clone and recipe point into */
+    ProtobufCMessage *message, *listed, *mounts; /* what clone, recipe and mount point into */
     const Evercopy__V1__Clone *clone;
     const Evercopy__V1__Recipe *recipe;
+    const char *mount;   /* of the clone, as its storage says now */
     struct reach reach;  /* where the clone is on this host */
     char dest[PATH_MAX]; /* of the sandbox */
     char sid[64], unique_name[64];
@@ -42,6 +44,7 @@ static void restore_done(struct restore *r)
 {
     shim_free_reply(r->message);
     shim_free_reply(r->listed);
+    shim_free_reply(r->mounts);
     rows_restore_done(&r->names);
 }
 OWN_DEFINE_INPLACE(restore, struct restore, restore_done);
@@ -67,6 +70,7 @@ static bool make_clone(struct restore *r, struct err *err)
     if (!r->clone || !r->recipe)
         return err_set(err, ERR_INTERNAL, "the agent gave no recipe");
     r->made_clone = true;
+    r->mount = r->clone->mount;
     return true;
 }
 
@@ -97,6 +101,22 @@ static const Evercopy__V1__Clone *listed_clone(struct restore *r, const char *na
     return NULL;
 }
 
+/* Its storage may have been started anew since, and serve at another port. */
+static bool ask_mount(struct restore *r, struct err *err)
+{
+    Evercopy__V1__ListMountsRequest request = EVERCOPY__V1__LIST_MOUNTS_REQUEST__INIT;
+    request.db_unique_name = (char *)r->run->shim->db->name;
+    r->mounts = shim_call(r->run->shim, "Databases", "ListMounts", &request.base,
+                          &evercopy__v1__list_mounts_reply__descriptor, SHIM_CALL_MS, err);
+    if (!r->mounts)
+        return false;
+    const Evercopy__V1__ListMountsReply *reply = (Evercopy__V1__ListMountsReply *)r->mounts;
+    for (size_t i = 0; i < reply->n_mounts; i++)
+        if (str_equal(reply->mounts[i]->clone, r->clone->name) && reply->mounts[i]->mount[0])
+            r->mount = reply->mounts[i]->mount;
+    return true;
+}
+
 /* One that was made before: its recipe is worked out again, and must still be that one's. */
 static bool find_clone(struct restore *r, struct err *err)
 {
@@ -119,7 +139,8 @@ static bool find_clone(struct restore *r, struct err *err)
                        "clone '%s' of '%s' does not hold what reaches that target (base '%s')",
                        clone->name, clone->snapshot, r->recipe->base_snapshot);
     r->clone = clone;
-    return true;
+    r->mount = clone->mount;
+    return ask_mount(r, err);
 }
 
 static bool have_clone(struct restore *r, struct err *err)
@@ -319,7 +340,7 @@ static bool name_instance(struct restore *r, struct err *err)
 /* The mark names the mount before it is made: the next restore takes it away when this one dies. */
 static bool reach_clone(struct restore *r, struct err *err)
 {
-    if (reach_plan(&r->reach, r->run, r->clone->name, r->clone->mount, err))
+    if (reach_plan(&r->reach, r->run, r->clone->name, r->mount, err))
         return write_mark(r, "working", err) && reach_enter(&r->reach, r->run, err);
     r->made_clone = r->made_clone && !r->reach.is_handed;
     return false;

@@ -1,6 +1,6 @@
 /* Before a thread waits for long, who listens on it is told: once, and on that thread alone. */
-#include "agent/base/waiting.h"
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -13,7 +13,7 @@ everything_is_installed_and_the_unit_is_clean() {
     case $flavour in san-*) san=${flavour#san-} san=${san//-/,} ;; esac
     make -C "$here" --no-print-directory -s SAY=0 SAN="$san" B="build/$flavour" DESTDIR="$root" install >"$out" 2>"$err" ||
         { saw "make install: $(tail -n 3 "$err")"; return 1; }
-    for f in sbin/evercopyd bin/evercopy lib/evercopy/evercopy-hook-host include/evercopy_hooks.h \
+    for f in sbin/evercopyd bin/evercopy lib/evercopy/evercopy-hook-host lib/evercopy/evercopy-mount include/evercopy_hooks.h \
         lib/systemd/system/evercopyd.service lib/sysusers.d/evercopy.conf lib/tmpfiles.d/evercopy.conf \
         share/evercopy/hooks/10-syslog; do
         [ -s "$root/usr/$f" ] || { saw "$f is not installed"; return 1; }

@@ -104,6 +104,22 @@ Test(shim, mount_lines_are_those_oracle_documents)
                                  "export: /ORCL mount: /nfs/ORCL\n");
 }
 
+Test(shim, mount_lines_can_be_pasted_whatever_the_names)
+{
+    struct mount_place p;
+    struct err err = {0};
+    char line[3 * PATH_MAX], dir[PATH_MAX];
+    static const char *const bad[] = {"",     ".",   "..",  ".ssh",  "-o",   "a/b", "../etc",
+                                      "a;id", "a b", "a'b", "$(id)", "a..b", "a\nb"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct err why = {0};
+        cr_expect_not(mount_dir("/mnt", bad[i], dir, &why), "'%s' was taken", bad[i]);
+    }
+    cr_assert(mount_dir("/my clones", "c$d", dir, &err), "%s", err.text);
+    cr_assert(parse("nfs:box:/ORCL/c$d", &p) && mount_command(&p, dir, line, &err));
+    cr_expect(str_ends(line, ",nolock 'box:/ORCL/c$d' '/my clones/c$d'"), "%s", line);
+}
+
 /* ---- the helper ---- */
 
 static char folder[] = "/tmp/evercopy-mount-XXXXXX";

@@ -201,6 +201,14 @@ Test(nfs_file, is_reached_as_its_mode_says)
     c.nfs.group_count = 2;
     c.nfs.groups[1] = GROUP;
     STATUS(do_read(&c, &fh, 0, NULL, 3, NULL, NULL), NFS3_OK);
+    struct fh in, out;
+    client_as(&c, 0, 0);
+    STATUS(do_mkdir(&c, &c.root, "in", 0757, &in), NFS3_OK);
+    STATUS(do_mkdir(&c, &c.root, "out", 0756, &out), NFS3_OK);
+    client_as(&c, OWNER, OWNER);
+    cr_assert_eq(do_access(&c, &in),
+                 ACCESS3_READ | ACCESS3_LOOKUP | ACCESS3_MODIFY | ACCESS3_EXTEND | ACCESS3_DELETE);
+    cr_assert_eq(do_access(&c, &out), ACCESS3_READ, "nothing is made in what is not entered");
     client_as(&c, OWNER, GROUP); /* who opened it before may go on */
     STATUS(do_setattr(&c, &fh, &none, NULL), NFS3_OK);
     cr_assert_eq(do_access(&c, &fh), 0);
@@ -430,5 +438,9 @@ Test(nfs_file, system_says_what_it_can)
     STATUS(stat.status, NFS3_OK);
     cr_assert(stat.FSSTAT3res_u.resok.tbytes >= stat.FSSTAT3res_u.resok.fbytes);
     cr_assert(stat.FSSTAT3res_u.resok.abytes > 0);
+    uint64_t files = stat.FSSTAT3res_u.resok.ffiles;
+    made_file(&c, &c.root, "one more", 0600);
+    client_ok(&c, NFS_CALL(&c.nfs, FSSTAT, &stat_args, &stat, &c.err));
+    cr_assert_eq(stat.FSSTAT3res_u.resok.ffiles, files - 1);
     nfs_world_end(&n);
 }

@@ -1,6 +1,9 @@
 /* The NFS port: calls are answered whole and in any number, slow ones hold up no others, limits
  * refuse, an end lets go out what is under way. */
+#include "agent/base/own.h"
+#include "agent/base/sys.h"
 #include "tests/vault/nfs_port_world.h"
+#include <errno.h>
 #include <pthread.h>
 
 Test(nfs_server, answers_what_is_asked)
@@ -248,5 +251,54 @@ Test(nfs_server, listens_on_both_families_with_one_port)
     err_clear(&err);
     cr_assert_null(nfsd_start(&second, &err));
     cr_assert_eq(err.code, ERR_CONFIG);
+    world_end(&world);
+}
+
+/* Some calls of every kind, as far as they get. */
+static void try_calls(const struct world *world)
+{
+    static uint8_t call[RAW_HEAD + 200000];
+    static uint8_t reply[400000];
+    uint8_t size[4];
+    raw_put(size, 300000);
+    int fd = raw_connect(world->port, 0);
+    const struct {
+        uint32_t procedure;
+        const void *args;
+        size_t len;
+    } rows[] = {{ECHO_NULL, NULL, 0},
+                {ECHO_MANY, size, 4},
+                {ECHO_SLOW, "slow", 4},
+                {ECHO_BACK, call, 200000},
+                {ECHO_SLOW, call, 9000}};
+    for (uint32_t i = 0; fd >= 0 && i < sizeof rows / sizeof *rows; i++) {
+        size_t len = raw_call(call, i, ECHO_PROGRAM, ECHO_VERSION, rows[i].procedure, NULL, 0);
+        raw_put(call, 0x80000000u | (uint32_t)(len - 4 + rows[i].len));
+        if (!raw_send(fd, call, len) ||
+            !raw_send(fd, rows[i].args ? rows[i].args : "", rows[i].len) ||
+            !raw_reply(fd, reply, sizeof reply))
+            break;
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+Test(nfs_server, what_fails_within_costs_a_call_or_a_connection_and_no_more)
+{
+    enum { ROUNDS = 24 };
+    struct world world;
+    world_begin(&world, (struct nfsd_options){0});
+    for (long nth = 1; nth <= 2 * ROUNDS; nth++) {
+        if (nth <= ROUNDS)
+            own_fault(nth);
+        else
+            sys_fault(nth - ROUNDS, nth % 2 ? ECONNRESET : ENOMEM);
+        try_calls(&world);
+        own_fault(0);
+        sys_fault(0, 0);
+        int fd = join(&world);
+        cr_assert(answers(fd, (uint32_t)nth), "after failure %ld", nth);
+        close(fd);
+    }
     world_end(&world);
 }

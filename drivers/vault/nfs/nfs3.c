@@ -58,8 +58,7 @@ static void tell(struct nfs3_call *call, const struct err *err)
                                      __ATOMIC_RELAXED))
         return;
     log_warning("an NFS call failed call=%s client=%s export=%s file=%llu code=%s error=%s",
-                call->row->name, call->rpc->peer->text,
-                call->export[0] ? call->export[0] -> path : "",
+                call->row->name, call->rpc->peer->text, call->of[0] ? call->of[0]->path : "",
                 (unsigned long long)call->args.handle[0].file, err_code_name(err->code), err->text);
 }
 
@@ -93,7 +92,7 @@ static enum nfsstat3 enter(struct nfs3_call *call, unsigned i)
         return NFS3ERR_ACCES;
     if (!export)
         return nfs3_failed(call, &err);
-    call->export[i] = export;
+    call->of[i] = export;
     if (!export->ops->stat(export->tree, handle->file, handle->generation, &call->file[i], &err))
         return err.code == ERR_NOT_FOUND ? NFS3ERR_STALE : nfs3_failed(call, &err);
     if (call->file[i].generation != handle->generation)
@@ -145,11 +144,11 @@ static enum nfsstat3 run(struct nfs3_call *call)
     call->who.uid = call->who.gid = 0;
     for (unsigned i = 0; i < row->handles && status == NFS3_OK; i++)
         status = enter(call, i);
-    if (status == NFS3_OK && (row->flags & CHANGES) && call->export[0] -> rule.read_only)
+    if (status == NFS3_OK && (row->flags & CHANGES) && call->of[0]->rule.read_only)
         status = NFS3ERR_ROFS;
     if (status != NFS3_OK)
         return status;
-    call->who = permit_who(&call->export[0] -> rule, &call -> rpc -> rpc.cred);
+    call->who = permit_who(&call->of[0]->rule, &call->rpc->rpc.cred);
     if (row->flags & SLOW)
         nfsd_call_is_slow(call->rpc);
     call->at = call->rpc->results + 4;
@@ -172,15 +171,15 @@ static enum rpc_accept nfs3_run(void *arg, struct nfsd_call *rpc)
         call.at = rpc->results + 4;
         for (unsigned i = 0; i < 2; i++) {
             if (call.row->tells[i] == NFS3_TELLS_CHANGE)
-                call.at = nfs3_put_change(call.at, call.export[i], &call.change[i]);
+                call.at = nfs3_put_change(call.at, call.of[i], &call.change[i]);
             else if (call.row->tells[i] == NFS3_TELLS_AFTER)
-                call.at = nfs3_put_after(call.at, call.export[i], &call.file[i]);
+                call.at = nfs3_put_after(call.at, call.of[i], &call.file[i]);
         }
     }
     rpc->results_len = (size_t)(call.at - rpc->results);
     for (unsigned i = 0; i < 2; i++)
-        if (call.export[i])
-            export_put(call.nfs3->exports, call.export[i]);
+        if (call.of[i])
+            export_put(call.nfs3->exports, call.of[i]);
     return RPC_SUCCESS;
 }
 

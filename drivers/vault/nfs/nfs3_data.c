@@ -19,7 +19,7 @@ enum nfsstat3 nfs3_read(struct nfs3_call *call)
     struct view_file *file = &call->file[0];
     uint64_t offset = call->args.offset;
     size_t count = call->args.n[0] < RPC_DATA_MAX ? call->args.n[0] : RPC_DATA_MAX;
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     enum nfsstat3 status = may(call, MAY_READ);
     if (status != NFS3_OK)
         return status;
@@ -54,7 +54,7 @@ enum nfsstat3 nfs3_read(struct nfs3_call *call)
 /* Written by another than root: who runs it must not get the owner's rights by it. */
 static bool clear_ids(struct nfs3_call *call, struct err *err)
 {
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     uint16_t mode = nfs3_without_ids(call->file[0].mode);
     struct view_attributes set = {.set_mode = true, .mode = mode};
     struct view_change change = {0};
@@ -71,7 +71,7 @@ static enum nfsstat3 write_once(struct nfs3_call *call, bool stable)
 {
     struct err err = {0};
     const struct nfs3_args *args = &call->args;
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     uint64_t file = call->file[0].file;
     struct view_caller caller = nfs3_caller(call);
     struct nfs3_seen_write what = {.volume = export->id,
@@ -81,8 +81,11 @@ static enum nfsstat3 write_once(struct nfs3_call *call, bool stable)
                                    .stable = stable,
                                    .data = args->data};
     uint64_t key = nfs3_seen_key(&caller, &what);
-    if (!nfs3_seen_begin(call->nfs3->seen, key))
-        return NFS3_OK; /* what it did is told as it was found on entering */
+    if (!nfs3_seen_begin(call->nfs3->seen, key)) /* the file as it is now, the first included */
+        return export->ops->stat(export->tree, file, call->file[0].generation,
+                                 &call->change[0].after, &err)
+                   ? NFS3_OK
+                   : nfs3_failed(call, &err);
     bool ok = export->ops->write(export->tree, file, args->data, args->n[0], args->offset, stable,
                                  &call->change[0], &err) &&
               clear_ids(call, &err);
@@ -107,7 +110,7 @@ enum nfsstat3 nfs3_write(struct nfs3_call *call)
     status = write_once(call, stable);
     if (status != NFS3_OK)
         return status;
-    call->at = nfs3_put_change(call->at, call->export[0], &call -> change[0]);
+    call->at = nfs3_put_change(call->at, call->of[0], &call->change[0]);
     call->at = nfs3_put_u32(call->at, count);
     call->at = nfs3_put_u32(call->at, stable ? FILE_SYNC : UNSTABLE);
     call->at = nfs3_put_u64(call->at, call->nfs3->verifier);
@@ -118,7 +121,7 @@ enum nfsstat3 nfs3_write(struct nfs3_call *call)
 enum nfsstat3 nfs3_commit(struct nfs3_call *call)
 {
     struct err err = {0};
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     enum nfsstat3 status = may(call, MAY_WRITE);
     if (status != NFS3_OK)
         return status;

@@ -6,7 +6,7 @@
 
 enum nfsstat3 nfs3_getattr(struct nfs3_call *call)
 {
-    call->at = nfs3_put_attributes(call->at, call->export[0], &call -> file[0]);
+    call->at = nfs3_put_attributes(call->at, call->of[0], &call->file[0]);
     return NFS3_OK;
 }
 
@@ -64,10 +64,10 @@ enum nfsstat3 nfs3_setattr(struct nfs3_call *call)
     if (status != NFS3_OK)
         return status;
     adjust_mode(call, set);
-    if (!call->export[0] -> ops -> set(call->export[0] -> tree, &caller, call -> file[0].file, set,
-                                       &call->change[0], &err))
+    if (!call->of[0]->ops->set(call->of[0]->tree, &caller, call->file[0].file, set,
+                               &call->change[0], &err))
         return nfs3_failed(call, &err);
-    call->at = nfs3_put_change(call->at, call->export[0], &call -> change[0]);
+    call->at = nfs3_put_change(call->at, call->of[0], &call->change[0]);
     return NFS3_OK;
 }
 
@@ -75,17 +75,15 @@ enum nfsstat3 nfs3_access(struct nfs3_call *call)
 {
     const struct view_file *file = &call->file[0];
     bool folder = file->kind == INODE_DIRECTORY;
-    bool fixed = call->export[0] -> rule.read_only;
+    unsigned change = folder ? MAY_WRITE | MAY_EXECUTE : MAY_WRITE;
     uint32_t may = 0;
     if (permit_mode(&call->who, file, MAY_READ))
         may |= ACCESS3_READ;
     if (permit_mode(&call->who, file, MAY_EXECUTE))
         may |= folder ? ACCESS3_LOOKUP : ACCESS3_EXECUTE;
-    if (!fixed && permit_mode(&call->who, file, MAY_WRITE))
-        may |= ACCESS3_MODIFY | ACCESS3_EXTEND;
-    if (!fixed && folder && permit_mode(&call->who, file, MAY_WRITE | MAY_EXECUTE))
-        may |= ACCESS3_DELETE;
-    call->at = nfs3_put_after(call->at, call->export[0], file);
+    if (!call->of[0]->rule.read_only && permit_mode(&call->who, file, change))
+        may |= ACCESS3_MODIFY | ACCESS3_EXTEND | (folder ? ACCESS3_DELETE : 0);
+    call->at = nfs3_put_after(call->at, call->of[0], file);
     call->at = nfs3_put_u32(call->at, may & call->args.n[0]);
     return NFS3_OK;
 }
@@ -97,12 +95,12 @@ enum nfsstat3 nfs3_readlink(struct nfs3_call *call)
     char target[TREE_TARGET_MAX + 1];
     if (call->file[0].kind != INODE_SYMLINK)
         return NFS3ERR_INVAL;
-    if (!call->export[0] -> ops -> readlink(call->export[0] -> tree, call -> file[0].file, target,
-                                            sizeof target, &err))
+    if (!call->of[0]->ops->readlink(call->of[0]->tree, call->file[0].file, target, sizeof target,
+                                    &err))
         return nfs3_failed(call, &err);
     if (!nfsd_results_room(call->rpc, NFSD_RESULTS_FEW + sizeof target, &err))
         return NFS3ERR_JUKEBOX;
-    call->at = nfs3_put_after(call->rpc->results + 4, call->export[0], &call -> file[0]);
+    call->at = nfs3_put_after(call->rpc->results + 4, call->of[0], &call->file[0]);
     call->at = nfs3_put_opaque(call->at, target, strlen(target));
     return NFS3_OK;
 }

@@ -22,7 +22,7 @@ struct nfs3_call {
     const struct nfs3_row *row;
     struct nfs3_args args;
     struct who who;
-    const struct export *export[2]; /* of the handles */
+    const struct export *of[2]; /* of the handles */
     struct view_file file[2];
     struct view_change change[2]; /* as the tree told it */
     uint8_t *at;                  /* results of a success go here, behind the status */

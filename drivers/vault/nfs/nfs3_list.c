@@ -27,7 +27,7 @@ static size_t padded(size_t len) { return (len + 3) & ~(size_t)3; }
 static bool put_entry(struct listing *l, uint64_t cookie, const char *name,
                       const struct view_file *file)
 {
-    const struct export *export = l->call->export[0];
+    const struct export *export = l->call->of[0];
     size_t len = strlen(name);
     size_t names = ENTRY_BYTES + padded(len);
     size_t wanted =
@@ -60,7 +60,7 @@ static bool on_entry(void *arg, uint64_t cookie, const char *name, const struct 
 /* "." and "..", then the tree's entries. */
 static bool put_entries(struct listing *l, uint64_t cookie, bool *ret_end, struct err *err)
 {
-    const struct export *export = l->call->export[0];
+    const struct export *export = l->call->of[0];
     const struct view_file *folder = &l->call->file[0];
     struct view_file parent = *folder;
     if (cookie < COOKIE_SELF && !put_entry(l, COOKIE_SELF, ".", folder))
@@ -94,7 +94,7 @@ static enum nfsstat3 list(struct nfs3_call *call, struct listing *l, size_t aske
     l->call = call;
     l->look = l->plus && permit_mode(&call->who, &call->file[0], MAY_EXECUTE);
     l->end = from + size - LIST_END;
-    l->at = nfs3_put_after(from, call->export[0], &call -> file[0]);
+    l->at = nfs3_put_after(from, call->of[0], &call->file[0]);
     l->at = nfs3_put_u64(l->at, NFS3_COOKIES);
     if (!put_entries(l, cookie, &end, &err))
         return nfs3_failed(call, &err);

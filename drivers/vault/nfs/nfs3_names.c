@@ -21,7 +21,7 @@ static enum nfsstat3 peek(struct nfs3_call *call, unsigned which, const struct n
                           struct view_file *ret)
 {
     struct err err = {0};
-    const struct export *export = call->export[which];
+    const struct export *export = call->of[which];
     *ret = (struct view_file){0};
     if (export->ops->lookup(export->tree, call->file[which].file, name->text, ret, &err) ||
         err.code == ERR_NOT_FOUND)
@@ -33,7 +33,7 @@ enum nfsstat3 nfs3_lookup(struct nfs3_call *call)
 {
     struct err err = {0};
     struct view_file found;
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     const struct nfs3_text *name = &call->args.name[0];
     enum nfsstat3 status = nfs3_folder(call, 0, MAY_EXECUTE);
     if (status == NFS3_OK)
@@ -76,7 +76,7 @@ static enum nfsstat3 make(struct nfs3_call *call, uint8_t kind)
 {
     struct err err = {0};
     struct view_caller caller = nfs3_caller(call);
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     struct view_file made;
     const char *target = kind == INODE_SYMLINK ? call->args.target.text : NULL;
     if (!export->ops->create(export->tree, &caller, call->file[0].file, call->args.name[0].text,
@@ -173,7 +173,7 @@ static enum nfsstat3 take_away(struct nfs3_call *call, bool folder)
     struct err err = {0};
     struct view_caller caller = nfs3_caller(call);
     struct view_file there;
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     const struct nfs3_text *name = &call->args.name[0];
     enum nfsstat3 status = may_take(call, 0, name, &there);
     if (status != NFS3_OK)
@@ -212,8 +212,8 @@ enum nfsstat3 nfs3_rename(struct nfs3_call *call)
     struct err err = {0};
     struct view_caller caller = nfs3_caller(call);
     struct view_file there;
-    const struct export *export = call->export[0];
-    if (export->id != call->export[1] -> id)
+    const struct export *export = call->of[0];
+    if (export->id != call->of[1]->id)
         return NFS3ERR_XDEV;
     enum nfsstat3 status = may_rename(call, &there);
     if (status != NFS3_OK)
@@ -232,8 +232,8 @@ enum nfsstat3 nfs3_link(struct nfs3_call *call)
     struct err err = {0};
     struct view_caller caller = nfs3_caller(call);
     struct view_file linked;
-    const struct export *export = call->export[0];
-    if (export->id != call->export[1] -> id)
+    const struct export *export = call->of[0];
+    if (export->id != call->of[1]->id)
         return NFS3ERR_XDEV;
     enum nfsstat3 status = nfs3_folder(call, 1, MAY_WRITE | MAY_EXECUTE);
     if (status == NFS3_OK)

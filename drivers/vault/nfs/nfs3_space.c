@@ -6,7 +6,7 @@ enum nfsstat3 nfs3_fsstat(struct nfs3_call *call)
 {
     struct err err = {0};
     struct nfsd_space space = {0};
-    const struct export *export = call->export[0];
+    const struct export *export = call->of[0];
     if (!export->ops->space(export->tree, &space, &err))
         return nfs3_failed(call, &err);
     call->at = nfs3_put_after(call->at, export, &call->file[0]);
@@ -28,7 +28,7 @@ enum nfsstat3 nfs3_fsinfo(struct nfs3_call *call)
         RPC_DATA_MAX,   RPC_DATA_MAX, RECORD_BYTES, /* of WRITE */
         LIST_PREFERRED,
     };
-    call->at = nfs3_put_after(call->at, call->export[0], &call -> file[0]);
+    call->at = nfs3_put_after(call->at, call->of[0], &call->file[0]);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         call->at = nfs3_put_u32(call->at, sizes[i]);
     call->at = nfs3_put_u64(call->at, (uint64_t)1 << FILE_MAX_SHIFT);
@@ -47,7 +47,7 @@ enum nfsstat3 nfs3_pathconf(struct nfs3_call *call)
         false,                                /* A and a are two */
         true,                                 /* names stay as they were given */
     };
-    call->at = nfs3_put_after(call->at, call->export[0], &call -> file[0]);
+    call->at = nfs3_put_after(call->at, call->of[0], &call->file[0]);
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++)
         call->at = nfs3_put_u32(call->at, facts[i]);
     return NFS3_OK;

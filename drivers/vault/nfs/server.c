@@ -345,14 +345,17 @@ static void accept_some(struct nfsd *nfsd, int listener)
 /* At the first refusal, then once a minute. */
 static void tell_refusals(struct nfsd *nfsd)
 {
-    struct nfsd_figures now = nfsd_figures(nfsd);
-    uint64_t refused = now.refused_full + now.refused_client;
+    IGNORE(pthread_mutex_lock(&nfsd->lock));
+    const struct nfsd_figures past = nfsd->past;
+    unsigned connections = nfsd->connection_count;
+    IGNORE(pthread_mutex_unlock(&nfsd->lock));
+    uint64_t refused = past.refused_full + past.refused_client;
     uint64_t ms = clock_mono_ms();
     if (refused == nfsd->told || (nfsd->told_ms && ms - nfsd->told_ms < TELL_MS))
         return;
-    log_warning("nfs connections refused, connections=%llu all_in_use=%llu of_one_client=%llu",
-                (unsigned long long)now.connections, (unsigned long long)now.refused_full,
-                (unsigned long long)now.refused_client);
+    log_warning("nfs connections refused, connections=%u all_in_use=%llu of_one_client=%llu",
+                connections, (unsigned long long)past.refused_full,
+                (unsigned long long)past.refused_client);
     nfsd->told = refused;
     nfsd->told_ms = ms;
 }

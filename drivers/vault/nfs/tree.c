@@ -119,10 +119,11 @@ static bool serve_space(void *tree, struct nfsd_space *ret, struct err *err)
     if (!io_space(store_io(vault_store(vault)), &total, &room, err))
         return false;
     const uint64_t endless = (uint64_t)1 << ENDLESS_SHIFT;
+    uint64_t files = view_files(view_of(tree));
     *ret = (struct nfsd_space){.total_bytes = total == UINT64_MAX ? endless : total,
                                .free_bytes = room == UINT64_MAX ? endless : room,
                                .total_files = TREE_FILES_MAX,
-                               .free_files = TREE_FILES_MAX};
+                               .free_files = files < TREE_FILES_MAX ? TREE_FILES_MAX - files : 0};
     return true;
 }
 

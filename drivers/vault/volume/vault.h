@@ -126,6 +126,8 @@ void view_close(struct view *view);
 OWN_DEFINE(view, struct view, view_close);
 uint64_t view_volume_id(const struct view *view);
 bool view_is_read_only(const struct view *view);
+/* Files, folders and links in it. */
+uint64_t view_files(struct view *view);
 
 /* What is known of a file; root omitted. */
 struct view_file {

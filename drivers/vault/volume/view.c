@@ -68,6 +68,14 @@ static const struct tree *view_tree(const struct view *view)
     return view->snap ? &view->snap->tree : &view->volume->tree;
 }
 
+uint64_t view_files(struct view *view)
+{
+    pthread_mutex_lock(&view->vault->lock);
+    uint64_t count = view_tree(view)->count;
+    pthread_mutex_unlock(&view->vault->lock);
+    return count;
+}
+
 void view_show(const struct entry *entry, struct view_file *ret)
 {
     uint64_t records = (entry->size + RECORD_BYTES - 1) >> RECORD_SHIFT;
