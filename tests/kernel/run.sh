@@ -39,6 +39,7 @@ exec {pause_fd}<> <(:) # nothing ever comes from it: a pause without a program
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-kernel.XXXXXX")
 kept=$build/failed
+leash() { exec setpriv --pdeathsig KILL "$@"; } # in the background; what this script starts goes with it
 vm_pid='' between_pid='' between_port=''
 end_all() {
     between_end
@@ -65,7 +66,7 @@ vm_begin() { # CASE
     rm -f "$folder/to" "$folder/from"
     mkfifo "$folder/to" "$folder/from"
     exec {vm_to}<>"$folder/to"
-    qemu-system-x86_64 -machine accel=tcg -cpu qemu64 -smp 2 -m 1280 -display none -no-reboot \
+    leash qemu-system-x86_64 -machine accel=tcg -cpu qemu64 -smp 2 -m 1280 -display none -no-reboot \
         -nodefaults -kernel "$folder/vmlinuz" -initrd "$folder/initrd" \
         -append "console=ttyS0 quiet panic=-1 mitigations=off evercopy.case=$1 evercopy.short=$short" \
         -serial "file:$folder/console" -serial stdio \
@@ -88,7 +89,7 @@ between_begin() {
     rm -f "$folder/between.to" "$folder/between.from"
     mkfifo "$folder/between.to" "$folder/between.from"
     exec {between_to}<>"$folder/between.to"
-    "$build/tests/kernel/between" "$port" <"$folder/between.to" >"$folder/between.from" &
+    leash "$build/tests/kernel/between" "$port" <"$folder/between.to" >"$folder/between.from" &
     between_pid=$!
     exec {between_from}<"$folder/between.from"
     read -r -t 10 line between_port <&"$between_from" && [ "$line" = port ]

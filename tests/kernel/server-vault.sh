@@ -28,7 +28,7 @@ CONF
 }
 server_start() {
     rm -f "$vault/ready"
-    "$build/evercopy-vaultd" --config "$vault/conf" --ready-file "$vault/ready" --port-file "$vault/port" serve \
+    leash "$build/evercopy-vaultd" --config "$vault/conf" --ready-file "$vault/ready" --port-file "$vault/port" serve \
         >>"$vault/log" 2>&1 </dev/null &
     echo $! >"$vault/pid"
     disown # its death is no news
