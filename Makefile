@@ -7,6 +7,7 @@ PREFIX  ?= /usr
 DESTDIR ?=
 SAN     ?=
 V       ?= 0
+DRIVER  ?= vault
 
 empty :=
 comma := ,
@@ -29,7 +30,7 @@ LDFLAGS_ALL = $(LDFLAGS) $(SANFLAGS)
 
 ROOMS   := agent/base agent/oracle agent/config agent/catalog agent/engine agent/net agent/rpc \
            agent/auth agent/service agent/monitor agent/shim drivers drivers/area drivers/reflink \
-           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/ingest drivers/vault/control drivers/vault \
+           drivers/vault/io drivers/vault/store drivers/vault/volume drivers/vault/nfs drivers/vault/ingest drivers/vault/control drivers/vault \
            firmware-hooks
 SRC     := $(filter-out drivers/vault/vaultd.c,$(sort $(wildcard $(addsuffix /*.c,$(ROOMS)))))
 PROTO   := $(sort $(wildcard proto/evercopy/v1/*.proto proto/grpc/*/*/*.proto))
@@ -50,7 +51,7 @@ BENCH_BIN := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/bench/*.c)))
 STRESS_BIN := $(patsubst %.c,build/san-thread/%,$(sort $(wildcard tests/stress/*.c)))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo test lint bench fuzz stress cover install clean help deps deps-build sim tests-built test-long
+.PHONY: all demo test lint bench fuzz stress cover install clean help deps deps-build sim tests-built test-long test-kernel
 .SECONDARY:
 
 all: deps-build
@@ -58,9 +59,10 @@ all: deps-build
 
 help:
 	@printf '%s\n' 'make           build evercopyd and evercopy' \
-	  'make demo      run the main job and show it (needs root or sudo: it mounts a scratch XFS)' \
+	  'make demo      run the main job and show it, as any user; DRIVER=reflink as root, on a scratch XFS' \
 	  'make test      all tests, with address and undefined-behaviour sanitizers' \
 	  'make test-long stress, then the same with more rounds' \
+	  'make test-kernel  a Linux kernel as the NFS client, in a virtual machine (25 minutes; KERNEL_SHORT=1: three)' \
 	  'make lint      warnings, rooms, format, clang-tidy, cppcheck' \
 	  'make bench     figures, a row each' \
 	  'make fuzz      each fuzz target for 20 seconds' \
@@ -112,9 +114,9 @@ sim: $(SIM)
 $(B)/plain/%.o: %.c
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -MMD -MP -c -o $@ $<
 $(SIM): $(SIM_SRC:%.c=$(B)/plain/%.o)
-	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ -lsqlite3 -lm
+	$(call say,LINK,$@)$(CC) $(LDFLAGS) -o $@ $^ -lsqlite3 -lnfs -lm
 $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
-	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lm
+	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lnfs -lm
 
 # ---- tests ----
 $(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
@@ -130,11 +132,19 @@ test-long: deps
 	$(Q)EVERCOPY_LONG=1 tests/run.sh build/san-address-undefined
 demo: deps-build
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM)
-	$(Q)tests/demo/demo.sh $(B)
+	$(Q)tests/demo/demo.sh $(B) $(DRIVER)
 bench: deps
 	$(Q)tests/lib/packages.sh bench || true
 	$(Q)$(MAKE) --no-print-directory $(MAINS) $(SIM) $(BENCH_BIN)
 	$(Q)tests/bench/run.sh $(B)
+# PEER=ganesha: the reference in our server's place; KERNEL_SHORT=1; CASES='large killed'.
+KERNEL_BIN := $(addprefix $(B)/tests/kernel/,prove ask between)
+$(B)/tests/kernel/prove: $(wildcard tests/kernel/guest/*.[ch])
+	$(call say,LINK,$@)mkdir -p $(@D) && $(CC) -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) -I. -static -o $@ $(filter %.c,$^)
+test-kernel: deps
+	$(Q)tests/lib/packages.sh kernel || true
+	$(Q)$(MAKE) --no-print-directory $(B)/evercopy-vaultd $(KERNEL_BIN)
+	$(Q)tests/kernel/run.sh $(B) $(CASES)
 lint: deps
 	$(Q)tests/lint/run.sh
 stress: deps
@@ -151,6 +161,7 @@ install: all
 	install -D -m 0755 $(B)/evercopy $(DESTDIR)$(PREFIX)/bin/evercopy
 	install -D -m 0755 $(B)/evercopy-vaultd $(DESTDIR)$(PREFIX)/sbin/evercopy-vaultd
 	install -D -m 0755 $(B)/evercopy-hook-host $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-hook-host
+	install -D -m 0755 agent/shim/evercopy-mount $(DESTDIR)$(PREFIX)/lib/evercopy/evercopy-mount
 	install -D -m 0644 firmware-hooks/evercopy_hooks.h $(DESTDIR)$(PREFIX)/include/evercopy_hooks.h
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/evercopy/hooks
 	for unit in evercopyd evercopy-vaultd; do sed 's|/usr/sbin/|$(PREFIX)/sbin/|' firmware-hooks/systemd/$$unit.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service; done
@@ -165,4 +176,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(SRC:%.c=$(B)/%.d) $(TEST_SRC:%.c=$(B)/%.d) $(TESTLIB_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/plain/%.d) $(wildcard $(B)/agent/main/*.d)
+-include $(SRC:%.c=$(B)/%.d) $(TEST_SRC:%.c=$(B)/%.d) $(TESTLIB_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/plain/%.d) $(wildcard $(B)/agent/main/*.d $(B)/tests/bench/*.d $(B)/tests/stress/*.d)

@@ -422,20 +422,34 @@ struct driver_clone_info *driver_clone_list(struct driver_ref *d, const char *vo
     return TAKE(rows);
 }
 
-bool driver_clone_delete(struct driver_ref *d, const char *volume, const char *name,
-                         struct driver_handle *ret_handle, struct err *err)
+static bool clone_end(struct driver_ref *d, const char *volume, const char *name, bool wrest,
+                      struct driver_handle *ret_handle, struct err *err)
 {
     struct call call;
     struct driver_handle handle = {0};
     if (!begin(&call, d, volume, d->table->clone_delete, err))
         return false;
     bool ok = name_ok("clone", name, err) &&
-              d->table->clone_delete(d->instance, volume, name, &handle, err);
+              (wrest && d->table->clone_wrest
+                   ? d->table->clone_wrest(d->instance, volume, name, &handle, err)
+                   : d->table->clone_delete(d->instance, volume, name, &handle, err));
     if (!finish(&call, ok, err))
         return false;
     if (ret_handle)
         *ret_handle = handle;
     return true;
+}
+
+bool driver_clone_delete(struct driver_ref *d, const char *volume, const char *name,
+                         struct driver_handle *ret_handle, struct err *err)
+{
+    return clone_end(d, volume, name, false, ret_handle, err);
+}
+
+bool driver_clone_wrest(struct driver_ref *d, const char *volume, const char *name,
+                        struct driver_handle *ret_handle, struct err *err)
+{
+    return clone_end(d, volume, name, true, ret_handle, err);
 }
 
 bool driver_clone_mount(struct driver_ref *d, const char *volume, const char *name, char *ret,
@@ -445,7 +459,7 @@ bool driver_clone_mount(struct driver_ref *d, const char *volume, const char *na
     if (!begin(&call, d, volume, d->table->clone_mount, err))
         return false;
     return finish(&call,
-                  name_ok("clone", name, err) &&
+                  (!name || name_ok("clone", name, err)) &&
                       d->table->clone_mount(d->instance, volume, name, ret, size, err),
                   err);
 }
@@ -500,6 +514,35 @@ char *driver_note_get(struct driver_ref *d, const char *volume, const char *snap
                      ? d->table->note_get(d->instance, volume, snapshot, clone, err)
                      : NULL;
     return finish(&call, text, err) ? TAKE(text) : NULL;
+}
+
+bool driver_area_put(struct driver_ref *d, const char *volume, const char *path, const void *bytes,
+                     size_t len, struct err *err)
+{
+    struct call call;
+    if (!begin(&call, d, volume, d->table->area_put, err))
+        return false;
+    bool ok = (area_path_is_valid(path) ||
+               err_set(err, ERR_INVALID, "'%.100s' names no file", path ? path : "")) &&
+              d->table->area_put(d->instance, volume, path, bytes, len, err);
+    return finish(&call, ok, err);
+}
+
+bool driver_can_watch(const struct driver_ref *d) { return d->table && d->table->watch; }
+
+bool driver_watch(struct driver_ref *d, uint64_t *io_position, uint64_t timeout_ms,
+                  struct driver_event *ret, size_t max, size_t *ret_count, bool *ret_lost,
+                  struct err *err)
+{
+    struct call call = {.d = d};
+    *ret_count = 0;
+    *ret_lost = false;
+    bool ok = is_here(d, err) && let_through(&call, err);
+    if (ok)
+        ok = d->table->watch ? d->table->watch(d->instance, io_position, timeout_ms, ret, max,
+                                               ret_count, ret_lost, err)
+                             : err_set(err, ERR_UNSUPPORTED, "this storage tells of no changes");
+    return finish(&call, ok, err);
 }
 
 bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool *ret_done,

@@ -38,6 +38,7 @@ struct driver_volume_info {
     char name[DRIVER_NAME_MAX];
     uint64_t capacity, available;
     struct driver_space space;
+    char closed[400]; /* why it takes no changes, as far as the storage tells; "" */
 };
 
 enum driver_durability { DURABILITY_LOCAL, DURABILITY_SEALED, DURABILITY_COPIED };
@@ -67,6 +68,17 @@ struct driver_part {
     const char *snapshot; /* NULL: the live area */
     const char *path;     /* in the source, relative */
     const char *to;       /* in the clone, relative; NULL: as path */
+};
+
+/* What happened to a file of a live area. */
+enum driver_event_kind {
+    DRIVER_FILE_CHANGED, /* made, longer, or gone: more may come */
+    DRIVER_FILE_ARRIVED, /* renamed to this path, or quiet after it grew: it may be whole */
+};
+struct driver_event {
+    enum driver_event_kind kind;
+    char volume[DRIVER_NAME_MAX];
+    char path[AREA_PATH_MAX];
 };
 
 /* Work that goes on in the storage: poll it; it survives a restart of the agent because the text
@@ -120,7 +132,12 @@ struct driver {
                                             size_t *ret_count, struct err *err);
     bool (*clone_delete)(struct driver_instance *d, const char *volume, const char *name,
                          struct driver_handle *ret_handle, struct err *err);
-    /* How a host reaches a clone: "path:/srv/x" or "nfs:host:/export". At most size bytes. */
+    /* The same though somebody uses it, where clone_delete then says BUSY and names them. */
+    bool (*clone_wrest)(struct driver_instance *d, const char *volume, const char *name,
+                        struct driver_handle *ret_handle, struct err *err);
+    /* How a host reaches a clone, or, name NULL, the live area: "path:/srv/x",
+     * "nfs:HOST:/EXPORT" (an IPv6 HOST in brackets) with "?port=N" behind it when NFS and MOUNT
+     * answer elsewhere than on 2049, or a text of the driver's own. At most size bytes. */
     bool (*clone_mount)(struct driver_instance *d, const char *volume, const char *name, char *ret,
                         size_t size, struct err *err);
     bool (*snapshot_lock)(struct driver_instance *d, const char *volume, const char *name,
@@ -135,6 +152,15 @@ struct driver {
                      const char *clone, const char *text, struct err *err);
     char *(*note_get)(struct driver_instance *d, const char *volume, const char *snapshot,
                       const char *clone, struct err *err);
+    /* Puts a folder (bytes NULL; one that is there is fine) or a small file, whole and durable,
+     * into the live area, with the folders above: for hosts that do not mount it. */
+    bool (*area_put)(struct driver_instance *d, const char *volume, const char *path,
+                     const void *bytes, size_t len, struct err *err);
+    /* Waits at most timeout_ms for what happens after *io_position (0: from now on, and returns at
+     * once), and moves that on. ret_lost: some were not kept, look at everything. */
+    bool (*watch)(struct driver_instance *d, uint64_t *io_position, uint64_t timeout_ms,
+                  struct driver_event *ret, size_t max, size_t *ret_count, bool *ret_lost,
+                  struct err *err);
     /* ret_done: finished well; error: finished badly. */
     bool (*poll)(struct driver_instance *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err);
@@ -190,6 +216,9 @@ struct driver_clone_info *driver_clone_list(struct driver_ref *d, const char *vo
                                             size_t *ret_count, struct err *err) MUST;
 bool driver_clone_delete(struct driver_ref *d, const char *volume, const char *name,
                          struct driver_handle *ret_handle, struct err *err) MUST;
+/* Deletes it though it is used; as driver_clone_delete where the storage tells no users. */
+bool driver_clone_wrest(struct driver_ref *d, const char *volume, const char *name,
+                        struct driver_handle *ret_handle, struct err *err) MUST;
 bool driver_clone_mount(struct driver_ref *d, const char *volume, const char *name, char *ret,
                         size_t size, struct err *err) MUST;
 bool driver_snapshot_lock(struct driver_ref *d, const char *volume, const char *name,
@@ -198,6 +227,12 @@ bool driver_note_put(struct driver_ref *d, const char *volume, const char *snaps
                      const char *clone, const char *text, struct err *err) MUST;
 char *driver_note_get(struct driver_ref *d, const char *volume, const char *snapshot,
                       const char *clone, struct err *err) MUST;
+bool driver_area_put(struct driver_ref *d, const char *volume, const char *path, const void *bytes,
+                     size_t len, struct err *err) MUST;
+bool driver_can_watch(const struct driver_ref *d);
+bool driver_watch(struct driver_ref *d, uint64_t *io_position, uint64_t timeout_ms,
+                  struct driver_event *ret, size_t max, size_t *ret_count, bool *ret_lost,
+                  struct err *err) MUST;
 bool driver_poll(struct driver_ref *d, const struct driver_handle *handle, bool *ret_done,
                  struct err *err) MUST;
 

@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/base/sys_record.h"
+#include "agent/base/waiting.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static _Atomic long fault_nth;
@@ -107,11 +109,25 @@ bool sys_close(int *fd, struct err *err)
     return true;
 }
 
+/* What is in memory is read at once; before the disk is waited for, who listens is told. */
+static ssize_t read_at(int fd, void *to, size_t size, off_t offset)
+{
+    if (waiting_is_heard()) {
+        struct iovec part = {to, size};
+        ssize_t n = preadv2(fd, &part, 1, offset, RWF_NOWAIT);
+        if (n >= 0)
+            return n;
+        if (errno == EAGAIN)
+            waiting_begins();
+    }
+    return pread(fd, to, size, offset);
+}
+
 ssize_t sys_pread(int fd, void *to, size_t size, uint64_t offset, const char *what, struct err *err)
 {
     size_t done = 0;
     while (done < size) {
-        ssize_t n = SYS_TRY(pread(fd, (char *)to + done, size - done, (off_t)(offset + done)));
+        ssize_t n = SYS_TRY(read_at(fd, (char *)to + done, size - done, (off_t)(offset + done)));
         if (n < 0) {
             err_errno(err, errno, "read '%s'", what);
             return -1;
@@ -154,12 +170,14 @@ bool sys_write(int fd, const void *from, size_t size, const char *what, struct e
 
 bool sys_fsync(int fd, const char *what, struct err *err)
 {
+    waiting_begins();
     return SYS_NOTED(fsync(fd), sys_note_fd(SYS_OP_SYNC, fd, 0)) == 0 ||
            err_errno(err, errno, "sync '%s'", what);
 }
 
 bool sys_fdatasync(int fd, const char *what, struct err *err)
 {
+    waiting_begins();
     return SYS_NOTED(fdatasync(fd), sys_note_fd(SYS_OP_SYNC, fd, 0)) == 0 ||
            err_errno(err, errno, "sync '%s'", what);
 }
@@ -639,6 +657,8 @@ bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *w
               struct err *err)
 {
     struct pollfd wait = {.fd = fd, .events = (short)events};
+    if (timeout_ms != 0)
+        waiting_begins();
     int n = fault_hits() ? -1 : poll(&wait, 1, timeout_ms);
     if (n < 0 && errno != EINTR)
         return err_errno(err, errno, "wait for '%s'", what);

@@ -26,10 +26,12 @@ struct config_database {
     const char *spool; /* folder */
     uint64_t parallel, logwait_s, maxlockwait_min, recoverywindow_days;
     uint64_t agentwait_s, spoolmax_mib, rmansilent_min, rmandeadline_min;
-    uint32_t dbid; /* 0: not pinned */
+    uint32_t dbid;     /* 0: not pinned */
+    bool area_mounted; /* false: this host opens no file of the area */
     bool logs_push, allowfull, strict, hasdataguard, dosnapshot, gimanaged;
     /* Where restores and restore tests put their instance. */
     const char *sandbox_destination, *sandbox_clone, *sandbox_mount, *sandbox_logdir;
+    const char *mount_helper; /* "": none */
     const char *sandbox_pga, *sandbox_sga, *sandbox_catalog;
     uint64_t sandbox_instance_no, sandbox_thread;
 };
@@ -121,6 +123,17 @@ OWN_DEFINE_INPLACE(config_changes, struct config_changes, config_changes_done);
 bool config_agent_succeed(struct config_agent *next, const struct config_agent *now,
                           struct config_changes *ret, struct err *err) MUST;
 
+/* An [export NAME], its own keys over those of [export] over the defaults; NAME is a volume's. */
+struct config_export {
+    const char *name;                    /* "": of all that have no section */
+    const char *clients, *clone_clients; /* networks, "none"; clone_clients "": as clients */
+    const char *squash;                  /* root, none, all */
+    bool read_only, privileged;
+    uint32_t anon_uid, anon_gid;
+    uint32_t owner, group; /* of top folders that are root's still */
+    unsigned line;         /* 0: there is no such section */
+};
+
 /* evercopy-vaultd.conf */
 struct config_vault {
     const char *file;
@@ -132,7 +145,21 @@ struct config_vault {
     uint64_t wait_s, level, threads;
     const struct config_option *options; /* every other key of [store]; the backend judges them */
     size_t option_count;
+    const char *nfs_listen; /* addresses; "": all, when there are exports; "none" */
+    uint16_t nfs_port;
+    const char *rpcbind; /* auto, yes, no */
+    uint64_t nfs_connections;
+    struct config_export export_default;
+    const struct config_export *exports;
+    size_t export_count;
 };
+/* Of the volume of that name. */
+const struct config_export *config_vault_export(const struct config_vault *config,
+                                                const char *volume);
+/* What a running vault takes over from a new reading: exports, loglevel. The rest is kept; which of
+ * it differs is told, by key, as a vault takes it over at its next start. */
+bool config_vault_succeed(struct config_vault *next, const struct config_vault *now,
+                          struct config_changes *ret, struct err *err) MUST;
 struct config_vault *config_vault_load(const char *path, struct err *err) MUST;
 struct config_vault *config_vault_parse(const char *text, size_t len, const char *file,
                                         struct err *err) MUST;

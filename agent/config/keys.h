@@ -19,6 +19,7 @@ enum keys_section {
     KEYS_SERVED = 1024,
     KEYS_VAULT = 2048, /* evercopy-vaultd.conf from here */
     KEYS_STORE = 4096,
+    KEYS_EXPORT = 8192,
 };
 
 enum keys_kind {

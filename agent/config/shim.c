@@ -204,6 +204,7 @@ static void set_texts(struct resolved *resolved)
     database->sandbox_destination = text_of(resolved, "autorestoredestination");
     database->sandbox_clone = text_of(resolved, "autorestoreclonename");
     database->sandbox_mount = text_of(resolved, "autorestoremountpoint");
+    database->mount_helper = text_of(resolved, "mounthelper");
     database->sandbox_logdir = text_of(resolved, "autorestorelogdir");
     database->sandbox_catalog = text_of(resolved, "autorestorecatalog");
     database->sandbox_pga = size_of(resolved, "pga_size");
@@ -225,6 +226,7 @@ static void set_numbers(struct resolved *resolved)
     database->sandbox_instance_no = keys_number(text_of(resolved, "autorestoreinstancenumber"));
     database->sandbox_thread = keys_number(text_of(resolved, "autorestorethread"));
     database->logs_push = str_equal_fold(text_of(resolved, "logs"), "push");
+    database->area_mounted = keys_flag(text_of(resolved, "areamounted"));
     database->allowfull = keys_flag(text_of(resolved, "allowfull"));
     database->strict = keys_flag(text_of(resolved, "strict"));
     database->hasdataguard = keys_flag(text_of(resolved, "hasdataguard"));

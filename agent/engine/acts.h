@@ -31,7 +31,8 @@ json_t *snapshot_args(const char *database, const char *name, const char *kind, 
 /* recipe NULL: the whole snapshot. sources: those the recipe's indexes speak of. */
 json_t *clone_args(const struct catalog_clone *clone, const struct plan_recipe *recipe,
                    const struct plan_source *sources, struct err *err) MUST;
-json_t *clone_drop_args(const char *database, const char *name, struct err *err) MUST;
+/* force: though a client uses it. */
+json_t *clone_drop_args(const char *database, const char *name, bool force, struct err *err) MUST;
 /* clone: the row as it stands. */
 json_t *clone_extend_args(const struct catalog_clone *clone, uint64_t until_us, struct err *err)
     MUST;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOUNT_MAX = 512 };
+enum { MOUNT_MAX = 512, USED_AGAIN_MS = 200 };
 
 bool clone_name_is_valid(const char *name)
 {
@@ -76,10 +76,12 @@ json_t *clone_extend_args(const struct catalog_clone *clone, uint64_t until_us, 
     return args && json_put_u64(args, "was_us", clone->expires_us, err) ? TAKE(args) : NULL;
 }
 
-json_t *clone_drop_args(const char *database, const char *name, struct err *err)
+json_t *clone_drop_args(const char *database, const char *name, bool force, struct err *err)
 {
     AUTO(json) json_t *args = json_object();
-    if (!json_put_text(args, "database", database, err) || !json_put_text(args, "name", name, err))
+    if (!json_put_text(args, "database", database, err) ||
+        !json_put_text(args, "name", name, err) ||
+        (force && !json_put_flag(args, "force", true, err)))
         return NULL;
     return TAKE(args);
 }
@@ -186,15 +188,16 @@ static enum step_verdict label(struct job *job, struct err *err)
     return ok ? STEP_DONE : STEP_FAILED;
 }
 
-static bool delete_clone(struct job *job, struct err *err)
+static bool delete_clone(struct job *job, bool wrest, struct err *err)
 {
     const struct config_served *db = served(job, err);
-    struct driver_handle handle;
+    const char *name = json_text(job->document, "name");
     struct err why = {0};
     if (!db)
         return false;
-    if (driver_clone_delete(world_driver(job->world, db), db->volume,
-                            json_text(job->document, "name"), &handle, &why) ||
+    struct driver_ref *d = world_driver(job->world, db);
+    if ((wrest ? driver_clone_wrest(d, db->volume, name, NULL, &why)
+               : driver_clone_delete(d, db->volume, name, NULL, &why)) ||
         why.code == ERR_NOT_FOUND)
         return true;
     *err = why;
@@ -203,7 +206,8 @@ static bool delete_clone(struct job *job, struct err *err)
 
 static bool undo(struct job *job, struct err *err)
 {
-    return !json_flag(job->document, "reserved") || delete_clone(job, err);
+    /* Nobody was told of it yet: who uses it guessed its name. */
+    return !json_flag(job->document, "reserved") || delete_clone(job, true, err);
 }
 
 static bool commit(struct job *job, struct catalog *catalog, struct err *err)
@@ -228,8 +232,10 @@ static enum step_verdict drop(struct job *job, struct err *err)
 {
     struct err why = {0};
     bool listed = true;
-    if (delete_clone(job, err))
+    if (delete_clone(job, json_flag(job->document, "force"), err))
         return STEP_DONE;
+    if (err->code == ERR_BUSY) /* a reader of ours leaves at once, a client not within seconds */
+        job->again_ms = USED_AGAIN_MS;
     const struct config_served *db = served(job, &why);
     return db && is_listed(job, db, &listed, &why) && !listed ? STEP_DONE : STEP_FAILED;
 }

@@ -134,7 +134,7 @@ static bool drop(struct expiry *x, const struct catalog_clone *clone, struct err
         return true;
     IGNORE(!str_copy(job.database, sizeof job.database, clone->database));
     IGNORE(!str_copy(job.owner, sizeof job.owner, "lease of its clone"));
-    AUTO(json) json_t *args = clone_drop_args(clone->database, clone->name, err);
+    AUTO(json) json_t *args = clone_drop_args(clone->database, clone->name, false, err);
     return args && engine_job_start(x->engine, "clone-drop", &job, args, dropped, x, err);
 }
 

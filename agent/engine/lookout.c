@@ -13,6 +13,7 @@ enum { FIRST_MS = 50, TICK_MS = 5000, MEASURE_TICKS = 12, NUMBER_MAX = 24 };
 #define NOTE_VERDICT "hooks-verdict"
 #define NOTE_CAPACITY "hooks-capacity"
 #define NOTE_EXPIRED "hooks-expired"
+#define NOTE_CLOSED "volume-closed"
 
 /* A job's end, from the commit to its turn on the lane. */
 struct ended {
@@ -24,8 +25,9 @@ struct ended {
 struct seen {    /* of one database */
     int verdict; /* 0: not yet looked at */
     char cause[160];
-    bool measured;
+    bool answered, measured;
     uint64_t capacity, available;
+    char closed[400];
 };
 
 struct lookout {
@@ -43,6 +45,9 @@ struct lookout {
     struct world *world_after; /* waits for a measure that is under way */
     struct seen *seen;
 };
+
+/* Whether somebody waits to be told how databases stand; volumes are looked at in any case. */
+static bool is_heard(const struct lookout *w) { return w->events || notify_listens(); }
 
 static struct catalog *catalog(struct lookout *w) { return engine_catalog(w->o.engine); }
 
@@ -325,9 +330,9 @@ static void run_measure(struct work *work)
         struct driver_volume_info info;
         struct err why = {0}; /* a volume that is not there yet has no room to be low */
         struct seen *seen = &w->seen[i];
-        seen->measured =
-            driver_volume_info(world_driver(w->o.world, db), db->volume, &info, &why) &&
-            info.capacity;
+        seen->answered = driver_volume_info(world_driver(w->o.world, db), db->volume, &info, &why);
+        seen->measured = seen->answered && info.capacity;
+        IGNORE(!str_copy(seen->closed, sizeof seen->closed, seen->answered ? info.closed : ""));
         seen->capacity = seen->measured ? info.capacity : 0;
         seen->available = seen->measured ? info.available : 0;
     }
@@ -361,6 +366,35 @@ static bool judge_room(struct lookout *w, size_t i, struct err *err)
                         {"threshold_percent", number(w->config->capacitylow, threshold)},
                         {NULL, NULL}});
     return true;
+}
+
+/* The note is what `status` says of it until the storage says otherwise. */
+static bool judge_closed(struct lookout *w, size_t i, struct err *err)
+{
+    const struct config_served *db = &w->config->databases[i];
+    const char *now = w->seen[i].closed;
+    char told[sizeof w->seen[i].closed];
+    if (!note_read(catalog(w), db->name, NOTE_CLOSED, told, sizeof told, err))
+        return false;
+    if (str_equal(told, now))
+        return true;
+    if (!catalog_note_put(catalog(w), db->name, NOTE_CLOSED, now, err))
+        return false;
+    if (now[0])
+        log_error("a volume takes no changes: %s db=%s storage=%s volume=%s", now, db->name,
+                  db->storage, db->volume);
+    else
+        log_info("a volume takes changes again db=%s storage=%s volume=%s", db->name, db->storage,
+                 db->volume);
+    if (is_heard(w))
+        look_at(w, i);
+    return true;
+}
+
+bool lookout_closed(struct catalog *c, const char *database, char *ret, size_t size,
+                    struct err *err)
+{
+    return note_read(c, database, NOTE_CLOSED, ret, size, err);
 }
 
 /* What was seen is looked at anew: databases may have come, gone, or changed places. */
@@ -398,8 +432,10 @@ static void measured(struct work *work)
     struct err err = {0};
     w->measuring = false;
     for (size_t i = 0; i < w->config->database_count && err.code == ERR_NONE; i++)
-        if (w->seen[i].measured && !judge_room(w, i, &err))
-            log_warning("cannot tell hooks of room: %s", err.text);
+        if ((w->seen[i].measured && w->events && !judge_room(w, i, &err)) ||
+            (w->seen[i].answered && !judge_closed(w, i, &err)))
+            log_warning("cannot tell how a volume is: %s db=%s", err.text,
+                        w->config->databases[i].name);
     if (w->world_after)
         change_world(w, TAKE(w->world_after));
 }
@@ -425,7 +461,7 @@ static void run_tick(struct work *work)
 {
     struct lookout *w = of_tick(work);
     w->due = w->ticks ? (w->due ? w->due : 1) : w->config->database_count;
-    if (!w->looking) {
+    if (!w->looking && is_heard(w)) {
         w->looking = true;
         w->look = (struct work){.run = run_look};
         lane_submit(engine_lane(w->o.engine), &w->look);
@@ -465,7 +501,7 @@ struct lookout *lookout_new(const struct lookout_options *options, struct err *e
     w->timer = w->seen ? timer_new(options->loop, on_tick, w, err) : NULL;
     if (!w->timer)
         return NULL;
-    if (w->events || notify_listens()) {
+    if (is_heard(w)) {
         w->ticking = true;
         w->tick = (struct work){
             .run = begin_looking, .done = tick_done, .home = loop_post(options->loop)};
@@ -474,11 +510,7 @@ struct lookout *lookout_new(const struct lookout_options *options, struct err *e
     return TAKE(w);
 }
 
-void lookout_start(struct lookout *w)
-{
-    if (w->events || notify_listens())
-        timer_set(w->timer, FIRST_MS, TICK_MS);
-}
+void lookout_start(struct lookout *w) { timer_set(w->timer, FIRST_MS, TICK_MS); }
 
 void lookout_stop(struct lookout *w)
 {

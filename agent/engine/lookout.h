@@ -27,6 +27,9 @@ void lookout_stop(struct lookout *lookout); /* on the loop; works under way end 
 void lookout_free(struct lookout *lookout);
 OWN_DEFINE(lookout, struct lookout, lookout_free);
 
+/* Why the volume of a database takes no changes, as its storage last said; "" when it does. */
+bool lookout_closed(struct catalog *catalog, const char *database, char *ret, size_t size,
+                    struct err *err) MUST;
 /* Tells hooks, once each, which of the clones have outlived their time; also over restarts. On the
  * engine's lane. */
 bool lookout_expired(struct catalog *catalog, struct events *events,

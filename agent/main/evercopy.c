@@ -14,6 +14,10 @@ static const char usage[] =
     "  evercopy status [DB]                       worst first\n"
     "  evercopy check DB | --all [--warning 36h] [--critical 48h]   as a Nagios plug-in\n"
     "  evercopy report [--days N]                 the fleet: runs, snapshots, verdicts\n"
+    "  evercopy doctor [DB] [--mounts FILE]       how areas and clones are to be mounted, what is "
+    "not "
+    "so\n"
+    "  evercopy space DB                          what area, snapshots and clones occupy\n"
     "  evercopy window DB                         which moments can be reached\n"
     "  evercopy snapshots DB\n"
     "  evercopy snapshot create DB | verify DB NAME | delete DB NAME\n"
@@ -24,11 +28,12 @@ static const char usage[] =
     "  evercopy clones [DB]\n"
     "  evercopy clone create DB [NAME] --snapshot S | --to TIME | --scn N [--lease 12h] [--purpose "
     "T]\n"
-    "  evercopy clone drop DB NAME\n"
+    "  evercopy clone drop DB NAME [--force]      force: though a client uses it\n"
     "  evercopy clone extend DB NAME --for 12h    its lease ends then, from now\n"
     "  evercopy restore DB --to TIME | --scn N [--dest DIR] [--sid SID] [--name CLONE] [--lease "
     "1d] "
     "[--keep]\n"
+    "  evercopy restore DB --clone CLONE [--mounted DIR] ...   of a clone that is there\n"
     "  evercopy jobs [DB] [--limit N]\n"
     "  evercopy log JOB [--follow]\n"
     "  evercopy renew                             a new certificate for this host; backup does it "
@@ -60,6 +65,8 @@ static int run_setup(const struct call *c) { return verb_setup(&c->options, word
 static int run_status(const struct call *c) { return verb_status(&c->options, word(c, 1)); }
 static int run_check(const struct call *c) { return verb_check(&c->options, word(c, 1)); }
 static int run_report(const struct call *c) { return verb_report(&c->options); }
+static int run_space(const struct call *c) { return verb_space(&c->options, word(c, 1)); }
+static int run_doctor(const struct call *c) { return verb_doctor(&c->options, word(c, 1)); }
 static int run_window(const struct call *c) { return verb_window(&c->options, word(c, 1)); }
 static int run_snapshots(const struct call *c) { return verb_snapshots(&c->options, word(c, 1)); }
 static int run_jobs(const struct call *c) { return verb_jobs(&c->options, word(c, 1)); }
@@ -141,6 +148,7 @@ static const struct {
     {"clones", run_clones, 1, 2},     {"clone", run_clone, 1, 4},
     {"restore", run_restore, 2, 2},   {"renew", run_renew, 1, 2},
     {"snapshot", run_snapshot, 1, 4}, {"retention", run_retention, 2, 2},
+    {"doctor", run_doctor, 1, 2},     {"space", run_space, 2, 2},
     {"reload", run_reload, 1, 1},     {"identify", run_identify, 2, ARGS_WORDS_MAX},
     {"validate", run_validate, 1, 1},
 };
@@ -185,6 +193,9 @@ int main(int argc, char **argv)
         {.name = "--dest", .text = &o->dest},
         {.name = "--sid", .text = &o->sid},
         {.name = "--name", .text = &o->name},
+        {.name = "--clone", .text = &o->clone},
+        {.name = "--mounted", .text = &o->mounted},
+        {.name = "--mounts", .text = &o->mounts},
         {.name = "--purpose", .text = &o->purpose},
         {.name = "--lease", .text = &o->lease},
         {.name = "--file", .text = &o->file},
@@ -198,6 +209,7 @@ int main(int argc, char **argv)
         {.name = "--keep", .flag = &o->keep},
         {.name = "--allow-full", .flag = &o->allow_full},
         {.name = "--all", .flag = &o->all},
+        {.name = "--force", .flag = &o->force},
         {.name = "--zone", .text = &o->zone},
         {.name = "--warning", .text = &o->warning},
         {.name = "--critical", .text = &o->critical},

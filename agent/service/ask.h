@@ -1,6 +1,7 @@
 /* One call on its way through the engine; shared by the service files. */
 #pragma once
 #include "agent/auth/scribe.h"
+#include "agent/engine/arrivals.h"
 #include "agent/engine/expiry.h"
 #include "agent/engine/quota.h"
 #include "agent/engine/shelf.h"
@@ -91,6 +92,7 @@ enum ask_step ask_warm_step(struct ask *ask, const struct config_served *db,
 /* Lets whoever waits for the engine's lane go first. */
 void ask_yield(struct ask *ask, void (*resume)(struct ask *ask));
 enum { ASK_SLICE_MS = 20 };
+struct arrivals *ask_arrivals(struct ask *ask);
 struct survey_kept *ask_kept(struct ask *ask, const char *database); /* borrowed; NULL: none */
 
 /* The survey just made with headers_only; owned by the ask. */
@@ -102,11 +104,14 @@ void backups_upload_log(struct ask *ask);
 /* One per file; on the engine's lane. */
 void databases_register(struct ask *ask);
 void databases_status(struct ask *ask);
+void mounts_list(struct ask *ask);
+void space_get(struct ask *ask);
 void backups_lease(struct ask *ask);
 void backups_begin(struct ask *ask);
 void backups_phase(struct ask *ask);
 void backups_check_logs(struct ask *ask);
 void backups_check_copies(struct ask *ask);
+void backups_put_facts(struct ask *ask);
 void backups_append_log(struct ask *ask);
 void backups_finish(struct ask *ask);
 void snapshots_take(struct ask *ask);

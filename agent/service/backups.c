@@ -1,6 +1,7 @@
 /* evercopy.v1.Backups: one run, driven by the shim step by step. */
 #include "agent/service/ask.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "evercopy/v1/backups.pb-c.h"
@@ -224,6 +225,43 @@ static void tell_in_flight(struct ask *ask, const struct manifest *live,
     }
 }
 
+enum { LOG_WAIT_MAX_MS = 2000 };
+
+struct log_wait {
+    struct arrivals_wait wait; /* first member */
+    struct ask *ask;
+    bool over;
+};
+
+static void logs_surveyed(struct ask *ask);
+
+/* On the engine's lane: the kept survey is another one, or the time is over. */
+static void logs_woken(struct arrivals_wait *wait)
+{
+    struct log_wait *w = (struct log_wait *)wait;
+    w->over = true;
+    logs_surveyed(w->ask);
+}
+
+/* True when the answer comes later: the storage tells what arrives, and more is needed. */
+static bool wait_for_logs(struct ask *ask, const struct catalog_job *job)
+{
+    const Evercopy__V1__CheckLogsRequest *request = (const void *)ask->request;
+    struct log_wait *w = ask->carried;
+    struct arrivals *arrivals = ask_arrivals(ask);
+    if (!request->wait_ms || w->over || ask_is_over(ask) ||
+        !arrivals_watches(arrivals, job->database))
+        return false;
+    uint64_t wait_ms = request->wait_ms < LOG_WAIT_MAX_MS ? request->wait_ms : LOG_WAIT_MAX_MS;
+    w->wait.database = ask_text(ask, job->database);
+    w->wait.due_ms = clock_mono_ms() + wait_ms;
+    w->wait.woken = logs_woken;
+    if (ask->err.code != ERR_NONE)
+        return false;
+    arrivals_wait(arrivals, &w->wait);
+    return true;
+}
+
 static void logs_surveyed(struct ask *ask)
 {
     const Evercopy__V1__CheckLogsRequest *request = (const void *)ask->request;
@@ -255,6 +293,10 @@ static void logs_surveyed(struct ask *ask)
     reply->complete = reply->n_missing == 0;
     for (size_t i = 0; request->through_scn && i < request->n_open_threads; i++)
         reply->complete &= thread_reaches(&index, request, request->open_threads[i]);
+    /* What is missing is copied by who asks; only for what is not archived yet he waits. */
+    if (!reply->complete && !reply->n_missing && wait_for_logs(ask, &job))
+        return;
+    reply->waited = ((const struct log_wait *)ask->carried)->over;
     ask->reply = &reply->base;
     ask_answer(ask);
 }
@@ -264,10 +306,16 @@ void backups_check_logs(struct ask *ask)
     const Evercopy__V1__CheckLogsRequest *request = (const void *)ask->request;
     struct catalog_job job;
     const struct config_served *db = hold(ask, request->job, request->fencing_token, &job);
-    if (db)
-        ask_survey(ask, db, false, logs_surveyed);
-    else
+    struct log_wait *w = db ? own_alloc(sizeof *w, &ask->err) : NULL;
+    if (!w) {
         ask_answer(ask);
+        return;
+    }
+    *w = (struct log_wait){.ask = ask};
+    w->wait.news = arrivals_news(ask_arrivals(ask), db->name); /* before anybody looks */
+    ask->carried = w;
+    ask->carried_free = own_free;
+    ask_survey(ask, db, false, logs_surveyed);
 }
 
 /* ---- copies ---- */
@@ -312,6 +360,58 @@ void backups_check_copies(struct ask *ask)
         ask_survey(ask, db, true, copies_surveyed);
     else
         ask_answer(ask);
+}
+
+/* ---- facts ---- */
+
+struct putting {
+    const struct config_served *db;
+    char path[160]; /* in the area */
+};
+
+/* On the readers' lane: a storage may take its time. */
+static void run_put(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    const Evercopy__V1__PutFactsRequest *request = (const void *)ask->request;
+    const struct putting *p = ask->state;
+    struct err err = {0};
+    AUTO(json)
+    json_t *doc = json_parse((const char *)request->facts.data, request->facts.len, &err);
+    if (!doc)
+        err_set(&ask->err, ERR_INVALID, "the fact sheet is no JSON: %.200s", err.text);
+    else
+        IGNORE(!driver_area_put(world_driver(ask_world(ask), p->db), p->db->volume, p->path,
+                                request->facts.data, request->facts.len,
+                                &ask->err)); /* told by ask->err */
+}
+
+static void put_done(struct work *work)
+{
+    struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
+    Evercopy__V1__PutFactsReply *reply =
+        ask->err.code == ERR_NONE ? ask_alloc(ask, sizeof *reply) : NULL;
+    if (reply) {
+        evercopy__v1__put_facts_reply__init(reply);
+        ask->reply = &reply->base;
+    }
+    ask_answer(ask);
+}
+
+void backups_put_facts(struct ask *ask)
+{
+    const Evercopy__V1__PutFactsRequest *request = (const void *)ask->request;
+    struct catalog_job job;
+    struct putting *p = ask_alloc(ask, sizeof *p);
+    if (!p || !(p->db = hold(ask, request->job, request->fencing_token, &job))) {
+        ask_answer(ask);
+        return;
+    }
+    IGNORE(!str_format(p->path, sizeof p->path, ".evercopy/facts-%s.json", job.id)); /* it fits */
+    ask->state = p;
+    ask->read = (struct work){
+        .run = run_put, .done = put_done, .home = lane_post(service_lane(ask->service))};
+    lane_submit(world_readers(ask_world(ask)), &ask->read);
 }
 
 /* ---- log and end ---- */

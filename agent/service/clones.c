@@ -273,7 +273,8 @@ static void dropped(void *arg, const struct catalog_job *row, const json_t *docu
     Evercopy__V1__DropCloneReply *reply = ask_alloc(ask, sizeof *reply);
     if (reply) {
         evercopy__v1__drop_clone_reply__init(reply);
-        log_info("clone dropped db=%s job=%s", row->database, row->id);
+        log_info("clone dropped db=%s clone=%s job=%s%s", row->database, request->name, row->id,
+                 request->force ? " force=yes" : "");
         ask->reply = &reply->base;
     }
     ask_answer(ask);
@@ -300,7 +301,7 @@ void clones_drop(struct ask *ask)
     }
     IGNORE(!str_copy(job.database, sizeof job.database, db->name));
     IGNORE(!str_copy(job.owner, sizeof job.owner, ask->peer.cn));
-    AUTO(json) json_t *args = clone_drop_args(db->name, request->name, &ask->err);
+    AUTO(json) json_t *args = clone_drop_args(db->name, request->name, request->force, &ask->err);
     if (!args ||
         !engine_job_start(ask_engine(ask), "clone-drop", &job, args, dropped, ask, &ask->err))
         ask_answer(ask);

@@ -5,6 +5,7 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/keep.h"
+#include "agent/engine/lookout.h"
 #include "agent/engine/overdue.h"
 #include "evercopy/v1/databases.pb-c.h"
 #include <inttypes.h>
@@ -37,6 +38,14 @@ static bool is_not_found(struct err *why, struct err *err)
     return false;
 }
 
+static void make_folders(struct ask *ask, struct driver_ref *driver, const struct config_served *db)
+{
+    static const char *const folders[] = {"archivelog", "ctl", ".evercopy"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (!driver_area_put(driver, db->volume, folders[i], NULL, 0, &ask->err))
+            return; /* told by ask->err */
+}
+
 /* On the readers' lane: looking at and making a volume may block. */
 static void run_volume(struct work *work)
 {
@@ -49,8 +58,10 @@ static void run_volume(struct work *work)
     r->has_volume = driver_volume_info(driver, r->db->volume, &info, &why);
     if (!r->has_volume && !is_not_found(&why, &ask->err))
         return;
-    if (!r->has_volume && request->apply)
-        IGNORE(!driver_volume_create(driver, r->db->volume, &ask->err)); /* told by ask->err */
+    if (!r->has_volume && request->apply && !driver_volume_create(driver, r->db->volume, &ask->err))
+        return;
+    if (request->make_folders && request->apply)
+        make_folders(ask, driver, r->db);
 }
 
 static bool put_row(struct ask *ask, const struct registering *r)
@@ -221,11 +232,29 @@ static bool judge_retention(struct catalog *catalog, const struct config_served 
     return true;
 }
 
-/* What time and the agent itself make of how it stands. */
+/* The next run would fail at its first write, and the last one may have failed of it. */
+static bool judge_volume(struct catalog *catalog, const struct config_served *db,
+                         struct standing *s, struct err *err)
+{
+    char why[400];
+    if (!lookout_closed(catalog, db->name, why, sizeof why, err))
+        return false;
+    if (!why[0])
+        return true;
+    s->verdict = EVERCOPY__V1__VERDICT__VERDICT_FAILED;
+    IGNORE(!str_format(s->cause, sizeof s->cause, "volume '%s' takes no changes: %s", db->volume,
+                       why));
+    IGNORE(!str_format(s->next, sizeof s->next,
+                       "look at the disks of storage '%s', then start it anew", db->storage));
+    return true;
+}
+
+/* What time, the storage and the agent itself make of how it stands. */
 static bool judge_on(struct catalog *catalog, const struct config_served *db, struct standing *s,
                      struct err *err)
 {
-    return judge_age(catalog, db, s, err) && judge_retention(catalog, db, s, err);
+    return judge_volume(catalog, db, s, err) && judge_age(catalog, db, s, err) &&
+           judge_retention(catalog, db, s, err);
 }
 
 bool databases_judge(void *service, const char *database, struct standing *ret, struct err *err)

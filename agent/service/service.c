@@ -23,7 +23,14 @@
 #include <assert.h>
 #include <string.h>
 
-enum { TICK_MS = 5000, TICK_MAX_MS = 10000, LOOK_MS = 60000, KEY_MAX = 48, NOTICE_MS = 60000 };
+enum {
+    TICK_MS = 5000,
+    TICK_FIRST_MS = 500,
+    TICK_MAX_MS = 10000,
+    LOOK_MS = 60000,
+    KEY_MAX = 48,
+    NOTICE_MS = 60000
+};
 enum { PARSE_HERE_MAX = 256 << 10, STALLS_MAX = 3 };
 
 struct live {
@@ -49,6 +56,7 @@ struct service {
     uint64_t looked_ms; /* for overdue runs */
     struct expiry *expiry;
     struct durable *durable;
+    struct arrivals *arrivals;
     struct live *lives; /* engine's lane only */
     size_t live_count, live_capacity;
     struct shelf *shelf; /* engine's lane only */
@@ -74,11 +82,14 @@ enum {
 #define UNARY(X)                                                                                   \
     X("evercopy.v1.Databases", "RegisterDatabase", register_database, SETS_UP, databases_register) \
     X("evercopy.v1.Databases", "GetStatus", get_status, READS, databases_status)                   \
+    X("evercopy.v1.Databases", "ListMounts", list_mounts, READS, mounts_list)                      \
+    X("evercopy.v1.Databases", "GetSpace", get_space, READS, space_get)                            \
     X("evercopy.v1.Backups", "GetLease", get_lease, READS, backups_lease)                          \
     X("evercopy.v1.Backups", "BeginBackup", begin_backup, BACKS_UP, backups_begin)                 \
     X("evercopy.v1.Backups", "ReportPhase", report_phase, BACKS_UP, backups_phase)                 \
     X("evercopy.v1.Backups", "CheckLogs", check_logs, BACKS_UP, backups_check_logs)                \
     X("evercopy.v1.Backups", "CheckCopies", check_copies, BACKS_UP, backups_check_copies)          \
+    X("evercopy.v1.Backups", "PutFacts", put_facts, BACKS_UP, backups_put_facts)                   \
     X("evercopy.v1.Backups", "ListPrunable", list_prunable, BACKS_UP, backups_list_prunable)       \
     X("evercopy.v1.Backups", "AppendLog", append_log, BACKS_UP, backups_append_log)                \
     X("evercopy.v1.Backups", "FinishBackup", finish_backup, BACKS_UP, backups_finish)              \
@@ -319,6 +330,14 @@ static struct audit_record describe(const struct ask *ask, const char *kind, cha
     };
 }
 
+static bool is_forced(const ProtobufCMessage *request)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(request->descriptor, "force");
+    return field && field->type == PROTOBUF_C_TYPE_BOOL &&
+           *(const protobuf_c_boolean *)((const char *)request + field->offset);
+}
+
 static struct ask *ask_of(struct scribe_entry *entry)
 {
     return (struct ask *)((char *)entry - offsetof(struct ask, entry));
@@ -443,6 +462,7 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *request)
     }
     char path[96];
     struct audit_record record = describe(ask, "intent", path);
+    record.text = is_forced(request) ? "by force" : NULL;
     ask->entry.done = intent_written;
     scribe_write(gate_scribe(ask->service->gate), &ask->entry, &record);
 }
@@ -600,6 +620,7 @@ static void run_survey(struct work *work)
     struct area *area =
         driver_area_until(driver, s->db->volume, NULL, NULL, ask_is_over, ask, &ask->err);
     struct survey_options options = {.headers_only = s->headers_only,
+                                     .whole = true, /* a server that pauses spoils no file */
                                      .earlier = survey_kept_manifest(s->earlier),
                                      .cancelled = ask_is_over,
                                      .arg = ask};
@@ -699,6 +720,26 @@ static struct shelf *shelf_of(struct service *service)
         shelf_watch(service->shelf, engine_catalog(service->engine));
     service->shelved = true;
     return service->shelf;
+}
+
+struct arrivals *ask_arrivals(struct ask *ask) { return ask->service->arrivals; }
+
+static struct survey_kept *kept_of(void *arg, const char *database)
+{
+    const struct live *live = find_live(arg, database);
+    return live ? live->kept : NULL;
+}
+
+static bool keep_arrived(void *arg, const char *database, struct manifest *taken, struct err *err)
+{
+    AUTO(manifest) struct manifest *manifest = taken;
+    struct live *live = make_live(arg, database, err);
+    struct survey_kept *kept = live ? survey_kept_new(TAKE(manifest), err) : NULL;
+    if (!kept)
+        return false;
+    survey_kept_unref(live->kept);
+    live->kept = kept;
+    return true;
 }
 
 struct shelf *ask_shelf(struct ask *ask) { return shelf_of(ask->service); }
@@ -843,6 +884,9 @@ static void run_tick(struct work *work)
     if (!durable_tick(service->durable, service->world, &err))
         log_error("durability of snapshots: %s", err.text);
     err_clear(&err);
+    if (!arrivals_tick(service->arrivals, service->world, &err))
+        log_error("what arrives: %s", err.text);
+    err_clear(&err);
     if (service->looked_ms && now - service->looked_ms < LOOK_MS)
         return;
     service->looked_ms = now;
@@ -890,10 +934,14 @@ struct service *service_new(struct loop *loop, struct engine *engine, struct wor
     service->durable = durable_new(engine, err);
     if (!service->durable)
         return NULL;
+    struct arrivals_options arrivals = {engine, kept_of, keep_arrived, service};
+    service->arrivals = arrivals_new(&arrivals, err);
+    if (!service->arrivals)
+        return NULL;
     service->ticker = timer_new(loop, on_tick, service, err);
     if (!service->ticker)
         return NULL;
-    timer_set(service->ticker, TICK_MS, TICK_MS);
+    timer_set(service->ticker, TICK_FIRST_MS, TICK_MS);
     return TAKE(service);
 }
 
@@ -950,6 +998,7 @@ void service_stop(struct service *service)
 {
     timer_free(service->ticker);
     service->ticker = NULL;
+    arrivals_stop(service->arrivals);
 }
 
 void service_free(struct service *service)
@@ -961,6 +1010,7 @@ void service_free(struct service *service)
     for (size_t i = 0; i < service->live_count; i++)
         survey_kept_unref(service->lives[i].kept);
     own_free(service->lives);
+    arrivals_free(service->arrivals);
     world_close(service->world);
     quota_free(service->quota);
     expiry_free(service->expiry);

@@ -6,6 +6,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/sys.h"
 #include "agent/oracle/manifest.h"
+#include "agent/shim/mounttab.h"
 #include "agent/shim/pages.h"
 #include "agent/shim/progress.h"
 #include "agent/shim/words.h"
@@ -20,7 +21,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { AWAIT_FIRST_MS = 20, AWAIT_MOST_MS = 500, AGENT_BACK_MS = 20000, LOG_NEED_MAX = 100000 };
+enum {
+    AWAIT_FIRST_MS = 20,
+    AWAIT_MOST_MS = 500,
+    LOG_WAIT_MS = 2000,
+    AGENT_BACK_MS = 20000,
+    LOG_NEED_MAX = 100000
+};
 
 #define WIRE_OK EVERCOPY__V1__VERDICT__VERDICT_OK
 #define WIRE_WARNING EVERCOPY__V1__VERDICT__VERDICT_WARNING
@@ -36,6 +43,8 @@ static bool check_area(struct run *run, struct err *err)
     struct stat st;
     if (!area[0])
         return config_require(run->shim->config, run->shim->db, "backupdest", err);
+    if (!run->shim->db->area_mounted)
+        return true;
     if (!sys_stat(area, &st, err) || !S_ISDIR(st.st_mode))
         return err_set(err, ERR_PRECONDITION, "area '%s' is not there: is it mounted on this host?",
                        area);
@@ -48,6 +57,26 @@ static bool check_area(struct run *run, struct err *err)
                 "%s --apply",
                 area, folders[i], run->shim->db->name);
     return true;
+}
+
+/* Not a verdict on the run: but whoever reads its log learns of it before the mount costs a copy.
+ */
+static void look_at_mount(struct run *run)
+{
+    const struct mount_place local = {0}; /* what the storage exports is the doctor's matter */
+    struct mounttab_judged judged;
+    struct err none = {0};
+    const char *given = run->shim->options->mounts;
+    char real[PATH_MAX];
+    AUTO(mounttab) struct mounttab tab = {0};
+    if (!run->shim->db->area_mounted || !realpath(run->shim->db->area, real) ||
+        !mounttab_load(&tab, given ? given : MOUNTTAB_PATH, &none))
+        return;
+    mounttab_judge(mounttab_under(&tab, real), &local, real, mounttab_is_server, NULL, &judged);
+    for (size_t i = 0; i < judged.count; i++)
+        if (judged.faults[i].is_wrong)
+            run_say(run, "WARNING: mount of the area: %s; %s (evercopy doctor %s)",
+                    judged.faults[i].what, judged.faults[i].fix, run->shim->db->name);
 }
 
 static bool check_database(struct run *run, struct err *err)
@@ -184,6 +213,8 @@ static ProtobufCMessage *ask_missing(struct run *run, const struct rows_logs *lo
     request.fencing_token = run->token;
     request.from_scn = from;
     request.through_scn = through;
+    /* Pulled ones come by our own hand, after the database has archived them elsewhere. */
+    request.wait_ms = through && run->shim->db->logs_push ? LOG_WAIT_MS : 0;
     request.known = list;
     for (size_t i = 0; i < logs->count; i++)
         if (!is_hole(run, &logs->items[i]))
@@ -292,7 +323,7 @@ static bool is_hole(const struct run *run, const struct rows_log *log)
 
 /* One round: what the database has archived above `from`, what the area lacks of it, copied. */
 static bool refill(struct run *run, uint64_t from, uint64_t through, bool *ret_complete,
-                   struct err *err)
+                   bool *ret_waited, struct err *err)
 {
     AUTO(rows_logs) struct rows_logs logs = {0};
     AUTO(template_vars) struct template_vars *vars = run_vars(run, err);
@@ -304,6 +335,7 @@ static bool refill(struct run *run, uint64_t from, uint64_t through, bool *ret_c
         return false;
     const Evercopy__V1__CheckLogsReply *reply = (Evercopy__V1__CheckLogsReply *)message;
     *ret_complete = reply->complete;
+    *ret_waited = reply->waited;
     if (!reply->n_missing)
         return true;
     run_say(run, "copying %zu archived logs into the area", reply->n_missing);
@@ -318,8 +350,8 @@ static uint64_t needed_from(const struct run *run)
 
 static bool phase_logs(struct run *run, struct err *err)
 {
-    bool complete;
-    return refill(run, needed_from(run), 0, &complete, err);
+    bool complete, waited;
+    return refill(run, needed_from(run), 0, &complete, &waited, err);
 }
 
 /* Switch, then wait until every open thread's log beyond the noted SCN lies in the area, whole. */
@@ -331,10 +363,10 @@ static bool switch_and_await(struct run *run, struct err *err)
         return false;
     uint64_t through = run->facts->moments[run->facts->moment_count - 1].scn.n;
     uint64_t deadline = clock_mono_ms() + run->shim->db->logwait_s * 1000;
-    bool complete = false;
+    bool complete = false, waited = false;
     for (int pause_ms = AWAIT_FIRST_MS;;
          pause_ms = pause_ms * 2 < AWAIT_MOST_MS ? pause_ms * 2 : AWAIT_MOST_MS) {
-        if (!refill(run, needed_from(run), through, &complete, err))
+        if (!refill(run, needed_from(run), through, &complete, &waited, err))
             return false;
         if (complete)
             break;
@@ -348,6 +380,7 @@ static bool switch_and_await(struct run *run, struct err *err)
             return true;
         }
         /* An archiver works at its own pace; what was copied just now is there. */
+        pause_ms = waited ? AWAIT_FIRST_MS : pause_ms;
         IGNORE(poll(NULL, 0, pause_ms) < 0);
     }
     run_say(run, "log switched at SCN %" PRIu64 ", every thread's log is in the area", through);
@@ -363,10 +396,25 @@ static void sweep_facts(const struct run *run)
         IGNORE(!sys_sweep_written(path, "facts-", &none)); /* no harm but a few bytes */
 }
 
+static bool send_facts(struct run *run, const char *text, struct err *err)
+{
+    Evercopy__V1__PutFactsRequest request = EVERCOPY__V1__PUT_FACTS_REQUEST__INIT;
+    request.idempotency_key = SHIM_KEY;
+    request.job = run->job;
+    request.fencing_token = run->token;
+    request.facts = (ProtobufCBinaryData){strlen(text), (uint8_t *)text};
+    AUTO(reply)
+    ProtobufCMessage *reply =
+        run_call(run, "Backups", "PutFacts", &request.base,
+                 &evercopy__v1__put_facts_reply__descriptor, SHIM_CALL_MS, err);
+    return reply || err_wrap(err, "fact sheet");
+}
+
 static bool write_facts(struct run *run, struct err *err)
 {
     char path[PATH_MAX];
-    sweep_facts(run);
+    if (run->shim->db->area_mounted)
+        sweep_facts(run);
     run->facts->suspect_count = 0;
     for (size_t i = 0; i < run->suspect_count; i++) {
         struct facts *f = run->facts;
@@ -376,6 +424,8 @@ static bool write_facts(struct run *run, struct err *err)
         f->suspect_files[f->suspect_count++] = run->suspects[i];
     }
     AUTO(mem) char *text = facts_to_json(run->facts, err);
+    if (text && !run->shim->db->area_mounted)
+        return send_facts(run, text, err);
     if (!text ||
         !str_format(path, sizeof path, "%s/.evercopy/facts-%s.json", run->shim->db->area, run->job))
         return false;
@@ -955,6 +1005,7 @@ static int run_granted(struct run *run)
     struct err err = {0};
     rpc_client_on_wait(run->shim->client, run_waits, run);
     run_say(run, "run %s begins%s", run->job, run->first_run ? ": the first of this database" : "");
+    look_at_mount(run);
     if (run_phases(run, &failure) && run->holes.count) {
         run->phase =
             "logs"; /* the new base is beyond the hole; moments in it are lost, and it says so */

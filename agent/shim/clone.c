@@ -1,6 +1,7 @@
 /* evercopy clone create and drop. */
 #include "agent/shim/shim.h"
 
+#include "agent/shim/mount.h"
 #include "agent/shim/words.h"
 #include "evercopy/v1/clones.pb-c.h"
 #include <inttypes.h>
@@ -31,13 +32,31 @@ static bool fill_target(struct shim *shim, Evercopy__V1__CreateCloneRequest *req
     return true;
 }
 
+/* What mounts and unmounts it here; both "" for what no host mounts. */
+static void commands_of(const struct shim *shim, const Evercopy__V1__Clone *c,
+                        char ret_mount[3 * PATH_MAX], char ret_unmount[2 * PATH_MAX])
+{
+    struct mount_place place;
+    struct err none = {0};
+    char dir[PATH_MAX];
+    const char *above = shim->db->sandbox_mount[0] ? shim->db->sandbox_mount : "/mnt";
+    ret_mount[0] = ret_unmount[0] = '\0';
+    if (mount_parse(c->mount, &place, &none) && place.nfs &&
+        mount_dir(above, c->name, dir, &none) && mount_command(&place, dir, ret_mount, &none))
+        IGNORE(!str_format(ret_unmount, (size_t)2 * PATH_MAX, "umount %s", dir)); /* it fits */
+}
+
 static bool print_clone(const struct shim *shim, const Evercopy__V1__Clone *c, struct err *err)
 {
+    char mount[3 * PATH_MAX], unmount[2 * PATH_MAX];
+    commands_of(shim, c, mount, unmount);
     if (shim->options->json) {
         AUTO(json) json_t *doc = json_object();
         return json_put_text(doc, "name", c->name, err) &&
                json_put_text(doc, "snapshot", c->snapshot, err) &&
                json_put_text(doc, "mount", c->mount, err) &&
+               words_put_bytes(doc, "mount_command", mount, strlen(mount), err) &&
+               words_put_bytes(doc, "unmount_command", unmount, strlen(unmount), err) &&
                json_put_u64(doc, "scn", c->scn, err) &&
                words_put_time(doc, "expires", c->expires_us, err) &&
                shim_print_json(TAKE(doc), err);
@@ -46,6 +65,8 @@ static bool print_clone(const struct shim *shim, const Evercopy__V1__Clone *c, s
     shim_time(c->expires_us, 0, until);
     printf("clone '%s' of %s%s, until %s\n%s\n", c->name, c->snapshot,
            c->scn ? ", just the files that reach the target" : "", until, c->mount);
+    if (mount[0])
+        printf("mount:   %s\nunmount: %s\n", mount, unmount);
     return true;
 }
 
@@ -96,6 +117,7 @@ int verb_clone_drop(const struct shim_options *options, const char *db, const ch
     request.idempotency_key = SHIM_KEY;
     request.db_unique_name = (char *)db;
     request.name = (char *)name;
+    request.force = options->force;
     AUTO(reply)
     ProtobufCMessage *reply =
         shim_open(&shim, options, db, &err)

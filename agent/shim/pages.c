@@ -159,6 +159,36 @@ static bool more_parts(struct shim *shim, const char *database, Evercopy__V1__Re
                       err);
 }
 
+static bool whole_recipe(struct shim *shim, const char *database, Evercopy__V1__Recipe *recipe,
+                         struct err *err)
+{
+    while (recipe && (recipe->n_files < recipe->file_count || recipe->n_logs < recipe->log_count))
+        if (!more_parts(shim, database, recipe, err))
+            return false;
+    return true;
+}
+
+ProtobufCMessage *pages_plan(struct shim *shim, uint64_t scn, uint64_t time_us, struct err *err)
+{
+    Evercopy__V1__PlanRecoveryRequest request = EVERCOPY__V1__PLAN_RECOVERY_REQUEST__INIT;
+    request.db_unique_name = (char *)shim->db->name;
+    request.scn = scn;
+    request.time_us = time_us;
+    request.limit = RECIPE_PAGE;
+    AUTO(reply)
+    ProtobufCMessage *message =
+        shim_call(shim, "Recovery", "PlanRecovery", &request.base,
+                  &evercopy__v1__plan_recovery_reply__descriptor, SHIM_SNAPSHOT_MS, err);
+    if (!message)
+        return NULL;
+    Evercopy__V1__PlanRecoveryReply *reply = (Evercopy__V1__PlanRecoveryReply *)message;
+    if (!reply->reachable || !reply->recipe) {
+        err_set(err, ERR_PRECONDITION, "that target cannot be reached: %s", reply->why);
+        return NULL;
+    }
+    return whole_recipe(shim, request.db_unique_name, reply->recipe, err) ? TAKE(message) : NULL;
+}
+
 ProtobufCMessage *pages_create_clone(struct shim *shim, Evercopy__V1__CreateCloneRequest *request,
                                      struct err *err)
 {
@@ -170,8 +200,5 @@ ProtobufCMessage *pages_create_clone(struct shim *shim, Evercopy__V1__CreateClon
     if (!message)
         return NULL;
     Evercopy__V1__Recipe *recipe = ((Evercopy__V1__CreateCloneReply *)message)->recipe;
-    while (recipe && (recipe->n_files < recipe->file_count || recipe->n_logs < recipe->log_count))
-        if (!more_parts(shim, request->db_unique_name, recipe, err))
-            return NULL;
-    return TAKE(message);
+    return whole_recipe(shim, request->db_unique_name, recipe, err) ? TAKE(message) : NULL;
 }

@@ -30,6 +30,9 @@ typedef ProtobufCMessage *pages_call(void *arg, const char *service, const char 
                                      const ProtobufCMessageDescriptor *output, struct err *err);
 bool pages_texts(pages_call *call, void *arg, const char *database, const char *snapshot,
                  char **ret_manifest, char **ret_facts, struct err *err) MUST;
+/* PlanRecovery, with the whole recipe; PRECONDITION with the agent's reason when there is none. */
+ProtobufCMessage *pages_plan(struct shim *shim, uint64_t scn, uint64_t time_us, struct err *err)
+    MUST;
 /* CreateClone, with the whole recipe when there is one; freed with shim_free_reply. */
 ProtobufCMessage *pages_create_clone(struct shim *shim, Evercopy__V1__CreateCloneRequest *request,
                                      struct err *err) MUST;

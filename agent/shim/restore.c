@@ -5,7 +5,9 @@
 #include "agent/base/sys.h"
 #include "agent/shim/pages.h"
 #include "agent/shim/progress.h"
+#include "agent/shim/reach.h"
 #include "agent/shim/words.h"
+#include "evercopy/v1/databases.pb-c.h"
 #include "evercopy/v1/recovery.pb-c.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -24,21 +26,25 @@ enum { WORK_LEASE_S = 3600, EXTEND_MS = 600 * 1000, KEEP_LEASE_S = 86400, MARK_M
 
 struct restore {
     struct run *run;
-    ProtobufCMessage *message; /* CreateCloneReply, owned */
+    ProtobufCMessage *message, *listed, *mounts; /* what clone, recipe and mount point into */
     const Evercopy__V1__Clone *clone;
     const Evercopy__V1__Recipe *recipe;
-    char root[PATH_MAX]; /* of the clone on this host */
+    const char *mount;   /* of the clone, as its storage says now */
+    struct reach reach;  /* where the clone is on this host */
     char dest[PATH_MAX]; /* of the sandbox */
     char sid[64], unique_name[64];
     struct rows_restore names;
     uint64_t extended_ms; /* when the clone's lease was made longer last */
     bool started;         /* an instance of ours may be up */
     bool made_dest;
+    bool made_clone; /* ours to drop */
 };
 
 static void restore_done(struct restore *r)
 {
     shim_free_reply(r->message);
+    shim_free_reply(r->listed);
+    shim_free_reply(r->mounts);
     rows_restore_done(&r->names);
 }
 OWN_DEFINE_INPLACE(restore, struct restore, restore_done);
@@ -56,9 +62,6 @@ static bool make_clone(struct restore *r, struct err *err)
     request.lease_s = WORK_LEASE_S;
     if (!shim_target(shim, &request.scn, &request.time_us, err))
         return false;
-    if (!shim_connect(shim, err))
-        return false;
-    rpc_client_on_wait(shim->client, run_waits, r->run);
     r->message = pages_create_clone(shim, &request, err);
     if (!r->message)
         return false;
@@ -66,17 +69,99 @@ static bool make_clone(struct restore *r, struct err *err)
     r->recipe = ((Evercopy__V1__CreateCloneReply *)r->message)->recipe;
     if (!r->clone || !r->recipe)
         return err_set(err, ERR_INTERNAL, "the agent gave no recipe");
-    if (!str_starts(r->clone->mount, "path:"))
-        return err_set(err, ERR_UNSUPPORTED, "clone '%s' must be mounted first: %s", r->clone->name,
-                       r->clone->mount);
-    IGNORE(!str_copy(r->root, sizeof r->root, r->clone->mount + strlen("path:")));
+    r->made_clone = true;
+    r->mount = r->clone->mount;
+    return true;
+}
+
+/* Files of the clone's own snapshot alone: of another they are not in it. */
+static bool is_all_of(const Evercopy__V1__Recipe *recipe, const char *snapshot)
+{
+    bool all = str_equal(recipe->controlfile_snapshot, snapshot);
+    for (size_t i = 0; all && i < recipe->n_files; i++)
+        all = str_equal(recipe->files[i]->snapshot, snapshot);
+    for (size_t i = 0; all && i < recipe->n_logs; i++)
+        all = str_equal(recipe->logs[i]->snapshot, snapshot);
+    return all;
+}
+
+static const Evercopy__V1__Clone *listed_clone(struct restore *r, const char *name, struct err *err)
+{
+    Evercopy__V1__ListClonesRequest request = EVERCOPY__V1__LIST_CLONES_REQUEST__INIT;
+    request.db_unique_name = (char *)r->run->shim->db->name;
+    r->listed = shim_call(r->run->shim, "Clones", "ListClones", &request.base,
+                          &evercopy__v1__list_clones_reply__descriptor, SHIM_CALL_MS, err);
+    if (!r->listed)
+        return NULL;
+    const Evercopy__V1__ListClonesReply *reply = (Evercopy__V1__ListClonesReply *)r->listed;
+    for (size_t i = 0; i < reply->n_clones; i++)
+        if (str_equal(reply->clones[i]->name, name))
+            return reply->clones[i];
+    err_set(err, ERR_NOT_FOUND, "'%s' has no clone '%.100s'", request.db_unique_name, name);
+    return NULL;
+}
+
+/* Its storage may have been started anew since, and serve at another port. */
+static bool ask_mount(struct restore *r, struct err *err)
+{
+    Evercopy__V1__ListMountsRequest request = EVERCOPY__V1__LIST_MOUNTS_REQUEST__INIT;
+    request.db_unique_name = (char *)r->run->shim->db->name;
+    r->mounts = shim_call(r->run->shim, "Databases", "ListMounts", &request.base,
+                          &evercopy__v1__list_mounts_reply__descriptor, SHIM_CALL_MS, err);
+    if (!r->mounts)
+        return false;
+    const Evercopy__V1__ListMountsReply *reply = (Evercopy__V1__ListMountsReply *)r->mounts;
+    for (size_t i = 0; i < reply->n_mounts; i++)
+        if (str_equal(reply->mounts[i]->clone, r->clone->name) && reply->mounts[i]->mount[0])
+            r->mount = reply->mounts[i]->mount;
+    return true;
+}
+
+/* One that was made before: its recipe is worked out again, and must still be that one's. */
+static bool find_clone(struct restore *r, struct err *err)
+{
+    struct shim *shim = r->run->shim;
+    const struct shim_options *o = shim->options;
+    uint64_t scn = 0, time_us = 0;
+    const Evercopy__V1__Clone *clone = listed_clone(r, o->clone, err);
+    if (!clone || ((o->to || o->scn || !clone->scn) && !shim_target(shim, &scn, &time_us, err)))
+        return false;
+    if (clone->scn && (time_us || (scn && scn != clone->scn)))
+        return err_set(err, ERR_INVALID, "clone '%s' holds just the files that reach SCN %" PRIu64,
+                       clone->name, clone->scn);
+    r->message = pages_plan(shim, clone->scn ? clone->scn : scn, time_us, err);
+    if (!r->message)
+        return false;
+    r->recipe = ((Evercopy__V1__PlanRecoveryReply *)r->message)->recipe;
+    if (!str_equal(r->recipe->base_snapshot, clone->snapshot) ||
+        (!clone->scn && !is_all_of(r->recipe, clone->snapshot)))
+        return err_set(err, ERR_PRECONDITION,
+                       "clone '%s' of '%s' does not hold what reaches that target (base '%s')",
+                       clone->name, clone->snapshot, r->recipe->base_snapshot);
+    r->clone = clone;
+    r->mount = clone->mount;
+    return ask_mount(r, err);
+}
+
+static bool have_clone(struct restore *r, struct err *err)
+{
+    struct shim *shim = r->run->shim;
+    if (shim->options->clone && shim->options->name)
+        return err_set(err, ERR_INVALID, "--clone names one that is there, --name a new one");
+    if (shim->options->mounted && !shim->options->clone)
+        return err_set(err, ERR_INVALID, "--mounted needs --clone: which one is mounted there?");
+    if (!shim_connect(shim, err))
+        return false;
+    rpc_client_on_wait(shim->client, run_waits, r->run);
+    if (!(shim->options->clone ? find_clone(r, err) : make_clone(r, err)))
+        return false;
     run_say(r->run, "clone '%s': %zu datafiles of '%s', %zu logs%s", r->clone->name,
             r->recipe->n_files, r->recipe->base_snapshot, r->recipe->n_logs,
             r->recipe->composed ? " (composed of several snapshots)" : "");
     return true;
 }
 
-static void drop_clone(struct restore *r, const char *name)
+static void drop_clone(const struct restore *r, const char *name)
 {
     struct err err = {0};
     Evercopy__V1__DropCloneRequest request = EVERCOPY__V1__DROP_CLONE_REQUEST__INIT;
@@ -131,7 +216,8 @@ static bool write_mark(const struct restore *r, const char *state, struct err *e
         !json_put_u64(doc, "pid", (uint64_t)getpid(), err) ||
         !json_put_u64(doc, "start", run_process_start((uint32_t)getpid()), err) ||
         !json_put_text(doc, "sid", r->sid, err) ||
-        !json_put_text(doc, "clone", r->clone ? r->clone->name : "", err))
+        !json_put_text(doc, "clone", r->made_clone ? r->clone->name : "", err) ||
+        !json_put_text(doc, "mounted", r->reach.mounted, err))
         return false;
     AUTO(mem) char *text = json_format(doc, err);
     return text && sys_write_file(path, text, strlen(text), 0640, err);
@@ -176,6 +262,8 @@ static bool sweep_dead(struct restore *r, struct err *err)
             run_say(r->run, "its instance '%s': %s", sid, why.text);
         IGNORE(!str_copy(r->run->home.sid, sizeof r->run->home.sid, own));
     }
+    if (json_text(mark, "mounted")[0])
+        reach_sweep(r->run, json_text(mark, "mounted"));
     if (clone[0])
         drop_clone(r, clone);
     return sys_remove_tree(r->dest, err);
@@ -249,6 +337,15 @@ static bool name_instance(struct restore *r, struct err *err)
     return write_mark(r, "working", err); /* before there is an instance of that name */
 }
 
+/* The mark names the mount before it is made: the next restore takes it away when this one dies. */
+static bool reach_clone(struct restore *r, struct err *err)
+{
+    if (reach_plan(&r->reach, r->run, r->clone->name, r->mount, err))
+        return write_mark(r, "working", err) && reach_enter(&r->reach, r->run, err);
+    r->made_clone = r->made_clone && !r->reach.is_handed;
+    return false;
+}
+
 static const char *parameter(const struct restore *r, const char *name)
 {
     for (size_t i = 0; i < r->recipe->n_parameters; i++)
@@ -296,7 +393,7 @@ static bool start_instance(struct restore *r, struct err *err)
     char piece[PATH_MAX];
     AUTO(template_vars) struct template_vars *vars = run_vars(r->run, err);
     if (!vars || !write_pfile(r, pfile, err) || !template_vars_text(vars, "pfile", pfile, err) ||
-        !str_format(piece, sizeof piece, "%s/%.*s", r->root, (int)r->recipe->controlfile.len,
+        !str_format(piece, sizeof piece, "%s/%.*s", r->reach.root, (int)r->recipe->controlfile.len,
                     (const char *)r->recipe->controlfile.data) ||
         !template_vars_text(vars, "controlfile", piece, err))
         return false;
@@ -322,7 +419,7 @@ static bool check_fences(struct restore *r, struct err *err)
     struct stat st;
     for (size_t i = 0; i < r->names.count; i++) {
         const char *name = r->names.items[i].name;
-        if (is_inside(name, r->dest) || is_inside(name, r->root))
+        if (is_inside(name, r->dest) || is_inside(name, r->reach.root))
             continue;
         /* "Permission denied" and "stale handle" are no proof that the server cannot reach it. */
         if (name[0] == '+' || stat(name, &st) == 0 || (errno != ENOENT && errno != ENOTDIR))
@@ -379,7 +476,7 @@ static bool check_names_again(struct restore *r, struct err *err)
     for (size_t i = 0; i < r->names.count; i++) {
         const struct rows_name *n = &r->names.items[i];
         if (!str_equal(n->kind, "tracking") && !is_inside(n->name, r->dest) &&
-            !is_inside(n->name, r->root))
+            !is_inside(n->name, r->reach.root))
             return err_set(err, ERR_PRECONDITION, "%s '%s' lies outside the sandbox", n->kind,
                            n->name);
     }
@@ -392,7 +489,7 @@ static bool add_path(struct restore *r, struct template_vars *vars, const char *
                      ProtobufCBinaryData path, struct err *err)
 {
     char full[PATH_MAX];
-    return str_format(full, sizeof full, "%s/%.*s", r->root, (int)path.len,
+    return str_format(full, sizeof full, "%s/%.*s", r->reach.root, (int)path.len,
                       (const char *)path.data) &&
            template_list_row(vars, list, err) && template_row_text(vars, list, "path", full, err);
 }
@@ -485,10 +582,10 @@ static bool hand_over(struct restore *r, struct err *err)
 
 static bool run_restore(struct restore *r, struct err *err)
 {
-    return run_probe_home(r->run, err) && make_sandbox(r, err) && make_clone(r, err) &&
-           name_instance(r, err) && start_instance(r, err) && ask_names(r, err) &&
-           check_fences(r, err) && prepare(r, err) && recover(r, err) && prove(r, err) &&
-           check_names_again(r, err) && open_database(r, err) && hand_over(r, err);
+    return run_probe_home(r->run, err) && make_sandbox(r, err) && have_clone(r, err) &&
+           reach_clone(r, err) && name_instance(r, err) && start_instance(r, err) &&
+           ask_names(r, err) && check_fences(r, err) && prepare(r, err) && recover(r, err) &&
+           prove(r, err) && check_names_again(r, err) && open_database(r, err) && hand_over(r, err);
 }
 
 /* A start that was stopped half-way may have left no instance at all: nothing to shut down. */
@@ -509,7 +606,12 @@ static void give_up(struct restore *r)
                 r->sid, err.text, r->dest);
         return;
     }
-    if (r->clone && !r->run->shim->options->keep)
+    if (!reach_leave(&r->reach, r->run, &err)) {
+        run_say(r->run, "clone and its mount stay: %s", err.text);
+        r->made_clone = false;
+        err_clear(&err);
+    }
+    if (r->made_clone && !r->run->shim->options->keep)
         drop_clone(r, r->clone->name);
     if (r->made_dest && !sys_remove_tree(r->dest, &err))
         run_say(r->run, "sandbox '%s' is left behind: %s", r->dest, err.text);
@@ -524,6 +626,8 @@ static bool print_restored(const struct restore *r, const char *db, struct err *
            json_put_text(doc, "sid", r->sid, err) &&
            json_put_text(doc, "clone", r->clone->name, err) &&
            words_put_bytes(doc, "sandbox", r->dest, strlen(r->dest), err) &&
+           words_put_bytes(doc, "files", r->reach.root, strlen(r->reach.root), err) &&
+           json_put_flag(doc, "mounted", r->reach.mounted[0], err) &&
            json_put_text(doc, "base_snapshot", r->recipe->base_snapshot, err) &&
            json_put_flag(doc, "composed", r->recipe->composed, err) &&
            json_put_u64(doc, "datafiles", r->recipe->n_files, err) &&
@@ -552,7 +656,11 @@ int verb_restore(const struct shim_options *options, const char *db)
     shim_time(r.recipe->until_time_us, 0, time);
     printf("restored %s to SCN %" PRIu64 " (%s): instance %s, sandbox %s\n", db,
            r.recipe->until_scn, time, r.sid, r.dest);
-    printf("when done: shut the instance down, then 'evercopy clone drop %s %s' and remove %s\n",
-           db, r.clone->name, r.dest);
+    printf("when done: shut the instance down, then ");
+    if (r.reach.mounted[0])
+        printf("'%s umount %s', ", shim.db->mount_helper, r.reach.mounted);
+    else if (options->mounted)
+        printf("'umount %s', ", options->mounted);
+    printf("'evercopy clone drop %s %s' and remove %s\n", db, r.clone->name, r.dest);
     return 0;
 }

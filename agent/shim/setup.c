@@ -42,6 +42,7 @@ static bool register_database(struct setup *s, struct err *err)
     request.dbid = facts->dbid;
     request.db_name = (char *)facts->db_name;
     request.apply = s->apply;
+    request.make_folders = !s->run->shim->db->area_mounted;
     AUTO(reply)
     ProtobufCMessage *message =
         shim_call(s->run->shim, "Databases", "RegisterDatabase", &request.base,
@@ -67,6 +68,8 @@ static bool make_folders(struct setup *s, struct err *err)
     struct err why = {0};
     if (!area[0])
         return config_require(s->run->shim->config, s->run->shim->db, "backupdest", err);
+    if (!s->run->shim->db->area_mounted)
+        return true; /* the agent has made them */
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         IGNORE(!str_format(path, sizeof path, "%s/%s", area, folders[i]));
         if (sys_stat(path, &st, &why))

@@ -14,11 +14,13 @@ struct shim_options {
     const char *config; /* NULL: SHIM_CONFIG_PATH */
     const char *agent;  /* HOST:PORT, over the configured one */
     const char *oratab; /* NULL: /etc/oratab */
-    bool json, quiet, apply, allow_full, strict, follow, keep, validate_all, all;
+    bool json, quiet, apply, allow_full, strict, follow, keep, validate_all, all, force;
     const char *to, *scn, *snapshot, *dest, *sid, *name, *purpose, *lease, *file, *limit;
     const char *zone;               /* utc, local, db or a name; NULL: what each verb prints in */
     const char *warning, *critical; /* limits of check */
     const char *days;               /* of report */
+    const char *clone, *mounted;    /* of restore: one that is there, and where it is mounted */
+    const char *mounts;             /* a mount table in place of this host's */
     const char *reason, *until, *hold; /* of holds */
     bool clock_is_right;
 };
@@ -79,6 +81,8 @@ int verb_check(const struct shim_options *options, const char *db);
 /* For a command line that cannot be understood: UNKNOWN, as any plug-in's. */
 int verb_check_failed(const struct shim_options *options, const struct err *err);
 int verb_report(const struct shim_options *options);
+int verb_space(const struct shim_options *options, const char *db);
+int verb_doctor(const struct shim_options *options, const char *db);
 int verb_window(const struct shim_options *options, const char *db);
 int verb_snapshots(const struct shim_options *options, const char *db);
 int verb_jobs(const struct shim_options *options, const char *db);

@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SNAPSHOTS "snapshots"
 #define CLONES "clones"
@@ -448,6 +449,78 @@ static bool reflink_volume_info(struct driver_instance *d, const char *volume,
     return true;
 }
 
+/* What we put there is the area's owner's, as if a host had written it. */
+static bool give(int fd, const struct stat *area, const char *what, struct err *err)
+{
+    return (area->st_uid == geteuid() && area->st_gid == getegid()) ||
+           sys_fchown(fd, area->st_uid, area->st_gid, what, err);
+}
+
+static int enter_one(int above, const char *name, const struct stat *area, struct err *err)
+{
+    struct err why = {0};
+    bool made = sys_mkdir_at(above, name, 0750, &why);
+    if (!made && why.code != ERR_EXISTS) {
+        *err = why;
+        return -1;
+    }
+    AUTO(fd) int fd = sys_open_beneath(above, name, O_RDONLY | O_DIRECTORY, 0, err);
+    if (fd < 0 || (made && !give(fd, area, name, err)))
+        return -1;
+    int ret = fd;
+    fd = -1;
+    return ret;
+}
+
+/* The folder at path[0..len) below dir, made where it is not there. Hosts write the area: a link in
+ * it leads nowhere. */
+static int enter_folder(int dir, const char *path, size_t len, const struct stat *area,
+                        struct err *err)
+{
+    AUTO(fd) int at = sys_open_beneath(dir, ".", O_RDONLY | O_DIRECTORY, 0, err);
+    for (size_t end = 0; at >= 0 && end < len; end++) {
+        char name[256];
+        size_t begin = end;
+        end += strcspn(path + end, "/");
+        if (!str_format(name, sizeof name, "%.*s", (int)(end - begin), path + begin)) {
+            err_set(err, ERR_INVALID, "a name in '%.200s' is too long", path);
+            return -1;
+        }
+        AUTO(fd) int above = at;
+        at = enter_one(above, name, area, err);
+    }
+    int ret = at;
+    at = -1;
+    return ret;
+}
+
+static bool put_file(int dir, const char *name, const void *bytes, size_t len,
+                     const struct stat *area, struct err *err)
+{
+    char half[256];
+    struct err none = {0};
+    if (!str_format(half, sizeof half, "%s.tmp", name))
+        return err_set(err, ERR_INVALID, "'%.200s' is too long a name", name);
+    IGNORE(sys_unlink_at(dir, half, &none)); /* of a call that was cut off */
+    AUTO(fd) int fd = sys_openat(dir, half, O_WRONLY | O_CREAT | O_EXCL, 0640, err);
+    return fd >= 0 && give(fd, area, half, err) && sys_pwrite(fd, bytes, len, 0, half, err) &&
+           sys_fsync(fd, half, err) && sys_rename_at(dir, half, name, true, err) &&
+           sys_fsync(dir, name, err);
+}
+
+static bool reflink_area_put(struct driver_instance *d, const char *volume, const char *path,
+                             const void *bytes, size_t len, struct err *err)
+{
+    struct stat area;
+    const char *slash = strrchr(path, '/');
+    size_t above = slash ? (size_t)(slash - path) : 0;
+    AUTO(fd) int top = open_data(d, NULL, volume, NULL, err);
+    if (top < 0 || !sys_fstat(top, &area, volume, err))
+        return false;
+    AUTO(fd) int dir = enter_folder(top, path, bytes ? above : strlen(path), &area, err);
+    return dir >= 0 && (!bytes || put_file(dir, slash ? slash + 1 : path, bytes, len, &area, err));
+}
+
 static bool reflink_area_path(struct driver_instance *d, const char *volume, const char *snapshot,
                               const char *clone, char *ret, size_t size, struct err *err)
 {
@@ -711,11 +784,12 @@ static bool reflink_clone_delete(struct driver_instance *d, const char *volume, 
 static bool reflink_clone_mount(struct driver_instance *d, const char *volume, const char *name,
                                 char *ret, size_t size, struct err *err)
 {
-    AUTO(fd) int data = open_data(d, CLONES, volume, name, err);
+    AUTO(fd) int data = open_data(d, name ? CLONES : NULL, volume, name, err);
     if (data < 0)
-        return err_wrap(err, "clone '%s'", name);
-    return str_format(ret, size, "path:%s/" CLONES "/%s/%s/data", d->root, volume, name) ||
-           err_set(err, ERR_LIMIT, "the mount text does not fit into %zu bytes", size);
+        return name ? err_wrap(err, "clone '%s'", name) : false;
+    bool fits = name ? str_format(ret, size, "path:%s/" CLONES "/%s/%s/data", d->root, volume, name)
+                     : str_format(ret, size, "path:%s/" VOLUMES "/%s", d->root, volume);
+    return fits || err_set(err, ERR_LIMIT, "the mount text does not fit into %zu bytes", size);
 }
 
 /* ---- notes ---- */
@@ -851,6 +925,7 @@ const struct driver driver_reflink = {
     .volume_info = reflink_volume_info,
     .area = reflink_area,
     .area_path = reflink_area_path,
+    .area_put = reflink_area_put,
     .snapshot_create = reflink_snapshot_create,
     .snapshot_list = reflink_snapshot_list,
     .snapshot_delete = reflink_snapshot_delete,

@@ -131,14 +131,14 @@ static void put(struct links *links, struct link link)
 }
 
 static bool try_once(struct links *links, json_t *head, const void *data, size_t len,
-                     struct message *ret, bool *ret_answered, struct err *err)
+                     uint64_t answer_ms, struct message *ret, bool *ret_answered, struct err *err)
 {
     struct link link;
     *ret_answered = false;
     if (!get(links, &link, err))
         return false;
     bool ok = (!links->volume || wire_put_u64(head, "view", link.view, err)) &&
-              wire_call(link.wire, head, data, len, ANSWER_MS, ret, ret_answered, err);
+              wire_call(link.wire, head, data, len, answer_ms, ret, ret_answered, err);
     if (*ret_answered)
         put(links, link);
     else
@@ -155,15 +155,15 @@ static bool put_key(json_t *head, struct err *err)
     return json_put_text(head, "key", text, err);
 }
 
-bool links_call(struct links *links, json_t *head_taken, const void *data, size_t len,
-                struct message *ret, struct err *err)
+static bool call(struct links *links, json_t *head_taken, const void *data, size_t len,
+                 uint64_t answer_ms, struct message *ret, struct err *err)
 {
     AUTO(json) json_t *head = head_taken;
     struct err first = {0};
     bool answered = false;
     if (!head || !put_key(head, err))
         return false;
-    if (try_once(links, head, data, len, ret, &answered, &first))
+    if (try_once(links, head, data, len, answer_ms, ret, &answered, &first))
         return true;
     if (answered) {
         *err = first;
@@ -171,5 +171,17 @@ bool links_call(struct links *links, json_t *head_taken, const void *data, size_
     }
     /* A cut connection tells nothing of the request: asked again under its key, the vault says what
      * became of it, or does it now. */
-    return try_once(links, head, data, len, ret, &answered, err);
+    return try_once(links, head, data, len, answer_ms, ret, &answered, err);
+}
+
+bool links_call(struct links *links, json_t *head, const void *data, size_t len,
+                struct message *ret, struct err *err)
+{
+    return call(links, head, data, len, ANSWER_MS, ret, err);
+}
+
+bool links_call_within(struct links *links, json_t *head, uint64_t answer_ms, struct message *ret,
+                       struct err *err)
+{
+    return call(links, head, NULL, 0, answer_ms, ret, err);
 }

@@ -13,5 +13,8 @@ OWN_DEFINE(links, struct links, links_free);
  * areas. head is taken over. Several threads may call. */
 bool links_call(struct links *links, json_t *head, const void *data, size_t len,
                 struct message *ret, struct err *err) MUST;
+/* The same for what must not wait long: answer_ms for each of two tries. */
+bool links_call_within(struct links *links, json_t *head, uint64_t answer_ms, struct message *ret,
+                       struct err *err) MUST;
 /* {"op": op}; NULL with NO_MEMORY. */
 json_t *links_ask(const char *op, struct err *err) MUST;

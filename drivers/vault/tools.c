@@ -2,6 +2,7 @@
 #include "drivers/vault/tools.h"
 #include "agent/base/json.h"
 #include "agent/base/sys.h"
+#include "drivers/vault/link.h"
 #include "drivers/vault/store/copies.h"
 #include "drivers/vault/store/export.h"
 #include "drivers/vault/store/figures.h"
@@ -357,11 +358,38 @@ static bool stat_set(struct tool *t, struct family *family, const struct volume_
     return true;
 }
 
+/* What the serving vault says of its box; nobody serves: nothing. Returns how many are closed. */
+static uint64_t tell_closed(struct tool *t, const char *name)
+{
+    struct err away = {0};
+    uint64_t count = 0;
+    size_t i;
+    json_t *row;
+    AUTO(message) struct message answer = {0};
+    AUTO(links) struct links *links = links_new(t->config->socket, NULL, NULL, NULL, &away);
+    json_t *head = links ? links_ask("volume.list", &away) : NULL;
+    if (!head || !links_call(links, head, NULL, 0, &answer, &away))
+        return 0;
+    json_array_foreach (json_object_get(answer.head, "volumes"), i, row) {
+        char *volume = NULL, *why = NULL;
+        if (wire_get_name(row, "name", &volume, &away) &&
+            wire_get_name(row, "closed", &why, &away) && volume && why &&
+            (!name || str_equal(name, volume))) {
+            struct finding f = {.kind = FINDING_CLOSED, .volume = volume, .text = why};
+            on_finding(t, &f);
+            count++;
+        }
+        own_free(volume);
+        own_free(why);
+    }
+    return count;
+}
+
 static bool run_stat(struct tool *t, uint64_t *ret_damages, struct err *err)
 {
     const char *name = t->args->word_count > 1 ? t->args->words[1] : NULL;
     bool found = false;
-    *ret_damages = 0;
+    *ret_damages = tell_closed(t, name);
     return each_landing(t, name, t->args->word_count > 2 ? stat_set : stat_volume, &found, err) &&
            (found || !name || missing_volume(name, err));
 }

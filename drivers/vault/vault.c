@@ -4,15 +4,26 @@
  * the vault does it whole or not. Snapshots are durable on the box at once, `sealed` a little
  * later. */
 #include "agent/base/str.h"
+#include "drivers/area/nfs_url.h"
 #include "drivers/driver.h"
-#include "drivers/vault/link.h"
+#include "drivers/vault/place.h"
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { KIND_FILE = 1, KIND_FOLDER = 2, READ_MAX = WIRE_DATA_MAX };
+enum {
+    KIND_FILE = 1,
+    KIND_FOLDER = 2,
+    READ_MAX = WIRE_DATA_MAX,
+    NFS_PORT = 2049,
+    WATCH_LATE_MS = 4000
+};
 
 struct driver_instance {
     char socket[108];
     char source[1024]; /* of vault-ingest */
+    char host[256];    /* how database hosts call this box */
+    struct place_owner owner;
     struct links *links;
 };
 
@@ -25,27 +36,54 @@ static void vault_shut(struct driver_instance *d)
 }
 OWN_DEFINE(instance, struct driver_instance, vault_shut);
 
-/* source NULL: there is none. */
-static bool read_options(const struct driver_option *options, size_t count, const char **socket,
-                         const char **source, struct err *err)
+struct asked_options {
+    const char *socket, *source, *host;
+};
+
+static bool read_options(const struct driver_option *options, size_t count, bool has_source,
+                         struct asked_options *ret, struct err *err)
 {
-    *socket = "/run/evercopy/vault.sock";
+    *ret = (struct asked_options){.socket = "/run/evercopy/vault.sock"};
     for (size_t i = 0; i < count; i++) {
         if (str_equal(options[i].key, "socket"))
-            *socket = options[i].value;
-        else if (source && str_equal(options[i].key, "source"))
-            *source = options[i].value;
+            ret->socket = options[i].value;
+        else if (str_equal(options[i].key, "nfshost"))
+            ret->host = options[i].value;
+        else if (has_source && str_equal(options[i].key, "source"))
+            ret->source = options[i].value;
         else
-            return err_set(err, ERR_CONFIG, "unknown option '%.60s'; hint: %s", options[i].key,
-                           source ? "known are 'socket' and 'source'" : "did you mean 'socket'?");
+            return err_set(
+                err, ERR_CONFIG, "unknown option '%.60s'; hint: known are 'socket'%s 'nfshost'%s",
+                options[i].key, has_source ? "," : " and", has_source ? " and 'source'" : "");
     }
     return true;
 }
 
-static struct driver_instance *connect_at(const char *path, struct err *err)
+/* A name, an IPv4 address, or an IPv6 address, which gets the brackets of a mount text. */
+static bool keep_host(struct driver_instance *d, const char *host, struct err *err)
 {
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-";
+    char own[256] = "";
+    if (!host && gethostname(own, sizeof own - 1) != 0)
+        return err_errno(err, errno, "name of this host");
+    host = host ? host : own;
+    size_t len = strlen(host);
+    bool six = strchr(host, ':') && strspn(host, "0123456789abcdefABCDEF:.") == len;
+    if (!len || len > 253 || *host == '-' || (!six && strspn(host, letters) != len))
+        return err_set(err, ERR_CONFIG,
+                       "'%.120s' is no host name or address; hint: 'nfshost' is how database hosts "
+                       "call this box",
+                       host);
+    IGNORE(!str_format(d->host, sizeof d->host, six ? "[%s]" : "%s", host)); /* it fits */
+    return true;
+}
+
+static struct driver_instance *connect_at(const struct asked_options *asked, struct err *err)
+{
+    const char *path = asked->socket;
     AUTO(instance) struct driver_instance *d = own_alloc(sizeof *d, err);
-    if (!d)
+    if (!d || !keep_host(d, asked->host, err))
         return NULL;
     if (path[0] != '/' || !str_copy(d->socket, sizeof d->socket, path)) {
         err_set(err, ERR_CONFIG, "'%.120s' is no absolute path of a socket", path);
@@ -60,8 +98,8 @@ static struct driver_instance *connect_at(const char *path, struct err *err)
 static struct driver_instance *vault_connect(const struct driver_option *options, size_t count,
                                              struct err *err)
 {
-    const char *path = NULL;
-    return read_options(options, count, &path, NULL, err) ? connect_at(path, err) : NULL;
+    struct asked_options asked;
+    return read_options(options, count, false, &asked, err) ? connect_at(&asked, err) : NULL;
 }
 
 /* ---- requests of one or two names ---- */
@@ -122,7 +160,9 @@ static bool vault_info(struct driver_instance *d, const char *volume,
     struct driver_volume_info info = {.capacity = wire_get_u64(answer.head, "capacity"),
                                       .available = wire_get_u64(answer.head, "available"),
                                       .space = space_of(row)};
-    if (!name_into(row, "name", info.name, sizeof info.name, err))
+    if (!name_into(row, "name", info.name, sizeof info.name, err) ||
+        (json_object_get(row, "closed") &&
+         !name_into(row, "closed", info.closed, sizeof info.closed, err)))
         return false;
     *ret = info;
     return true;
@@ -271,22 +311,112 @@ static struct driver_clone_info *vault_clones(struct driver_instance *d, const c
     return TAKE(rows);
 }
 
-/* A name until the vault exports its clones over the network: who may use the control socket
- * reaches the clone by it. */
-static bool vault_clone_where(struct driver_instance *d, const char *volume, const char *name,
-                              char *ret, size_t size, struct err *err)
+/* What is exported, to whom; an empty answer by a vault that knows no such question. */
+static bool ask_exports(struct driver_instance *d, struct message *ret, struct err *err)
+{
+    struct err why = {0};
+    json_t *head = links_ask("exports", err);
+    if (!head)
+        return false;
+    if (links_call(d->links, head, NULL, 0, ret, &why) || why.code == ERR_UNSUPPORTED)
+        return true;
+    *err = why;
+    return false;
+}
+
+/* Where NFS and MOUNT answer; 0: nowhere. */
+static bool serving_port(struct driver_instance *d, unsigned *ret_port, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    if (!ask_exports(d, &answer, err))
+        return false;
+    uint64_t port = json_u64(answer.head, "port");
+    *ret_port = port <= UINT16_MAX ? (unsigned)port : 0;
+    return true;
+}
+
+/* What the export's rules say: whoever writes over the network must own what is put beside it. */
+static bool owner_of(struct driver_instance *d, const char *volume, struct place_owner *ret,
+                     struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    *ret = (struct place_owner){0};
+    if (!ask_exports(d, &answer, err))
+        return false;
+    const json_t *rows = json_object_get(answer.head, "exports");
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        AUTO(mem) char *path = NULL;
+        if (!wire_get_name(row, "path", &path, err))
+            return false;
+        if (path && path[0] == '/' && str_equal(path + 1, volume))
+            *ret = (struct place_owner){(uint32_t)json_u64(row, "owner"),
+                                        (uint32_t)json_u64(row, "group")};
+    }
+    return true;
+}
+
+static bool vault_put(struct driver_instance *d, const char *volume, const char *path,
+                      const void *bytes, size_t len, struct err *err)
+{
+    struct place_owner owner;
+    if (!owner_of(d, volume, &owner, err))
+        return false;
+    AUTO(links) struct links *links = links_new(d->socket, volume, NULL, NULL, err);
+    return links && (bytes ? place_file(links, path, bytes, len, &owner, err)
+                           : place_folder(links, path, &owner, err));
+}
+
+static bool is_clone(struct driver_instance *d, const char *volume, const char *name,
+                     struct err *err)
 {
     size_t count = 0;
-    bool found = false;
     AUTO(mem) struct driver_clone_info *rows = vault_clones(d, volume, &count, err);
-    if (!rows)
+    for (size_t i = 0; rows && i < count; i++)
+        if (str_equal(rows[i].name, name))
+            return true;
+    return rows && err_set(err, ERR_NOT_FOUND, "no clone '%s'", name);
+}
+
+/* Of a vault that serves no NFS a name: who may use the control socket reaches the files by it. */
+static bool vault_where(struct driver_instance *d, const char *volume, const char *name, char *ret,
+                        size_t size, struct err *err)
+{
+    unsigned port;
+    char at[16] = "";
+    struct driver_volume_info info;
+    const char *slash = name ? "/" : "", *clone = name ? name : "";
+    if (!(name ? is_clone(d, volume, name, err) : vault_info(d, volume, &info, err)) ||
+        !serving_port(d, &port, err))
         return false;
-    for (size_t i = 0; i < count; i++)
-        found = found || str_equal(rows[i].name, name);
-    if (!found)
-        return err_set(err, ERR_NOT_FOUND, "no clone '%s'", name);
-    return str_format(ret, size, "vault:%s/%s", volume, name) ||
-           err_set(err, ERR_LIMIT, "the clone's mount text is longer than %zu bytes", size);
+    if (port && port != NFS_PORT)
+        IGNORE(!str_format(at, sizeof at, "?port=%u", port)); /* it fits */
+    bool fits = port ? str_format(ret, size, "nfs:%s:/%s%s%s%s", d->host, volume, slash, clone, at)
+                     : str_format(ret, size, "vault:%s%s%s", volume, slash, clone);
+    return fits || err_set(err, ERR_LIMIT, "the mount text is longer than %zu bytes", size);
+}
+
+/* A live area lies in its own storage, of which only its administrator knows who may reach it. */
+static bool ingest_where(struct driver_instance *d, const char *volume, const char *name, char *ret,
+                         size_t size, struct err *err)
+{
+    struct driver_volume_info info;
+    struct nfs_url url;
+    char at[32] = "";
+    if (name)
+        return vault_where(d, volume, name, ret, size, err);
+    if (!vault_info(d, volume, &info, err))
+        return false;
+    bool far = str_starts(d->source, "nfs://");
+    if (far && !nfs_url_parse(d->source, &url, err))
+        return false;
+    if (far && url.nfs_port && url.nfs_port != NFS_PORT)
+        IGNORE(!str_format(at, sizeof at, "?port=%u", url.nfs_port)); /* it fits */
+    const char *bracket = far && strchr(url.host, ':') ? "[" : "";
+    bool fits = far ? str_format(ret, size, "nfs:%s%s%s:%s/%s%s", bracket, url.host,
+                                 *bracket ? "]" : "", url.path, volume, at)
+                    : str_format(ret, size, "path:%s/%s", d->source, volume);
+    return fits || err_set(err, ERR_LIMIT, "the mount text is longer than %zu bytes", size);
 }
 
 static bool vault_clone_end(struct driver_instance *d, const char *volume, const char *name,
@@ -294,6 +424,17 @@ static bool vault_clone_end(struct driver_instance *d, const char *volume, const
 {
     ret_handle->text[0] = '\0';
     return tell(d, "clone.drop", &(struct asked){.volume = volume, .name = name}, err);
+}
+
+static bool vault_clone_wrest(struct driver_instance *d, const char *volume, const char *name,
+                              struct driver_handle *ret_handle, struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json)
+    json_t *head = ask_names("clone.drop", &(struct asked){.volume = volume, .name = name}, err);
+    ret_handle->text[0] = '\0';
+    return head && json_put_flag(head, "force", true, err) &&
+           links_call(d->links, TAKE(head), NULL, 0, &answer, err);
 }
 
 static bool vault_note(struct driver_instance *d, const char *volume, const char *snapshot,
@@ -479,6 +620,53 @@ static struct area *vault_area(struct driver_instance *d, const char *volume, co
     return area_new(&backend, TAKE(links), err);
 }
 
+/* ---- events ---- */
+
+/* The vault's number 0 is none of its own: ours is one more, and 0 stays "from now on". */
+static bool take_event(const json_t *row, struct driver_event *ret, bool *ret_mine, struct err *err)
+{
+    const char *kind = json_text(row, "kind");
+    bool arrived = str_equal(kind, "quiet") || str_equal(kind, "renamed");
+    AUTO(mem) char *volume = NULL;
+    AUTO(mem) char *path = NULL;
+    if (!wire_get_name(row, "volume", &volume, err) || !wire_get_name(row, "path", &path, err))
+        return false;
+    /* "LANDING/CLONE" is a clone's; what is too long for an area no survey shows. */
+    *ret_mine = volume && path && !strchr(volume, '/') &&
+                str_copy(ret->volume, sizeof ret->volume, volume) &&
+                str_copy(ret->path, sizeof ret->path, path);
+    ret->kind = arrived ? DRIVER_FILE_ARRIVED : DRIVER_FILE_CHANGED;
+    return true;
+}
+
+static bool vault_watch(struct driver_instance *d, uint64_t *io_position, uint64_t timeout_ms,
+                        struct driver_event *ret, size_t max, size_t *ret_count, bool *ret_lost,
+                        struct err *err)
+{
+    AUTO(message) struct message answer = {0};
+    AUTO(json) json_t *head = links_ask("events", err);
+    if (!head || (*io_position && !wire_put_u64(head, "after", *io_position - 1, err)) ||
+        !json_put_u64(head, "timeout_ms", timeout_ms, err) ||
+        !links_call_within(d->links, TAKE(head), timeout_ms + WATCH_LATE_MS, &answer, err))
+        return false;
+    const json_t *rows = json_object_get(answer.head, "events");
+    bool lost = json_flag(answer.head, "lost");
+    struct driver_event spare = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        bool mine = false;
+        struct driver_event *to = count < max ? &ret[count] : &spare;
+        if (!take_event(json_array_get(rows, i), to, &mine, err))
+            return false;
+        lost = lost || (mine && count >= max);
+        count += mine && count < max;
+    }
+    *io_position = wire_get_u64(answer.head, "last") + 1;
+    *ret_count = count;
+    *ret_lost = lost;
+    return true;
+}
+
 /* ---- a vault that is filled from somebody else's storage ---- */
 
 enum { INGEST_WAIT_MS = 2000, ASKED_AGAIN = 2, SOURCE_FILES_MAX = 100000 };
@@ -486,14 +674,15 @@ enum { INGEST_WAIT_MS = 2000, ASKED_AGAIN = 2, SOURCE_FILES_MAX = 100000 };
 static struct driver_instance *ingest_connect(const struct driver_option *options, size_t count,
                                               struct err *err)
 {
-    const char *path = NULL, *source = NULL;
-    if (!read_options(options, count, &path, &source, err))
+    struct asked_options asked;
+    if (!read_options(options, count, true, &asked, err))
         return NULL;
+    const char *source = asked.source;
     if (!source || (source[0] != '/' && !str_starts(source, "nfs://"))) {
         err_set(err, ERR_CONFIG, "'source' must be an absolute path or nfs://HOST/PATH");
         return NULL;
     }
-    AUTO(instance) struct driver_instance *d = connect_at(path, err);
+    AUTO(instance) struct driver_instance *d = connect_at(&asked, err);
     if (d && !str_copy(d->source, sizeof d->source, source)) {
         err_set(err, ERR_CONFIG, "'source' is too long");
         return NULL;
@@ -624,7 +813,8 @@ const struct driver driver_vault_ingest = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
-    .clone_mount = vault_clone_where,
+    .clone_wrest = vault_clone_wrest,
+    .clone_mount = ingest_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,
@@ -648,8 +838,11 @@ const struct driver driver_vault = {
     .clone_create = vault_clone,
     .clone_list = vault_clones,
     .clone_delete = vault_clone_end,
-    .clone_mount = vault_clone_where,
+    .clone_wrest = vault_clone_wrest,
+    .clone_mount = vault_where,
     .snapshot_lock = vault_snap_lock,
     .note_put = vault_note,
     .note_get = vault_note_of,
+    .area_put = vault_put,
+    .watch = vault_watch,
 };

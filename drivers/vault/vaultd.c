@@ -7,7 +7,9 @@
 #include "agent/config/config.h"
 #include "drivers/vault/check.h"
 #include "drivers/vault/control/server.h"
+#include "drivers/vault/exports_verb.h"
 #include "drivers/vault/ingest_verb.h"
+#include "drivers/vault/serving.h"
 #include "drivers/vault/tools.h"
 #include <pwd.h>
 #include <signal.h>
@@ -21,7 +23,11 @@ enum { ALLOW_MAX = 16, PASSWD_BYTES = 4096, IO_OPTIONS_MAX = 32 };
 static const char usage[] =
     "evercopy-vaultd: storage that gains snapshots, compression and thin clones\n"
     "\n"
-    "  evercopy-vaultd serve [--ready-file FILE]  run (in the foreground)\n"
+    "  evercopy-vaultd serve [--ready-file FILE] [--port-file FILE]\n"
+    "                                             run (in the foreground); SIGHUP: read the\n"
+    "                                             configuration again; FILE gets the NFS port\n"
+    "  evercopy-vaultd exports [--json]           what is exported to whom, who uses it, and how\n"
+    "                                             to mount it\n"
     "  evercopy-vaultd ingest --volume V --name S SOURCE\n"
     "                                             make V what SOURCE (a folder, nfs://...) shows, "
     "and\n"
@@ -33,7 +39,7 @@ static const char usage_options[] =
     "  --config FILE   configuration, default /etc/evercopy/evercopy-vaultd.conf\n";
 
 struct options {
-    const char *config, *ready_file;
+    const char *config, *ready_file, *port_file;
     struct tools_options tools;
     struct ingest_verb ingest;
     bool help;
@@ -103,11 +109,20 @@ static void set_level(const struct config_vault *config)
 
 /* ---- serve ---- */
 
+struct server {
+    const struct options *o;
+    struct loop *loop;
+    struct serving *serving;
+    const struct config_vault *config; /* as it holds now */
+    struct config_vault *read;         /* the latest reading, when there was one */
+};
+
 static void on_signal(void *arg, int signal_no)
 {
+    struct server *s = arg;
     log_info("stopping signal=%d", signal_no);
     notify_stopping();
-    loop_stop(arg);
+    loop_stop(s->loop);
 }
 
 static void on_ping(void *arg)
@@ -116,23 +131,77 @@ static void on_ping(void *arg)
     notify_alive();
 }
 
-static bool wait_for_end(struct err *err)
+static void log_lines(const char *what, const struct str *lines)
 {
-    AUTO(loop) struct loop *loop = loop_new(err);
-    struct signal_watch *term = loop ? signal_watch_new(loop, SIGTERM, on_signal, loop, err) : NULL;
-    struct signal_watch *interrupt =
-        term ? signal_watch_new(loop, SIGINT, on_signal, loop, err) : NULL;
-    struct timer *ping = interrupt ? timer_new(loop, on_ping, NULL, err) : NULL;
-    if (ping) {
+    struct err err = {0};
+    AUTO(mem) char *copy = own_strdup(lines->text ? lines->text : "", &err);
+    for (char *cursor = copy; cursor && *cursor;)
+        log_info("reload %s: %s", what, str_field(&cursor, '\n'));
+}
+
+static bool tell_port(const struct options *o, uint16_t port, struct err *err)
+{
+    char text[16];
+    IGNORE(!str_format(text, sizeof text, "%u\n", port)); /* it fits */
+    return !o->port_file || sys_write_file(o->port_file, text, strlen(text), 0644, err);
+}
+
+static bool tell_ready(const struct options *o, uint16_t port, struct err *err)
+{
+    return tell_port(o, port, err) &&
+           (!o->ready_file || sys_write_file(o->ready_file, "ready\n", 6, 0644, err));
+}
+
+/* All of a new reading that can hold while it runs, or nothing. */
+static void on_reload(void *arg, int signal_no)
+{
+    struct server *s = arg;
+    struct err err = {0};
+    AUTO(config_changes) struct config_changes changes = {0};
+    (void)signal_no;
+    notify_reloading();
+    AUTO(config_vault) struct config_vault *next = config_vault_load(s->config->file, &err);
+    if (next && config_vault_succeed(next, s->config, &changes, &err) &&
+        serving_reload(s->serving, next, &err)) {
+        set_level(next);
+        log_lines("changed", &changes.changed);
+        log_lines("kept", &changes.kept);
+        log_info("configuration read again");
+        config_vault_free(s->read);
+        s->config = s->read = TAKE(next);
+        if (!tell_port(s->o, serving_port(s->serving), &err))
+            log_warning("port file: %s", err.text);
+    } else {
+        log_error("reload refused, everything stays as it was: %s", err.text);
+    }
+    notify_ready();
+}
+
+static bool wait_for_end(struct server *s, struct err *err)
+{
+    static const struct {
+        int signal_no;
+        void (*fn)(void *arg, int signal_no);
+    } signals[] = {{SIGTERM, on_signal}, {SIGINT, on_signal}, {SIGHUP, on_reload}};
+    enum { SIGNALS = sizeof signals / sizeof *signals };
+    struct signal_watch *watches[SIGNALS] = {0};
+    AUTO(loop) struct loop *loop = s->loop = loop_new(err);
+    bool ok = loop;
+    for (int i = 0; ok && i < SIGNALS; i++) {
+        watches[i] = signal_watch_new(loop, signals[i].signal_no, signals[i].fn, s, err);
+        ok = watches[i];
+    }
+    struct timer *ping = ok ? timer_new(loop, on_ping, NULL, err) : NULL;
+    ok = ping && tell_ready(s->o, serving_port(s->serving), err); /* signals are heard from here */
+    if (ok) {
         if (notify_watchdog_ms())
             timer_set(ping, notify_watchdog_ms(), notify_watchdog_ms());
         notify_ready();
         loop_run(loop);
     }
-    bool ok = ping != NULL;
     timer_free(ping);
-    signal_watch_free(interrupt);
-    signal_watch_free(term);
+    for (int i = 0; i < SIGNALS; i++)
+        signal_watch_free(watches[i]);
     return ok;
 }
 
@@ -150,15 +219,19 @@ static bool run_serve(const struct options *o, const struct config_vault *config
     notify_status("opening the store");
     AUTO(io) struct io *io = open_io(config, err);
     AUTO(vault) struct vault *vault = io ? vault_open(config->box, io, &options, err) : NULL;
+    AUTO(serving) struct serving *serving = vault ? serving_new(vault, config, err) : NULL;
+    control_options.exporter = serving ? serving_exporter(serving) : NULL;
     AUTO(control)
-    struct control *control = vault ? control_start(vault, &control_options, err) : NULL;
-    if (!control)
-        return false;
-    if (o->ready_file && !sys_write_file(o->ready_file, "ready\n", 6, 0644, err))
+    struct control *control = serving ? control_start(vault, &control_options, err) : NULL;
+    if (!control || !serving_start(serving, config, err))
         return false;
     log_info("serving socket=%s store=%s", config->socket, io_label(io));
     notify_status("serving");
-    return wait_for_end(err);
+    struct server server = {.o = o, .serving = serving, .config = config};
+    bool ok = wait_for_end(&server, err);
+    serving_stop(serving); /* hosts first; then who controls, then the vault */
+    config_vault_free(server.read);
+    return ok;
 }
 
 /* Through the vault that serves, or, when none does, as one that serves for so long. */
@@ -188,10 +261,15 @@ static bool run_check(const struct options *o, const struct config_vault *config
     uid_t allow[ALLOW_MAX];
     size_t count = 0;
     (void)o;
-    if (!users_of(config, allow, &count, err))
+    if (!users_of(config, allow, &count, err) || !serving_check(config, err))
         return false;
     printf("%s: box '%s', store '%s', nothing wrong\n", config->file, config->box, config->store);
     return true;
+}
+
+static bool run_exports(const struct options *o, const struct config_vault *config, struct err *err)
+{
+    return exports_verb(config->socket, o->tools.json, stdout, err);
 }
 
 static const struct {
@@ -201,6 +279,7 @@ static const struct {
 } verbs[] = {
     {"serve", run_serve, 1},
     {"ingest", run_ingest, 2},
+    {"exports", run_exports, 1},
     {"check-config", run_check, 1},
 };
 
@@ -237,6 +316,7 @@ int main(int argc, char **argv)
     const struct args_option options[] = {
         {.name = "--config", .text = &o.config},
         {.name = "--ready-file", .text = &o.ready_file},
+        {.name = "--port-file", .text = &o.port_file},
         {.name = "--rate", .text = &o.tools.rate},
         {.name = "--position", .text = &o.tools.position},
         {.name = "--volume", .text = &o.tools.volume},

@@ -62,7 +62,7 @@ static bool write_file(struct bench *b, int from, const char *path, struct err *
         ssize_t n = sys_pread(from, piece, sizeof piece, at, path, err);
         if (n <= 0)
             return n == 0;
-        if (!view_write(b->view, b->file, piece, (size_t)n, at, false, err))
+        if (!view_write(b->view, b->file, piece, (size_t)n, at, false, NULL, err))
             return false;
         at += (uint64_t)n;
     }
@@ -71,7 +71,7 @@ static bool write_file(struct bench *b, int from, const char *path, struct err *
 /* From the first write until all of it is in the store, on disk. */
 static bool finish(struct bench *b, const char *name, double begun, double cpu, struct err *err)
 {
-    if (!view_commit(b->view, b->file, err))
+    if (!view_commit(b->view, b->file, NULL, err))
         return false;
     double committed = now_ms();
     if (!bench_snapshot(b, "db", name, err))
@@ -111,7 +111,7 @@ static bool run_next(struct bench *b, char **argv, struct err *err)
     while (ok && fgets(line, sizeof line, list)) {
         uint64_t offset = strtoull(line, NULL, 10) * RECORD_BYTES;
         ok = sys_pread(from, block, sizeof block, offset, argv[1], err) == RECORD_BYTES &&
-             view_write(b->view, b->file, block, sizeof block, offset, false, err);
+             view_write(b->view, b->file, block, sizeof block, offset, false, NULL, err);
     }
     if (list)
         fclose(list);
@@ -259,7 +259,8 @@ static void *write_on(void *arg)
     while (!w->stop) {
         uint64_t at = next_random(&seed) % w->records * RECORD_BYTES;
         double begun = now_ms();
-        if (!view_write(w->bench->view, w->bench->file, block, sizeof block, at, false, &w->err))
+        if (!view_write(w->bench->view, w->bench->file, block, sizeof block, at, false, NULL,
+                        &w->err))
             return w;
         uint64_t us = (uint64_t)((now_ms() - begun) * 1e3);
         if (us > w->longest_us)
@@ -278,9 +279,9 @@ static bool change_many(struct bench *b, uint64_t records, bool zeros, struct er
     if (!zeros)
         fill_random(piece, sizeof piece, &seed);
     for (uint64_t at = 0; at < records * RECORD_BYTES; at += PIECE)
-        if (!view_write(b->view, b->file, piece, sizeof piece, at, false, err))
+        if (!view_write(b->view, b->file, piece, sizeof piece, at, false, NULL, err))
             return false;
-    return !records || view_commit(b->view, b->file, err);
+    return !records || view_commit(b->view, b->file, NULL, err);
 }
 
 static bool wait_for_writes(struct writer *w, uint64_t more)

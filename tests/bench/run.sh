@@ -179,6 +179,25 @@ else
     status=1
 fi
 
+# ---- what a call of a volume costs beside pread and pwrite of a plain file beside it: 8 KiB at random, four threads ----
+mkdir "$work/view"
+if figures=$(timeout 60 "$build/tests/bench/bench_vault_view" "$work/view" 256 1); then
+    view_figure() { sed -nE "s/^$1 //p" <<<"$figures"; }
+    view_row() { # NAME OURS PEER FLOOR
+        row "vault_call.$1" "$(view_figure "$1_4_cpu_us") us CPU" "$2" "$(view_figure "$2_4_cpu_us") us CPU" \
+            "$(calc %.2f "$(view_figure "$2_4_cpu_us") / $(view_figure "$1_4_cpu_us")")" "$3"
+        row "vault_call.$1.a_second" "$(view_figure "$1_4_s") calls/s" "$2" "$(view_figure "$2_4_s") calls/s" \
+            "$(calc %.2f "$(view_figure "$1_4_s") / $(view_figure "$2_4_s")")" -
+    }
+    view_row live_read plain_read -
+    view_row live_write plain_write -
+    view_row sealed_read plain_read -
+else
+    tell 'bench_vault_view failed'
+    status=1
+fi
+rm -rf "$work/view"
+
 # ---- an ingest that finds nothing changed, beside reading and XXH3 of the same 512 MiB ----
 mkdir "$work/ingest"
 if figures=$(timeout 60 "$build/tests/bench/bench_ingest" "$work/ingest" 512); then
@@ -205,6 +224,9 @@ fi
 
 # ---- the vault beside zstd, restic, borgbackup, casync, reflink and btrfs ----
 tests/bench/vault.sh "$build" || status=1
+
+# ---- its NFS server beside nfs-ganesha, and beside a plain folder ----
+tests/bench/nfs.sh "$build" || { tell 'nfs.sh failed'; status=1; }
 
 # ---- the main job ----
 if [ "$(id -u)" != 0 ]; then

@@ -116,6 +116,38 @@ for peer in "${peers[@]}"; do
     versus "vault_next_stored.vs_$peer" "$(calc %.2f "$more / 1e6")" MB "$peer" \
         "$(calc %.2f "($(bytes_of "$xfs/$peer") - ${stored[$peer]}) / 1e6")" -
 done
+# ---- looking after a store: everything read and compared, rows alone, a second store ----
+printf '[vault]\nbox = %s\nsocket = %s\n[store]\nurl = %s\n' "$xfs/v/box" "$xfs/none" "$xfs/v/store" >"$xfs/tools.conf"
+tool() { measure "$@" --config "$xfs/tools.conf" || tell "evercopy-vaultd $3 failed"; }
+stored_gb() { calc %.3f "$(bytes_of "$1") / 1e9 / ($2 + 1e-9)"; }
+if [ -x "$build/evercopy-vaultd" ] && has_time vault_scrub; then
+    vaultd=$build/evercopy-vaultd
+    tool scrub "$vaultd" scrub
+    tool fsck "$vaultd" fsck
+    tool sync "$vaultd" sync "$xfs/far"
+    tool sync_again "$vaultd" sync "$xfs/far"
+    measure sync_cp cp -r --reflink=never "$xfs/v/store" "$xfs/copy"
+    rm -rf "$xfs/copy"
+    if [ -d "$xfs/restic" ]; then
+        measure restic_scrub restic -q -r "$xfs/restic" check --read-data || tell 'restic check failed'
+        measure restic_fsck restic -q -r "$xfs/restic" check || tell 'restic check failed'
+        theirs=$(stored_gb "$xfs/restic" "${wall[restic_scrub]}")
+        mine=$(stored_gb "$xfs/v/store" "${wall[scrub]}")
+        row vault_scrub "$mine GB/s" 'restic check --read-data' "$theirs GB/s" "$(calc %.2f "$mine / $theirs")" -
+        versus vault_scrub_cpu "${cpu[scrub]}" s 'restic check --read-data' "${cpu[restic_scrub]}" -
+        versus vault_fsck "${wall[fsck]}" s 'restic check' "${wall[restic_fsck]}" -
+        versus vault_fsck_cpu "${cpu[fsck]}" s 'restic check' "${cpu[restic_fsck]}" -
+    else
+        row vault_scrub "$(stored_gb "$xfs/v/store" "${wall[scrub]}") GB/s" cpu "${cpu[scrub]} s" - -
+        row vault_fsck "${wall[fsck]} s" cpu "${cpu[fsck]} s" - -
+    fi
+    row vault_sync "$(stored_gb "$xfs/v/store" "${wall[sync]}") GB/s" cp "$(stored_gb "$xfs/v/store" "${wall[sync_cp]}") GB/s" \
+        "$(calc %.2f "${wall[sync_cp]} / ${wall[sync]}")" -
+    row vault_sync_cpu "${cpu[sync]} s" cp "${cpu[sync_cp]} s" - -
+    row vault_sync.nothing_new "${wall[sync_again]} s" cpu "${cpu[sync_again]} s" - -
+    rm -rf "$xfs/far"
+fi
+
 rm -rf "$xfs/restic" "$xfs/restic-cache" "$xfs/borg" "$xfs/borg-base" "$xfs/casync" "$xfs/data2.zst"
 
 # ---- reading ----

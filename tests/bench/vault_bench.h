@@ -208,7 +208,7 @@ static inline bool bench_volume(struct bench *b, const char *volume, uint64_t si
         return false;
     b->view = view_open(b->vault, volume, NULL, NULL, err);
     if (!b->view || !view_create(b->view, &nobody, VIEW_ROOT, "users01.dbf", INODE_FILE, NULL,
-                                 &attributes, &made, err))
+                                 &attributes, &made, NULL, err))
         return false;
     b->file = made.file;
     return true;
@@ -241,7 +241,8 @@ static inline bool bench_scatter(struct bench *b, uint64_t records, unsigned cou
         uint64_t at = i * step + (step > 1 ? next_random(seed) % step : 0);
         fill_random(record, sizeof record / 2, seed);
         memset(record + sizeof record / 2, 'x', sizeof record / 2);
-        if (!view_write(b->view, b->file, record, sizeof record, at * RECORD_BYTES, false, err))
+        if (!view_write(b->view, b->file, record, sizeof record, at * RECORD_BYTES, false, NULL,
+                        err))
             return false;
     }
     return true;

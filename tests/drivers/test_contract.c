@@ -422,9 +422,10 @@ PROMISE(a_locked_snapshot_stays)
     return true;
 }
 
-PROMISE(a_mount_text_says_how_to_reach_a_clone)
+PROMISE(a_mount_text_says_how_to_reach_a_clone_and_the_live_area)
 {
     char mount[512];
+    char live[512];
     char small[4];
     DO(make_volume(s, "v", why));
     DO(take(s, "v", "s", why));
@@ -433,6 +434,76 @@ PROMISE(a_mount_text_says_how_to_reach_a_clone)
     WANT(strchr(mount, ':'));
     WANT_CODE(driver_clone_mount(s->d, "v", "none", mount, sizeof mount, &e), NOT_FOUND);
     WANT_CODE(driver_clone_mount(s->d, "v", "c", small, sizeof small, &e), LIMIT);
+    DO(driver_clone_mount(s->d, "v", NULL, live, sizeof live, why));
+    WANT(strchr(live, ':') && !str_equal(live, mount));
+    WANT_CODE(driver_clone_mount(s->d, "none", NULL, live, sizeof live, &e), NOT_FOUND);
+    WANT_CODE(driver_clone_mount(s->d, "v", NULL, small, sizeof small, &e), LIMIT);
+    return true;
+}
+
+PROMISE(what_is_put_into_a_live_area_is_there_whole)
+{
+    char big[40000];
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    DO(make_volume(s, "v", why));
+    struct err first = {0};
+    if (!driver_area_put(s->d, "v", "archivelog", NULL, 0, &first)) {
+        WANT(first.code == ERR_UNSUPPORTED);
+        return true;
+    }
+    DO(driver_area_put(s->d, "v", "archivelog", NULL, 0, why));
+    DO(driver_area_put(s->d, "v", "a/b/facts", "first", 5, why));
+    DO(driver_area_put(s->d, "v", "a/b/facts", big, sizeof big - 1, why));
+    DO(driver_area_put(s->d, "v", "a/b/facts", "last", 4, why));
+    DO(text_is(s, "v", NULL, NULL, "a/b/facts", "last", why));
+    WANT_CODE(driver_area_put(s->d, "v", "../facts", "x", 1, &e), INVALID);
+    WANT_CODE(driver_area_put(s->d, "none", "facts", "x", 1, &e), NOT_FOUND);
+    AUTO(area) struct area *area = driver_area(s->d, "v", NULL, NULL, why);
+    AUTO(area_list) struct area_list list = {0};
+    DO(area && area_list(area, 100, &list, why));
+    for (size_t i = 0; i < list.count; i++)
+        WANT(!str_ends(list.files[i].path, ".tmp"));
+    return true;
+}
+
+/* Waits for one about `path`. */
+static bool is_told(struct sandbox *s, uint64_t *position, const char *path,
+                    enum driver_event_kind kind, uint64_t within_ms, struct err *why)
+{
+    struct driver_event rows[16];
+    uint64_t end_ms = clock_mono_ms() + within_ms;
+    for (uint64_t now_ms; (now_ms = clock_mono_ms()) < end_ms;) {
+        size_t count = 0;
+        bool lost = false;
+        DO(driver_watch(s->d, position, end_ms - now_ms, rows, 16, &count, &lost, why));
+        WANT(!lost);
+        for (size_t i = 0; i < count; i++)
+            if (str_equal(rows[i].volume, "v") && str_equal(rows[i].path, path) &&
+                rows[i].kind == kind)
+                return true;
+    }
+    return err_set(why, ERR_TIMEOUT, "nothing was told of '%s'", path);
+}
+
+PROMISE(what_happens_to_files_is_told_at_once)
+{
+    uint64_t position = 0;
+    size_t count = 0;
+    bool lost = false;
+    struct driver_event row;
+    DO(make_volume(s, "v", why));
+    if (!driver_can_watch(s->d)) {
+        WANT_CODE(driver_watch(s->d, &position, 0, &row, 1, &count, &lost, &e), UNSUPPORTED);
+        return true;
+    }
+    DO(driver_watch(s->d, &position, 0, &row, 1, &count, &lost, why));
+    WANT(position != 0 && count == 0);
+    /* A file that is put gets its name by a rename, told before the two seconds of quiet. */
+    DO(driver_area_put(s->d, "v", "archivelog/1_7.dbf", "log", 3, why));
+    DO(is_told(s, &position, "archivelog/1_7.dbf", DRIVER_FILE_ARRIVED, 1900, why));
+    DO(sandbox_write(s, "v", NULL, "archivelog/1_8.dbf", "log", 3, 0, why));
+    DO(is_told(s, &position, "archivelog/1_8.dbf", DRIVER_FILE_ARRIVED, 10000, why));
     return true;
 }
 

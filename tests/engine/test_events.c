@@ -384,6 +384,31 @@ Test(events, verdicts_are_told_when_they_change_and_room_when_it_gets_low_not_ea
     cr_expect(strstr(lines_of(&s, "room"), "\nvolume=v1\navailable="));
 }
 
+static char noted[400];
+
+static void read_note(struct engine *engine, void *arg)
+{
+    struct err err = {0};
+    (void)arg;
+    cr_expect(lookout_closed(engine_catalog(engine), "ORCL", noted, sizeof noted, &err), "%s",
+              err.text);
+}
+
+Test(events, a_volume_that_takes_no_changes_is_known_until_it_takes_them_again)
+{
+    static const char *const says[] = {"", "layer 3 takes nothing since: no disk", ""};
+    HOUSE(s, "");
+    struct err err = {0};
+    verdict_now = 1;
+    cr_assert(memory_file_put(STORE, "v1", NULL, "f", "f", 1, 1, &err));
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
+        cr_assert(memory_store_close(STORE, says[i], &err));
+        look_once(&s);
+        drive_call(s.engine, read_note, NULL);
+        cr_expect_str_eq(noted, says[i], "start %zu", i);
+    }
+}
+
 Test(events, ends_of_jobs_and_new_clones_are_told)
 {
     HOUSE(s, "");

@@ -72,7 +72,7 @@ static const struct rpc_method methods[] = {
      .name = "Twice",
      .input = TEXT,
      .output = TEXT,
-     .server_stream = true,
+     .streams = RPC_SERVER_STREAM,
      .handler = twice},
 };
 

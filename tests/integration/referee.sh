@@ -101,7 +101,7 @@ simulator_offset_of_the_checkpoint() {
     mutant tests/oracle-sim/datafile.c 's/put_scn\(f, b \+ 484, h->ckp\);/put_scn(f, b + 476, h->ckp);/' || return 1
     right=$(identifies "$bin/oracle-sim" right)
     [ "${right:-0}" -ge 1000000 ] 2>/dev/null || { saw "identify tells no checkpoint: '$right' $(head -c 200 "$out")"; return 1; }
-    "${CC:-gcc}" $san -o "$work/sim-mutant" "$object" $(ls "$bin"/tests/oracle-sim/*.o | grep -v '/datafile\.o$') -lsqlite3 -lm 2>"$err" ||
+    "${CC:-gcc}" $san -o "$work/sim-mutant" "$object" $(ls "$bin"/tests/oracle-sim/*.o | grep -v '/datafile\.o$') -lsqlite3 -lnfs -lm 2>"$err" ||
         { saw "no simulator was linked: $(tail -n 1 "$err")"; return 1; }
     wrong=$(identifies "$work/sim-mutant" wrong)
     [ "$wrong" != "$right" ] && [ "${wrong:-0}" -lt 1000000 ] || { saw "identify still reads $wrong"; return 1; }

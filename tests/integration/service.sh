@@ -13,13 +13,13 @@ everything_is_installed_and_the_unit_is_clean() {
     case $flavour in san-*) san=${flavour#san-} san=${san//-/,} ;; esac
     make -C "$here" --no-print-directory -s SAY=0 SAN="$san" B="build/$flavour" DESTDIR="$root" install >"$out" 2>"$err" ||
         { saw "make install: $(tail -n 3 "$err")"; return 1; }
-    for f in sbin/evercopyd bin/evercopy lib/evercopy/evercopy-hook-host include/evercopy_hooks.h \
+    for f in sbin/evercopyd bin/evercopy lib/evercopy/evercopy-hook-host lib/evercopy/evercopy-mount include/evercopy_hooks.h \
         lib/systemd/system/evercopyd.service lib/sysusers.d/evercopy.conf lib/tmpfiles.d/evercopy.conf \
         share/evercopy/hooks/10-syslog; do
         [ -s "$root/usr/$f" ] || { saw "$f is not installed"; return 1; }
     done
     command -v systemd-analyze >/dev/null || { echo "SKIPPED service/verify: no program systemd-analyze (package systemd)"; return 0; }
-    systemd-analyze verify --root="$root" evercopyd.service >"$out" 2>"$err"
+    systemd-analyze verify --root="$root" evercopyd.service evercopy-vaultd.service >"$out" 2>"$err"
     # A root with nothing but our files has no targets to order by.
     ! grep -vE 'unit configures an IP firewall|Failed to (add dependency|resolve)|\/bin\/kill is not executable|sysinit|network-online|multi-user' "$err" |
         grep -q . || saw "verify: $(cat "$err")"

@@ -130,9 +130,10 @@ static bool work(struct engine *engine, const char *dir, struct err *err)
            run_job(engine, dir, "clone", clone_of("parts", true, err), ERR_NONE, err) &&
            run_job(engine, dir, "clone", clone_of("whole", true, err), ERR_EXISTS, err) &&
            run_job(engine, dir, "clone-extend", longer("whole", err), ERR_NONE, err) &&
-           run_job(engine, dir, "clone-drop", clone_drop_args("ORCL", "whole", err), ERR_NONE,
-                   err) &&
-           run_job(engine, dir, "clone-drop", clone_drop_args("ORCL", "whole", err), ERR_NONE, err);
+           run_job(engine, dir, "clone-drop", clone_drop_args("ORCL", "whole", false, err),
+                   ERR_NONE, err) &&
+           run_job(engine, dir, "clone-drop", clone_drop_args("ORCL", "whole", false, err),
+                   ERR_NONE, err);
 }
 
 /* ---- a storage with files and a clone of somebody else's ---- */

@@ -3,7 +3,7 @@
 # on, nothing is told twice or not at all, and the next run is whole.
 # shellcheck source=tests/lib/world.sh disable=SC2154
 . "$(dirname "$0")/../lib/world.sh"
-world_enter 4G "$@"
+world_either 4G "$@"
 
 backup_in_background() {
     rm -f "$work/$lane.$1.bg.out"
@@ -284,7 +284,7 @@ a_clone_goes_when_its_lease_is_over_and_stays_when_extended() {
     shim other clone extend "$db" longer --for 3h
     exits 160 && says "$err" "belongs to 'operator'" || return 1
     within 40 clones_left longer || { saw "clones: $(clone_names)"; return 1; }
-    [ ! -e "$xfs/storage/clones/$db/short" ] || { saw "its files are there"; return 1; }
+    [ -n "${world_is_plain:-}" ] || [ ! -e "$xfs/storage/clones/$db/short" ] || { saw "its files are there"; return 1; }
     agent_crash
     agent_start
     clones_left longer || saw "clones after a restart: $(clone_names)"

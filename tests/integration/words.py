@@ -69,6 +69,9 @@ VERBS = [
     (['check', '--all'], False, True),
     (['report'], False, True),
     (['window', 'ORCL'], True, True),
+    (['doctor'], False, True),
+    (['doctor', 'ORCL'], True, True),
+    (['space', 'ORCL'], True, True),
     (['snapshots', 'ORCL'], True, True),
     (['clones'], False, True),
     (['clone', 'create', 'ORCL', '--scn', '5'], True, True),
@@ -186,7 +189,8 @@ def schemas():
                        ('snapshots', ['snapshots', 'ORCL']),
                        ('snapshots', ['snapshots', 'EMPTY']), ('jobs', ['jobs']), ('jobs', ['jobs', '--limit', '1']),
                        ('clones', ['clones']), ('check', ['check', '--all']), ('check', ['check', 'EMPTY']),
-                       ('report', ['report'])):
+                       ('report', ['report']), ('doctor', ['doctor']), ('doctor', ['doctor', 'EMPTY']),
+                       ('space', ['space', 'ORCL'])):
         code, out, err = run(args + ['--json'])
         document = json_of(out, name)
         if document is not None:

@@ -2,7 +2,7 @@
 # A real NFS server (nfs-ganesha) over a directory, for tests. Runs in the caller's network namespace,
 # which must be a private one, with mounts of its own; obeys lines on stdin and ends with it.
 #   ganesha.sh DIRECTORY
-# "start" and "kill" (SIGKILL) are answered by "up" and "down", what cannot run here by "SKIPPED why".
+# "start", "kill" (SIGKILL) and "stop" are answered by "up" and "down", what cannot run here by "SKIPPED why".
 # NFS listens on 20491, mountd on 20492: nfs://127.0.0.1DIRECTORY?nfsport=20491&mountport=20492
 set -u
 export PATH=$PATH:/usr/sbin:/sbin
@@ -63,8 +63,10 @@ while read -r word; do
             skip "ganesha does not start: $(grep -E 'CRIT|FATAL' /run/state/ganesha.log | tail -n 1)"
         echo up
         ;;
-    kill)
-        [ -z "$server" ] || kill -KILL "$server"
+    kill | stop)
+        signal=KILL
+        [ "$word" = kill ] || signal=TERM
+        [ -z "$server" ] || kill -"$signal" "$server"
         wait "$server" 2>/dev/null
         server=
         echo down

@@ -53,6 +53,7 @@ struct store {
     uint64_t limit, next_id;
     uint32_t mark;
     enum driver_durability durability;
+    char closed[400];
     struct volume **volumes;
     size_t count, capacity;
     struct store *next;
@@ -267,6 +268,15 @@ bool memory_store_durability(const char *name, enum driver_durability durability
     struct store *store = store_get(name, err);
     if (store)
         store->durability = durability;
+    return store;
+}
+
+bool memory_store_close(const char *name, const char *why, struct err *err)
+{
+    AUTO(held) struct held held = hold();
+    struct store *store = store_get(name, err);
+    if (store)
+        str_copy(store->closed, sizeof store->closed, why);
     return store;
 }
 
@@ -590,6 +600,7 @@ static bool memory_volume_info(struct driver_instance *d, const char *name,
         return false;
     uint64_t used = store_used(d->store);
     str_copy(ret->name, sizeof ret->name, name);
+    str_copy(ret->closed, sizeof ret->closed, d->store->closed);
     ret->capacity = d->store->limit;
     ret->available = used < d->store->limit ? d->store->limit - used : 0;
     ret->space = (struct driver_space){tree_logical(&volume->live),
@@ -835,9 +846,10 @@ static bool memory_clone_mount(struct driver_instance *d, const char *volume_nam
 {
     AUTO(held) struct held held = hold();
     const struct volume *volume = volume_find(d->store, volume_name, err);
-    if (!volume || !clone_find(volume, name, err))
+    if (!volume || (name && !clone_find(volume, name, err)))
         return false;
-    return str_format(ret, size, "memory:%s/%s/%s", d->store->name, volume_name, name) ||
+    return str_format(ret, size, "memory:%s/%s%s%s", d->store->name, volume_name, name ? "/" : "",
+                      name ? name : "") ||
            err_set(err, ERR_LIMIT, "the mount text does not fit into %zu bytes", size);
 }
 
@@ -853,6 +865,18 @@ static bool memory_snapshot_lock(struct driver_instance *d, const char *volume_n
         return err_set(err, ERR_PRECONDITION, "a lock cannot be shortened");
     snapshot->locked_until_boot_ms = until_boot_ms;
     return true;
+}
+
+static bool memory_area_put(struct driver_instance *d, const char *volume, const char *path,
+                            const void *bytes, size_t len, struct err *err)
+{
+    {
+        AUTO(held) struct held held = hold();
+        if (!volume_find(d->store, volume, err))
+            return false;
+    }
+    /* There are no folders but as parts of names. */
+    return !bytes || memory_file_put(d->store->name, volume, NULL, path, bytes, len, 0, err);
 }
 
 static bool memory_note_put(struct driver_instance *d, const char *volume_name,
@@ -905,4 +929,5 @@ const struct driver driver_memory = {
     .snapshot_lock = memory_snapshot_lock,
     .note_put = memory_note_put,
     .note_get = memory_note_get,
+    .area_put = memory_area_put,
 };

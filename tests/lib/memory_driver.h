@@ -12,6 +12,9 @@ void memory_store_reset(const char *store);
 /* Bytes the world holds at most (1 GiB at first); NO_SPACE beyond. */
 bool memory_store_limit(const char *store, uint64_t bytes, struct err *err) MUST;
 
+/* Its volumes tell from now on that they take no changes, and why; "" that they do. */
+bool memory_store_close(const char *store, const char *why, struct err *err) MUST;
+
 /* What its snapshots are from now on, all of them (DURABILITY_LOCAL at first). */
 bool memory_store_durability(const char *store, enum driver_durability durability, struct err *err)
     MUST;

@@ -27,18 +27,20 @@ static bool has_ended(struct vault_server *s)
 
 static void become(const struct vault_server *s)
 {
-    char program[512], conf[200], ready[200], log[200];
+    char program[512], conf[200], ready[200], port[200], log[200];
     const char *build = getenv("EVERCOPY_BUILD");
     str_format(program, sizeof program, "%s/evercopy-vaultd",
                build ? build : "build/san-address-undefined");
     str_format(conf, sizeof conf, "%s/vaultd.conf", s->folder);
     str_format(ready, sizeof ready, "%s/ready", s->folder);
+    str_format(port, sizeof port, "%s/port", s->folder);
     str_format(log, sizeof log, "%s/vaultd.log", s->folder);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
         _exit(127);
-    execl(program, program, "--config", conf, "--ready-file", ready, "serve", (char *)NULL);
+    execl(program, program, "--config", conf, "--ready-file", ready, "--port-file", port, "serve",
+          (char *)NULL);
     dprintf(2, "%s: %s\n", program, strerror(errno));
     _exit(127);
 }
@@ -54,6 +56,21 @@ static bool say_log(const struct vault_server *s, struct err *err)
     size_t from = len > 400 ? len - 400 : 0;
     return err_set(err, ERR_EXTERNAL, "evercopy-vaultd does not serve: %s",
                    text ? text + from : e.text);
+}
+
+static bool read_port(struct vault_server *s, struct err *err)
+{
+    char path[200];
+    size_t len = 0;
+    uint64_t port = 0;
+    str_format(path, sizeof path, "%s/port", s->folder);
+    AUTO(mem) char *text = sys_read_file(path, 16, &len, err);
+    if (!text)
+        return false;
+    if (!str_to_u64(str_trim(text), UINT16_MAX, &port))
+        return err_set(err, ERR_EXTERNAL, "'%s' holds no port", path);
+    s->port = (uint16_t)port;
+    return true;
 }
 
 bool vault_server_start(struct vault_server *s, struct err *err)
@@ -73,27 +90,55 @@ bool vault_server_start(struct vault_server *s, struct err *err)
             return say_log(s, err);
         usleep(2000); /* a bounded poll: the file is all that a starting server shows */
     }
-    return true;
+    return read_port(s, err);
+}
+
+/* This machine's port mapper is told nothing, unless the test says so. */
+static bool write_config(const struct vault_server *s, const char *extra, struct err *err)
+{
+    char conf[200];
+    AUTO(str) struct str text = {0};
+    const char *mapper = extra && strstr(extra, "rpcbind") ? "" : "rpcbind = no\n";
+    str_printf(&text, "[vault]\nbox = %s/box\nsocket = %s\n%s%s\n[store]\nurl = %s\n", s->folder,
+               s->socket, mapper, extra ? extra : "", s->store);
+    str_format(conf, sizeof conf, "%s/vaultd.conf", s->folder);
+    return str_ok(&text, err) && sys_write_file(conf, text.text, text.len, 0600, err);
 }
 
 bool vault_server_begin(struct vault_server *s, const char *folder, const char *store,
                         const char *extra, struct err *err)
 {
-    char box[160], conf[200];
-    AUTO(str) struct str text = {0};
     *s = (struct vault_server){0};
     if (!str_copy(s->folder, sizeof s->folder, folder) ||
-        !str_format(s->socket, sizeof s->socket, "%s/vault.sock", folder) ||
-        !str_format(box, sizeof box, "%s/box", folder))
+        !str_format(s->socket, sizeof s->socket, "%s/vault.sock", folder))
         return err_set(err, ERR_LIMIT, "'%s' is too long", folder);
     if (!(store ? str_copy(s->store, sizeof s->store, store)
                 : str_format(s->store, sizeof s->store, "%s/store", folder)))
         return err_set(err, ERR_LIMIT, "'%s' is too long", store ? store : folder);
-    str_printf(&text, "[vault]\nbox = %s\nsocket = %s\n%s\n[store]\nurl = %s\n", box, s->socket,
-               extra ? extra : "", s->store);
-    str_format(conf, sizeof conf, "%s/vaultd.conf", folder);
-    return str_ok(&text, err) && sys_write_file(conf, text.text, text.len, 0600, err) &&
-           vault_server_start(s, err);
+    return write_config(s, extra, err) && vault_server_start(s, err);
+}
+
+bool vault_server_reload(struct vault_server *s, const char *extra, struct err *err)
+{
+    char path[200];
+    size_t before = 0, len = 0;
+    uint64_t until = clock_mono_ms() + START_MS;
+    str_format(path, sizeof path, "%s/vaultd.log", s->folder);
+    AUTO(mem) char *old = sys_read_file(path, 1 << 20, &before, err);
+    if (!old || !write_config(s, extra, err))
+        return false;
+    kill(s->pid, SIGHUP);
+    for (; clock_mono_ms() < until; usleep(2000)) {
+        AUTO(mem) char *log = sys_read_file(path, 1 << 20, &len, err);
+        if (!log)
+            return false;
+        char *refused = strstr(log + before, "reload refused");
+        if (refused && strchr(refused, '\n'))
+            return err_set(err, ERR_EXTERNAL, "%.*s", (int)strcspn(refused, "\n"), refused);
+        if (strstr(log + before, "configuration read again\n"))
+            return true;
+    }
+    return err_set(err, ERR_TIMEOUT, "evercopy-vaultd does not reload");
 }
 
 void vault_server_kill(struct vault_server *s)

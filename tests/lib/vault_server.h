@@ -8,6 +8,7 @@ struct vault_server {
     char folder[128]; /* box, store, socket, configuration */
     char socket[160];
     char store[256]; /* what [store] url says */
+    uint16_t port;   /* of NFS; 0: it is off */
     pid_t pid;
 };
 
@@ -19,6 +20,9 @@ bool vault_server_begin(struct vault_server *s, const char *folder, const char *
 void vault_server_kill(struct vault_server *s);
 bool vault_server_stop(struct vault_server *s, struct err *err) MUST;
 bool vault_server_start(struct vault_server *s, struct err *err) MUST;
+/* Another `extra`, and SIGHUP: true when it says that it has read it, else EXTERNAL with its
+ * reason. */
+bool vault_server_reload(struct vault_server *s, const char *extra, struct err *err) MUST;
 void vault_server_done(struct vault_server *s);
 OWN_DEFINE_INPLACE(vault_server, struct vault_server, vault_server_done);
 

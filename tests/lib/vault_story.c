@@ -6,9 +6,9 @@
 #include <string.h>
 
 static const char *const kind_names[STORY_KINDS] = {
-    "volume", "create",   "mkdir", "write", "commit",  "resize",     "remove",
-    "rename", "snapshot", "drop",  "clone", "compose", "drop clone", "drop volume",
-    "note",   "lock",     "swap",  "seal",  "thin",    "reopen",
+    "volume",      "create", "mkdir",    "write", "commit", "resize",  "remove",
+    "rename",      "link",   "snapshot", "drop",  "clone",  "compose", "drop clone",
+    "drop volume", "note",   "lock",     "swap",  "seal",   "thin",    "reopen",
 };
 const char *story_kind_name(enum story_kind kind) { return kind_names[kind]; }
 
@@ -74,6 +74,18 @@ static void fill(struct story *s, uint8_t *to, size_t size)
 }
 
 /* ---- what a step does to the model ---- */
+
+static bool is_file(const struct story_entry *e) { return e->used && !e->folder; }
+
+/* The other names of the file tell the same. */
+static void tell_names(struct story_entry *entries, const struct story_entry *e)
+{
+    for (size_t i = 0; i < STORY_ENTRIES; i++)
+        if (is_file(&entries[i]) && entries[i].life == e->life) {
+            entries[i].stable = e->stable;
+            entries[i].now = e->now;
+        }
+}
 
 static void settle(struct story_entry *entries)
 {
@@ -143,10 +155,18 @@ static bool apply_clone(struct story *s, struct story_state *st, const struct st
     memcpy(c->last, op->name, sizeof c->last);
     IGNORE(str_format(c->name, sizeof c->name, "%s/%s", st->volumes[v->landing].name, op->name));
     for (size_t i = 0; op->kind == STORY_CLONE && i < STORY_ENTRIES; i++) {
-        c->entries[i] = v->pasts[op->past].entries[i];
-        if (c->entries[i].used && !c->entries[i].folder &&
-            !life_begin(s, image_of(s, &c->entries[i]), &c->entries[i], err))
+        const struct story_entry *from = v->pasts[op->past].entries;
+        size_t first = 0;
+        c->entries[i] = from[i];
+        while (first < i && !(is_file(&from[first]) && from[first].life == from[i].life))
+            first++;
+        if (is_file(&from[i]) && first < i) {
+            c->entries[i].life = c->entries[first].life;
+            c->entries[i].stable = c->entries[i].now = 0;
+        } else if (is_file(&from[i]) &&
+                   !life_begin(s, image_of(s, &from[i]), &c->entries[i], err)) {
             return false;
+        }
     }
     size_t count = 0;
     for (size_t i = 0; i < op->part_count; i++) {
@@ -199,6 +219,10 @@ static bool apply_names(struct story *s, struct story_state *st, const struct st
         *e = (struct story_entry){.used = true, .folder = op->kind == STORY_MKDIR};
         memcpy(e->path, op->path, sizeof e->path);
         return e->folder || life_begin(s, NULL, e, err);
+    case STORY_LINK:
+        v->entries[op->clone] = *e;
+        memcpy(v->entries[op->clone].path, op->path, sizeof e->path);
+        return true;
     case STORY_REMOVE:
         e->used = false;
         return true;
@@ -215,9 +239,13 @@ static bool apply(struct story *s, struct story_state *st, const struct story_op
     switch (op->kind) {
     case STORY_WRITE:
     case STORY_RESIZE:
-        return apply_write(s, op, &v->entries[op->entry], err);
+        if (!apply_write(s, op, &v->entries[op->entry], err))
+            return false;
+        tell_names(v->entries, &v->entries[op->entry]);
+        return true;
     case STORY_COMMIT:
         v->entries[op->entry].stable = v->entries[op->entry].now;
+        tell_names(v->entries, &v->entries[op->entry]);
         return true;
     case STORY_SNAPSHOT:
         apply_snapshot(st, op);
@@ -324,8 +352,20 @@ static bool choose_rename(struct story *s, struct story_volume *v, struct story_
     else
         some_path(s, v, op->path);
     struct story_entry *there = entry_at(v->entries, op->path);
+    if (there && is_file(e) && is_file(there) && there->life == e->life)
+        return false; /* nothing happens then */
     return there != e && (!there || (there->folder == e->folder &&
                                      (!there->folder || is_empty_folder(v, there))));
+}
+
+static bool choose_link(struct story *s, struct story_volume *v, struct story_op *op)
+{
+    for (op->clone = 0; op->clone < STORY_ENTRIES; op->clone++)
+        if (!v->entries[op->clone].used)
+            break;
+    some_path(s, v, op->path);
+    return op->clone < STORY_ENTRIES && any_entry(s, v->entries, true, &op->entry) &&
+           !entry_at(v->entries, op->path);
 }
 
 static bool choose_write(struct story *s, struct story_volume *v, struct story_op *op)
@@ -422,6 +462,8 @@ static bool choose(struct story *s, struct story_state *st, struct story_op *op)
         return choose_create(s, v, op);
     case STORY_RENAME:
         return choose_rename(s, v, op);
+    case STORY_LINK:
+        return choose_link(s, v, op);
     case STORY_REMOVE:
         return any_entry(s, v->entries, false, &op->entry) &&
                is_empty_folder(v, &v->entries[op->entry]);
@@ -453,7 +495,8 @@ static enum story_kind some_kind(struct story *s)
         [STORY_COMMIT] = 5,     [STORY_RESIZE] = 5,      [STORY_REMOVE] = 3, [STORY_RENAME] = 5,
         [STORY_SNAPSHOT] = 9,   [STORY_DROP] = 6,        [STORY_CLONE] = 5,  [STORY_COMPOSE] = 4,
         [STORY_CLONE_DROP] = 4, [STORY_VOLUME_DROP] = 2, [STORY_NOTE] = 2,   [STORY_LOCK] = 1,
-        [STORY_SWAP] = 4,       [STORY_SEAL] = 9,        [STORY_THIN] = 3,   [STORY_REOPEN] = 2,
+        [STORY_LINK] = 4,       [STORY_SWAP] = 4,        [STORY_SEAL] = 9,   [STORY_THIN] = 3,
+        [STORY_REOPEN] = 2,
     };
     unsigned total = 0;
     for (size_t i = 0; i < STORY_KINDS; i++)
@@ -536,13 +579,17 @@ static bool do_names(const struct story *s, struct view *view, size_t n, struct 
         return folder_of(view, op->path, &folder, &name, err) &&
                view_create(view, NULL, folder, name,
                            op->kind == STORY_MKDIR ? INODE_DIRECTORY : INODE_FILE, NULL, NULL,
-                           &file, err);
+                           &file, NULL, err);
     if (!folder_of(view, e->path, &folder, &name, err))
         return false;
     if (op->kind == STORY_REMOVE)
-        return view_remove(view, NULL, folder, name, e->folder, err);
-    return folder_of(view, op->path, &to, &to_name, err) &&
-           view_rename(view, NULL, folder, name, to, to_name, err);
+        return view_remove(view, NULL, folder, name, e->folder, NULL, err);
+    if (!folder_of(view, op->path, &to, &to_name, err))
+        return false;
+    if (op->kind == STORY_LINK)
+        return view_find(view, e->path, &file, err) &&
+               view_link(view, NULL, file.file, to, to_name, &file, NULL, err);
+    return view_rename(view, NULL, folder, name, to, to_name, NULL, NULL, err);
 }
 
 static bool do_file(const struct story *s, struct vault *vault, size_t n, struct err *err)
@@ -560,11 +607,11 @@ static bool do_file(const struct story *s, struct vault *vault, size_t n, struct
     if (!view_find(view, e->path, &file, err))
         return false;
     if (op->kind == STORY_COMMIT)
-        return view_commit(view, file.file, err);
+        return view_commit(view, file.file, NULL, err);
     if (op->kind == STORY_RESIZE)
-        return view_set(view, NULL, file.file, &size, &file, err);
+        return view_set(view, NULL, file.file, &size, &file, NULL, err);
     return view_write(view, file.file, image_of(s, e)->bytes + op->offset, op->size, op->offset,
-                      op->stable, err);
+                      op->stable, NULL, err);
 }
 
 static bool do_snapshot(const struct story *s, struct vault *vault, size_t n, struct err *err)
@@ -640,9 +687,9 @@ static bool send_again(const struct story *s, struct view *view, const struct st
     struct view_attributes size = {.set_size = true, .size = image->size};
     struct view_file file;
     return view_find(view, e->path, &file, err) &&
-           view_set(view, NULL, file.file, &size, &file, err) &&
+           view_set(view, NULL, file.file, &size, &file, NULL, err) &&
            (image->size == 0 ||
-            view_write(view, file.file, image->bytes, image->size, 0, true, err));
+            view_write(view, file.file, image->bytes, image->size, 0, true, NULL, err));
 }
 
 bool story_send_again(struct story *s, struct vault *vault, size_t n, struct err *err)
@@ -668,6 +715,7 @@ bool story_was_done(const struct story *s, size_t n, const struct err *err)
     case STORY_VOLUME:
     case STORY_CREATE:
     case STORY_MKDIR:
+    case STORY_LINK:
     case STORY_SNAPSHOT:
     case STORY_CLONE:
     case STORY_COMPOSE:

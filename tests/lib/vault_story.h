@@ -22,6 +22,7 @@ enum story_kind {
     STORY_RESIZE,
     STORY_REMOVE,
     STORY_RENAME,
+    STORY_LINK,
     STORY_SNAPSHOT,
     STORY_DROP,
     STORY_CLONE,
@@ -38,7 +39,7 @@ enum story_kind {
 };
 struct story_op {
     enum story_kind kind;
-    size_t volume, entry, past, clone; /* by index; clone: the new one */
+    size_t volume, entry, past, clone; /* by index; clone: the new one, of a link too */
     uint32_t members;                  /* snapshot: a bit per volume */
     uint64_t size, offset;
     bool stable;
@@ -65,7 +66,8 @@ struct story_life {
 struct story_entry {
     bool used, folder;
     char path[24];
-    size_t life, stable, now; /* images: last acknowledged to be on disk; latest */
+    /* images: last acknowledged to be on disk; latest. Names of one file share a life. */
+    size_t life, stable, now;
 };
 struct story_past {
     bool used, locked;

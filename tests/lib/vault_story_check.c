@@ -58,6 +58,34 @@ static bool find_entry(void *arg, uint64_t cookie, const char *name, const struc
     return true;
 }
 
+/* Names of one life are one file, and it knows how many they are. */
+static bool links_are(struct view *view, const struct story_entry *entries, struct err *err)
+{
+    for (size_t i = 0; i < STORY_ENTRIES; i++) {
+        struct view_file file, other;
+        uint32_t names = 0;
+        if (!entries[i].used || entries[i].folder)
+            continue;
+        if (!view_find(view, entries[i].path, &file, err))
+            return false;
+        for (size_t k = 0; k < STORY_ENTRIES; k++) {
+            if (!entries[k].used || entries[k].folder)
+                continue;
+            bool same = entries[k].life == entries[i].life;
+            names += same;
+            if (!view_find(view, entries[k].path, &other, err))
+                return false;
+            if (same != (other.file == file.file))
+                return err_set(err, ERR_CORRUPT, "'%s' and '%s' are %s", entries[i].path,
+                               entries[k].path, same ? "two files" : "one file");
+        }
+        if (names != file.links)
+            return err_set(err, ERR_CORRUPT, "'%s' has %u names, not %u", entries[i].path,
+                           file.links, names);
+    }
+    return true;
+}
+
 /* Exactly these files and folders. */
 static bool names_are(struct view *view, const struct story_entry *entries, struct err *err)
 {
@@ -78,8 +106,9 @@ static bool names_are(struct view *view, const struct story_entry *entries, stru
     }
     if (f.strange[0])
         return err_set(err, ERR_CORRUPT, "'%s' is there", f.strange);
-    return f.found == count ||
-           err_set(err, ERR_CORRUPT, "%zu of %zu names are there", f.found, count);
+    if (f.found != count)
+        return err_set(err, ERR_CORRUPT, "%zu of %zu names are there", f.found, count);
+    return links_are(view, entries, err);
 }
 
 static bool note_is(struct vault *vault, const struct story_volume *v,
@@ -315,7 +344,7 @@ static bool grow(struct view *view, uint64_t file, struct err *err)
     if (!view_stat(view, file, 0, &now, err))
         return false;
     struct view_attributes size = {.set_size = true, .size = now.size + sizeof bytes};
-    if (!view_set(view, NULL, file, &size, &now, err) ||
+    if (!view_set(view, NULL, file, &size, &now, NULL, err) ||
         view_read(view, file, bytes, sizeof bytes, now.size - sizeof bytes, err) !=
             (ssize_t)sizeof bytes)
         return false;
@@ -324,7 +353,7 @@ static bool grow(struct view *view, uint64_t file, struct err *err)
             return err_set(err, ERR_CORRUPT, "byte %zu behind the end of file %llu shows", i,
                            (unsigned long long)file);
     memset(wanted, 'w', sizeof wanted);
-    return view_write(view, file, wanted, sizeof wanted, now.size - 100, true, err) &&
+    return view_write(view, file, wanted, sizeof wanted, now.size - 100, true, NULL, err) &&
            view_read(view, file, bytes, sizeof wanted, now.size - 100, err) ==
                (ssize_t)sizeof wanted &&
            (memcmp(bytes, wanted, sizeof wanted) == 0 ||

@@ -74,12 +74,14 @@ static bool ask_names(const struct story *s, const struct asking *a, size_t n, s
     bool makes = op->kind == STORY_CREATE || op->kind == STORY_MKDIR;
     uint64_t folder, to;
     const char *name, *to_name;
-    if (!folder_of(a, makes ? op->path : e->path, &folder, &name, err))
+    bool at_new = makes || op->kind == STORY_LINK;
+    if (!folder_of(a, at_new ? op->path : e->path, &folder, &name, err))
         return false;
     AUTO(json)
     json_t *head = file_head(a,
                              makes                      ? "file.create"
                              : op->kind == STORY_REMOVE ? "file.remove"
+                             : op->kind == STORY_LINK   ? "file.link"
                                                         : "file.rename",
                              name, folder, err);
     if (!head)
@@ -88,6 +90,9 @@ static bool ask_names(const struct story *s, const struct asking *a, size_t n, s
         !json_put_u64(head, "kind", op->kind == STORY_MKDIR ? INODE_DIRECTORY : INODE_FILE, err))
         return false;
     if (op->kind == STORY_REMOVE && !json_put_flag(head, "folder_wanted", e->folder, err))
+        return false;
+    if (op->kind == STORY_LINK &&
+        (!find(a, e->path, &to, err) || !wire_put_u64(head, "file", to, err)))
         return false;
     if (op->kind == STORY_RENAME &&
         (!folder_of(a, op->path, &to, &to_name, err) || !wire_put_name(head, "to", to_name, err) ||

@@ -3,6 +3,9 @@
 #
 #   . "$(dirname "$0")/../lib/world.sh"
 #   world_enter 2G "$@"             re-executes the script where a scratch XFS is mounted
+#   world_plain "$@"                or: neither root nor a mount, for what is reached by NFS
+#   world_vault A B C               (plain) a vault that serves NFS, before world_agent
+#   world_either 2G "$@"            the first, or with EVERCOPY_WORLD=vault the second; then world_agent
 #   world_agent A:B C               agent that serves databases A, B and C, started
 #   world_lanes lane_one lane_two   each in a subshell of its own, at once; prints what they said
 #   world_end                       the last line: N passed, N failed
@@ -36,8 +39,49 @@ world_enter() {
     work=$3
     xfs=$work/xfs
     area=$xfs/storage/volumes
+    mkdir -p "$xfs/storage"
+    world_made
+}
+
+world_plain() {
+    here=$(cd "$(dirname "$0")/../.." && pwd)
+    bin=$(cd "$1" && pwd)
+    work=$(mktemp -d -t evercopy-world.XXXXXX)
+    area=$work/nfs
+    world_is_plain=1
+    world_made
+    trap 'world_close; rm -rf "$work"' EXIT
+}
+
+world_either() {
+    if [ "${EVERCOPY_WORLD:-}" = vault ]; then
+        shift
+        world_plain "$@"
+        world_driver=vault
+    else
+        world_enter "$@"
+    fi
+}
+
+# in_area DB: names in its area, as the database's host sees them.
+in_area() { sim "$1" files "$area/$1" | cut -d' ' -f3-; }
+
+# shellcheck source=tests/lib/vault_host.sh
+world_vault() {
+    . "$here/tests/lib/vault_host.sh"
+    world_driver=vault
+    vault_config
+    vault_up
+    vault_host "$@"
+}
+vault_up() {
+    vault_start || world_fail "the vault did not start: $(tail -n 3 "$work/vault/log" | tr '\n' ' ')"
+    world_own "$vault_pid"
+}
+
+world_made() {
     agent_pid='' lane=main out=$work/main.out err=$work/main.err
-    mkdir -p "$work/etc" "$work/state" "$work/ora" "$work/prod" "$xfs/storage"
+    mkdir -p "$work/etc" "$work/state" "$work/ora/dbs" "$work/prod"
     world_pids=$work/pids
     : >"$world_pids"
     trap world_close EXIT
@@ -46,9 +90,15 @@ world_enter() {
 
 # In a lane: folders and an agent of its own, for lanes in which the agent dies.
 world_apart() {
-    work=$work/apart-$lane xfs=$xfs/apart-$lane agent_pid=
-    area=$xfs/storage/volumes out=$work/main.out err=$work/main.err
-    mkdir -p "$work/etc" "$work/state" "$work/ora" "$work/prod" "$xfs/storage"
+    work=$work/apart-$lane agent_pid=
+    out=$work/main.out err=$work/main.err
+    if [ -n "${world_is_plain:-}" ]; then
+        area=$work/nfs
+    else
+        xfs=$xfs/apart-$lane area=$xfs/storage/volumes
+        mkdir -p "$xfs/storage"
+    fi
+    mkdir -p "$work/etc" "$work/state" "$work/ora/dbs" "$work/prod"
     world_agent "$@"
 }
 
@@ -119,9 +169,12 @@ pki = $work/pki
 verify = ${world_verify:-full}
 ${world_agent_keys:-}
 [storage box]
-driver = reflink
-root = $xfs/storage
 CONF
+    if [ "${world_driver:-reflink}" = vault ]; then
+        printf 'driver = vault\nsocket = %s\nnfshost = 127.0.0.1\n' "$work/vault/sock"
+    else
+        printf 'driver = reflink\nroot = %s\n' "$xfs/storage"
+    fi
     for spec in "$@"; do printf '[database %s]\nstorage = box\n' "$spec"; done
 }
 
@@ -157,6 +210,7 @@ evercopyd() { timeout 30 "$bin/evercopyd" --config "$work/etc/evercopyd.conf" "$
 
 # world_agent DB...: authority, agent, and the person 'operator' whose configuration knows them all.
 world_agent() {
+    if [ "${world_driver:-}" = vault ] && [ ! -e "$work/vault" ]; then world_vault "$@"; fi
     agent_config "$@" >"$work/etc/evercopyd.conf"
     world_begin "$@"
 }
@@ -193,7 +247,14 @@ backupdest = $area
 oraclehome = $work/ora
 logwait = 30
 CONF
-    for db in "$@"; do printf '[%s]\nautorestoredestination = %s/sandbox-%s\n' "$db" "$work" "$db"; done
+    if [ "${world_driver:-}" = vault ]; then
+        echo 'areamounted = false'
+        printf '[autorestore]\nmounthelper = %s/etc/mounthelper\n' "$work"
+    fi
+    for db in "$@"; do
+        printf '[%s]\nautorestoredestination = %s/sandbox-%s\n' "$db" "$work" "$db"
+        [ "${world_driver:-}" != vault ] || printf 'autorestoremountpoint = %s/clones/%s\n' "$work" "$db"
+    done
 }
 
 # ---- databases ----
@@ -247,6 +308,12 @@ backup() {
 restore() {
     local db=$1
     shift
+    if [ -n "${world_is_plain:-}" ]; then
+        sim "$db" hide
+        shim operator restore "$db" "$@"
+        sim "$db" hide off
+        return "$code"
+    fi
     bare unshare -m sh -c 'mount --make-rprivate / && mount -t tmpfs none "$1" && shift && exec "$@"' sh \
         "$work/prod" timeout -k 5 90 "$bin/evercopy" restore "$db" --config "$work/etc/operator.shim.conf" "$@" \
         </dev/null >"$out" 2>"$err"
@@ -259,6 +326,7 @@ restore_undo() {
     local db=$1 sid=$2 clone=$3
     printf 'shutdown abort\nexit\n' |
         bare "ORACLE_HOME=$work/ora" "ORACLE_SID=$sid" timeout 30 "$work/ora/bin/sqlplus" -S / as sysdba >/dev/null
+    if [ "${world_driver:-}" = vault ]; then "$work/etc/mounthelper" umount "$work/clones/$db/$clone"; fi
     shim operator clone drop "$db" "$clone"
     rm -rf "$work/sandbox-$db"
 }
@@ -341,7 +409,7 @@ world_end() {
     touch "$work/said"
     passed=$(grep -c '^ok ' "$work/said")
     failed=$(grep -c '^not ok ' "$work/said")
-    if [ "$failed" != 0 ]; then tail -n 15 "$work/agent.log" | sed 's/^/#   agent: /'; fi
+    if [ "$failed" != 0 ] && [ -e "$work/agent.log" ]; then tail -n 15 "$work/agent.log" | sed 's/^/#   agent: /'; fi
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
     exit

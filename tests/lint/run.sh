@@ -8,7 +8,7 @@ step() { printf '  LINT     %s\n' "$1"; }
 fail() { echo "lint: $1"; bad=1; }
 mapfile -t sources < <(ls agent/*/*.c drivers/*.c drivers/*/*.c drivers/*/*/*.c firmware-hooks/*.c firmware-hooks/*/*.c 2>/dev/null)
 mapfile -t headers < <(ls agent/*/*.h drivers/*.h drivers/*/*.h drivers/*/*/*.h firmware-hooks/*.h 2>/dev/null)
-mapfile -t tests < <(ls tests/*/*.c tests/*/*.h 2>/dev/null)
+mapfile -t tests < <(ls tests/*/*.c tests/*/*.h tests/*/*/*.c tests/*/*/*.h 2>/dev/null)
 
 step 'warnings as errors'
 make --no-print-directory -s SAY=0 WERROR=1 B=build/lint build/lint/evercopyd build/lint/evercopy build/lint/evercopy-hook-host || fail 'the build warns'

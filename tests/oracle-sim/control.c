@@ -2,7 +2,6 @@
 #include "sim.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CTL_BS = 16384, CHUNK_HEAD = 48, META_AT = 128 };
@@ -65,7 +64,7 @@ static bool chunks_put(struct fmt f, int fd, uint32_t bs, uint32_t *block, int k
         if (!ok)
             break;
         chunk(f, b, bs, *block, kind, n, data + done, part, type);
-        ok = pwrite(fd, b, bs, (off_t)*block * bs) == (ssize_t)bs;
+        ok = disk_pwrite(fd, b, bs, (off_t)*block * bs) == (ssize_t)bs;
         (*block)++;
         done += part;
     } while (done < n);
@@ -83,7 +82,7 @@ bool control_write(struct sim *s, const char *path, int type, struct ora *e)
     bool ok;
 
     format_text(tmp, sizeof tmp, "%.1000s.%d", path, (int)getpid());
-    fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    fd = disk_open(tmp, O_RDWR | O_CREAT | O_TRUNC, 0640);
     if (fd < 0)
         return ora_io(e, "create", path, errno);
     data = control_bytes(s, &n);
@@ -92,13 +91,15 @@ bool control_write(struct sim *s, const char *path, int type, struct ora *e)
     memset(b, 0, sizeof b);
     common_header(s, b, CTL_BS, block - 1, (unsigned)type, "");
     kcbh_seal(s->fmt, b, CTL_BS, 0x15, 1, 0, 1);
-    ok = ok && pwrite(fd, b, CTL_BS, CTL_BS) == CTL_BS;
+    ok = ok && disk_pwrite(fd, b, CTL_BS, CTL_BS) == CTL_BS;
     os_block(s->fmt, b, CTL_BS, block - 1);
-    ok = ok && pwrite(fd, b, CTL_BS, 0) == CTL_BS;
-    if (close(fd) < 0 || !ok || rename(tmp, path) < 0) {
+    ok = ok && disk_pwrite(fd, b, CTL_BS, 0) == CTL_BS;
+    if (!ok)
+        disk_abandon(fd);
+    if (!ok || disk_close(fd) < 0 || disk_rename(tmp, path) < 0) {
         int why = errno;
 
-        unlink(tmp);
+        disk_unlink(tmp);
         return ora_io(e, "write", path, why);
     }
     return true;
@@ -222,16 +223,16 @@ bool control_mount(struct sim *s, struct ora *e)
 
 int piece_create(struct sim *s, const char *path, uint32_t bs, struct ora *e)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int fd = disk_open(path, O_RDWR | O_CREAT | O_TRUNC, 0640);
     uint8_t *b = calloc(1, bs);
 
     if (fd < 0) {
         ora_io(e, "create", path, errno);
     } else if (b) {
         os_block(s->fmt, b, bs, 1);
-        if (pwrite(fd, b, bs, 0) != (ssize_t)bs) {
+        if (disk_pwrite(fd, b, bs, 0) != (ssize_t)bs) {
             ora_io(e, "write", path, errno);
-            close(fd);
+            disk_abandon(fd);
             fd = -1;
         }
     }
@@ -249,12 +250,14 @@ bool piece_finish(struct sim *s, int fd, const char *path, uint32_t bs, const ch
         common_header(s, b, bs, blocks - 1, 5, tag);
         put4(s->fmt, b + META_AT, set);
         kcbh_seal(s->fmt, b, bs, 0x13, 1, 0, 1);
-        ok = pwrite(fd, b, bs, bs) == (ssize_t)bs;
+        ok = disk_pwrite(fd, b, bs, bs) == (ssize_t)bs;
         os_block(s->fmt, b, bs, blocks - 1);
-        ok = ok && pwrite(fd, b, bs, 0) == (ssize_t)bs;
+        ok = ok && disk_pwrite(fd, b, bs, 0) == (ssize_t)bs;
     }
     free(b);
-    if (close(fd) < 0 || !ok)
+    if (!ok)
+        disk_abandon(fd);
+    if (!ok || disk_close(fd) < 0)
         return ora_io(e, "write", path, errno);
     return true;
 }
@@ -268,15 +271,16 @@ bool piece_stream(struct sim *s, int fd, uint32_t bs, uint32_t *block, int kind,
 bool piece_head(const char *path, struct piece_meta *m)
 {
     uint8_t os[64], *b;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = disk_open(path, O_RDONLY, 0);
     bool ok;
 
     if (fd < 0)
         return false;
     memset(m, 0, sizeof *m);
-    ok = pread(fd, os, sizeof os, 0) == (ssize_t)sizeof os && frame(os, 65536, &m->fmt, &m->bs);
+    ok =
+        disk_pread(fd, os, sizeof os, 0) == (ssize_t)sizeof os && frame(os, 65536, &m->fmt, &m->bs);
     b = ok ? malloc(m->bs) : NULL;
-    ok = b && pread(fd, b, m->bs, m->bs) == (ssize_t)m->bs && kcbh_ok(m->fmt, b, m->bs) &&
+    ok = b && disk_pread(fd, b, m->bs, m->bs) == (ssize_t)m->bs && kcbh_ok(m->fmt, b, m->bs) &&
          get2(m->fmt, b + 54) == 5;
     if (ok) {
         m->blocks = get4(m->fmt, os + 24);
@@ -286,7 +290,7 @@ bool piece_head(const char *path, struct piece_meta *m)
         m->set = get4(m->fmt, b + META_AT);
     }
     free(b);
-    close(fd);
+    disk_close(fd);
     return ok;
 }
 
@@ -312,14 +316,14 @@ char *spfile_text(struct sim *s)
 
 void control_trace(struct sim *s, const char *path)
 {
-    FILE *f = fopen(path, "we");
+    char *out = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&out, &size);
     struct dfile *all;
     int n = files_load(s, &all);
 
-    if (!f) {
-        free(all);
-        return;
-    }
+    if (!f)
+        die("out of memory");
     fprintf(
         f,
         "-- Set #1. NORESETLOGS case\nSTARTUP NOMOUNT\nCREATE CONTROLFILE REUSE DATABASE \"%s\" "
@@ -330,4 +334,6 @@ void control_trace(struct sim *s, const char *path)
     fprintf(f, "CHARACTER SET AL32UTF8\n;\n");
     free(all);
     fclose(f);
+    write_all(path, out, size);
+    free(out);
 }

@@ -3,7 +3,6 @@
 #include "sim.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char file_columns[] =
@@ -256,7 +255,7 @@ bool dfh_get(const uint8_t *os, const uint8_t *b, struct dfh *h)
 bool dfh_read(const char *path, struct dfh *h)
 {
     static uint8_t os[32768], b[32768];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = disk_open(path, O_RDONLY, 0);
     struct fmt f;
     uint32_t bs;
     bool ok;
@@ -264,9 +263,9 @@ bool dfh_read(const char *path, struct dfh *h)
     if (fd < 0)
         return false;
     memset(os, 0, 64);
-    ok = pread(fd, os, 64, 0) == 64 && os_get(os, &f, &bs) && bs >= 2048 &&
-         pread(fd, b, bs, bs) == (ssize_t)bs && dfh_get(os, b, h);
-    close(fd);
+    ok = disk_pread(fd, os, 64, 0) == 64 && os_get(os, &f, &bs) && bs >= 2048 &&
+         disk_pread(fd, b, bs, bs) == (ssize_t)bs && dfh_get(os, b, h);
+    disk_close(fd);
     return ok;
 }
 
@@ -276,23 +275,23 @@ bool dfh_write(int fd, const struct dfh *h)
     static uint8_t b[32768];
 
     os_block(h->fmt, b, h->bs, h->fsz);
-    if (pwrite(fd, b, h->bs, 0) != (ssize_t)h->bs)
+    if (disk_pwrite(fd, b, h->bs, 0) != (ssize_t)h->bs)
         return false;
     dfh_put(h, b);
-    return pwrite(fd, b, h->bs, h->bs) == (ssize_t)h->bs;
+    return disk_pwrite(fd, b, h->bs, h->bs) == (ssize_t)h->bs;
 }
 
 void live_header(struct sim *s, const struct dfile *f)
 {
     struct dfh h;
-    int fd = open(f->name, O_WRONLY | O_CLOEXEC);
+    int fd = disk_open(f->name, O_WRONLY, 0);
 
     if (fd < 0)
         return;
     header_from_file(s, f, &h);
     if (!dfh_write(fd, &h))
         die("cannot write the header of '%s'", f->name);
-    close(fd);
+    disk_close(fd);
 }
 
 static uint64_t mix(uint64_t v)
@@ -363,10 +362,11 @@ static bool write_body(int fd, const struct body *k, uint32_t blocks, const stru
         n = last - b + 1 < RUN ? last - b + 1 : RUN;
         for (uint32_t i = 0; i < n; i++)
             block_make(k, b + i, birth_scn(v, k->file, b + i), buf + (size_t)i * k->bs);
-        ok = pwrite(fd, buf, (size_t)n * k->bs, (off_t)b * k->bs) == (ssize_t)((size_t)n * k->bs);
+        ok = disk_pwrite(fd, buf, (size_t)n * k->bs, (off_t)b * k->bs) ==
+             (ssize_t)((size_t)n * k->bs);
     }
     free(buf);
-    return ok && ftruncate(fd, ((off_t)blocks + 1) * k->bs) == 0;
+    return ok && disk_truncate(fd, ((off_t)blocks + 1) * k->bs) == 0;
 }
 
 bool datafile_create(struct sim *s, const struct dfile *f, const struct birth *v)
@@ -378,12 +378,12 @@ bool datafile_create(struct sim *s, const struct dfile *f, const struct birth *v
 
     if (!mkdirs_for(f->name))
         return false;
-    fd = open(f->name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    fd = disk_open(f->name, O_RDWR | O_CREAT | O_TRUNC, 0640);
     if (fd < 0)
         return false;
     header_from_file(s, f, &h);
     ok = write_body(fd, &k, f->blocks, v) && dfh_write(fd, &h);
-    return close(fd) == 0 && ok;
+    return disk_close(fd) == 0 && ok;
 }
 
 static void checkpoint_at(struct sim *s, struct dfile *f, uint64_t scn)

@@ -3,7 +3,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- startup and shutdown ---- */
@@ -66,7 +65,7 @@ static bool sandbox_new(struct sim *s, const char *pfile, struct ora *e)
     char dir[PATH_LEN], t[PATH_LEN];
     uint64_t seed = (uint64_t)getpid() * 2654435761u + 1;
 
-    if (access(pfile, R_OK) < 0) {
+    if (disk_access(pfile, R_OK) < 0) {
         ora_add(e, "ORA-01078: failure in processing system parameters");
         return ora_add(e, "LRM-00109: could not open parameter file '%s'", pfile);
     }
@@ -215,7 +214,7 @@ static bool side_files_ready(struct sim *s, struct ora *e)
     if (!same(t, "ENABLED"))
         return true;
     kv_text(s, "ctl", "bct_file", t, sizeof t);
-    if (access(t, R_OK) == 0)
+    if (disk_access(t, R_OK) == 0)
         return true;
     ora_add(e, "ORA-19755: could not open change tracking file");
     ora_add(e, "ORA-19750: change tracking file: '%s'", t);
@@ -454,11 +453,11 @@ static bool backup_controlfile(struct stmt *c)
         if (path[0])
             control_trace(c->s, path);
         c->k->at = c->k->n;
-        return !path[0] || access(path, R_OK) == 0 || ora_io(c->e, "create", path, errno);
+        return !path[0] || disk_access(path, R_OK) == 0 || ora_io(c->e, "create", path, errno);
     }
     if (!take_string(c->k, path, sizeof path))
         return ora_add(c->e, "ORA-01967: invalid option for CREATE CONTROLFILE");
-    if (!words(c->k, "reuse") && access(path, F_OK) == 0) {
+    if (!words(c->k, "reuse") && disk_access(path, F_OK) == 0) {
         ora_add(c->e, "ORA-01580: error creating control backup file %s", path);
         ora_add(c->e, "ORA-27038: created file already exists");
         return ora_add(c->e, "Additional information: 1");
@@ -502,10 +501,10 @@ static bool tracking_off(struct stmt *c)
     char path[PATH_LEN];
 
     kv_text(c->s, "ctl", "bct_file", path, sizeof path);
-    if (path[0] && c->s->sandbox && access(path, F_OK) == 0)
+    if (path[0] && c->s->sandbox && disk_access(path, F_OK) == 0)
         hazard(c->s, "disable-tracking-deletes", path);
     else if (path[0])
-        unlink(path);
+        disk_unlink(path);
     kv_put(c->s, "ctl", "bct", "DISABLED");
     kv_put(c->s, "ctl", "bct_file", "");
     return true;
@@ -547,7 +546,7 @@ static bool rename_file(struct stmt *c)
     if (!take_string(c->k, from, sizeof from) || !words(c->k, "to") ||
         !take_string(c->k, to, sizeof to))
         return ora_add(c->e, "ORA-00946: missing TO keyword");
-    if (s->sandbox && strstr(from, "/o1_mf_") && access(from, F_OK) == 0)
+    if (s->sandbox && strstr(from, "/o1_mf_") && disk_access(from, F_OK) == 0)
         hazard(s, "rename-deletes",
                from); /* Oracle removes an OMF file it finds under the old name */
     if (rename_in(s, "update ctl.logs set member=? where member=?", to, from) ||
@@ -563,7 +562,7 @@ static bool rename_file(struct stmt *c)
         return ora_add(c->e, "ORA-01516: nonexistent log file, data file, or temporary file \"%s\"",
                        from);
     }
-    if (access(to, R_OK) < 0) {
+    if (disk_access(to, R_OK) < 0) {
         ora_add(c->e, "ORA-01511: error in renaming log/data files");
         ora_add(c->e, "ORA-01141: error renaming data file - new file '%s' not found", to);
         return ora_add(c->e, "ORA-27037: unable to obtain file status");

@@ -3,7 +3,6 @@
 #include "sim.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { LWN_HEAD = 72, LWN_SIM = 8, VEC_HEAD = 40, BLOCK_HEAD = 16 };
@@ -156,11 +155,11 @@ static void log_header(struct sim *s, const struct log *g, bool closed, uint8_t 
 
 static void log_put(const char *path, const void *data, size_t n, off_t at)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int fd = disk_open(path, O_WRONLY, 0);
 
-    if (fd < 0 || pwrite(fd, data, n, at) != (ssize_t)n)
+    if (fd < 0 || disk_pwrite(fd, data, n, at) != (ssize_t)n)
         die("cannot write online log '%s': %s", path, strerror(errno));
-    close(fd);
+    disk_close(fd);
 }
 
 static void log_start(struct sim *s, const struct log *g)
@@ -197,13 +196,12 @@ void logs_create(struct sim *s, int thread, int groups, uint32_t blocks, uint64_
         uniq8(s, u);
         format_text(g.member, sizeof g.member, "%.800s/%s/onlinelog/o1_mf_%d_%s_.log", dest,
                     s->unique, g.grp, u);
-        fd = mkdirs_for(g.member) ? open(g.member, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640)
-                                  : -1;
+        fd = mkdirs_for(g.member) ? disk_open(g.member, O_RDWR | O_CREAT | O_TRUNC, 0640) : -1;
         os_block(s->fmt, b, g.bs, blocks);
-        if (fd < 0 || pwrite(fd, b, g.bs, 0) != (ssize_t)g.bs ||
-            ftruncate(fd, ((off_t)blocks + 1) * g.bs) < 0)
+        if (fd < 0 || disk_pwrite(fd, b, g.bs, 0) != (ssize_t)g.bs ||
+            disk_truncate(fd, ((off_t)blocks + 1) * g.bs) < 0)
             die("cannot create online log '%s': %s", g.member, strerror(errno));
-        close(fd);
+        disk_close(fd);
         x(s, "insert into ctl.logs values(?,?,0,?,?,'UNUSED','YES',0,0,0,0,?,2)", "iiiis",
           (int64_t)g.grp, (int64_t)thread, (int64_t)blocks * g.bs, (int64_t)g.bs, g.member);
     }
@@ -293,14 +291,14 @@ bool logs_reset(struct sim *s, uint64_t scn, struct ora *e)
 
         if (!log_load(s, "grp=?", i, &g))
             continue;
-        fd = open(g.member, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+        fd = disk_open(g.member, O_RDWR | O_CREAT | O_TRUNC, 0640);
         os_block(s->fmt, b, g.bs, g.blocks);
-        if (fd < 0 || pwrite(fd, b, g.bs, 0) != (ssize_t)g.bs ||
-            ftruncate(fd, ((off_t)g.blocks + 1) * g.bs) < 0) {
+        if (fd < 0 || disk_pwrite(fd, b, g.bs, 0) != (ssize_t)g.bs ||
+            disk_truncate(fd, ((off_t)g.blocks + 1) * g.bs) < 0) {
             ora_add(e, "ORA-00344: unable to re-create online log '%s'", g.member);
             return ora_io(e, "create", g.member, errno);
         }
-        close(fd);
+        disk_close(fd);
     }
     for (int t = 1; t <= 64; t++) {
         if (!log_load(s, "thread=? order by grp", t, &g))
@@ -338,12 +336,12 @@ static void dest_name(struct sim *s, const char *raw, const struct log *g, char 
 static bool log_copy(struct sim *s, const struct log *g, const char *to)
 {
     uint8_t *all = malloc((size_t)g->wblk * g->bs);
-    int fd = open(g->member, O_RDONLY | O_CLOEXEC);
+    int fd = disk_open(g->member, O_RDONLY, 0);
     size_t size = (size_t)g->wblk * g->bs;
-    bool ok = all && fd >= 0 && pread(fd, all, size, 0) == (ssize_t)size;
+    bool ok = all && fd >= 0 && disk_pread(fd, all, size, 0) == (ssize_t)size;
 
     if (fd >= 0)
-        close(fd);
+        disk_close(fd);
     if (ok) {
         os_block(s->fmt, all, g->bs, g->wblk - 1);
         log_header(s, g, true, all + g->bs);
@@ -620,18 +618,18 @@ bool rlog_read(const char *path, struct rlog *h)
 {
     uint8_t os[64], b[4096];
     struct fmt f = {false, false};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = disk_open(path, O_RDONLY, 0);
     uint32_t bs;
     bool ok;
 
     if (fd < 0)
         return false;
-    ok = pread(fd, os, sizeof os, 0) == (ssize_t)sizeof os;
+    ok = disk_pread(fd, os, sizeof os, 0) == (ssize_t)sizeof os;
     f.be = ok && os[28] == 0x7a;
     bs = ok ? get4(f, os + 20) : 0;
-    ok = ok && bs >= 512 && bs <= sizeof b && pread(fd, b, bs, bs) == (ssize_t)bs &&
+    ok = ok && bs >= 512 && bs <= sizeof b && disk_pread(fd, b, bs, bs) == (ssize_t)bs &&
          head_get(os, b, h);
-    close(fd);
+    disk_close(fd);
     return ok;
 }
 

@@ -111,6 +111,7 @@ bool hang_point(struct rman *r, const char *where)
     char name[64];
 
     format_text(name, sizeof name, "hang-%s", where);
+    x(&r->s, "update main.faults set arg=1 where name=?", "s", name); /* somebody is there */
     while (fault_peek(&r->s, name) >= 0 && !interrupt) {
         if (r->channels && q_int(&r->s, "select count(*) from main.sessions where sid=?", "i",
                                  (int64_t)r->ch[0].sid) == 0)

@@ -49,7 +49,7 @@ static bool settle(struct scan *c, int fd, uint32_t block, uint8_t *b)
         if (all_zero(b, bs) || kcbh_ok(c->r->s.fmt, b, bs))
             return true;
         usleep(2000);
-        if (pread(fd, b, bs, (off_t)block * bs) != (ssize_t)bs)
+        if (disk_pread(fd, b, bs, (off_t)block * bs) != (ssize_t)bs)
             break;
     }
     return ora_add(&c->r->e, "ORA-19566: exceeded limit of 0 corrupt blocks for file %s",
@@ -94,7 +94,7 @@ static bool scan(struct scan *c)
 {
     enum { RUN = 32 };
     uint32_t bs = c->r->s.bs, n = 0;
-    int fd = open(c->f->name, O_RDONLY | O_CLOEXEC);
+    int fd = disk_open(c->f->name, O_RDONLY, 0);
     uint8_t *buf = malloc((size_t)RUN * bs);
     bool ok = fd >= 0 && buf;
 
@@ -106,13 +106,13 @@ static bool scan(struct scan *c)
     for (uint32_t b = c->lo; ok && b <= c->hi; b += n) {
         n = c->hi - b + 1 < RUN ? c->hi - b + 1 : RUN;
         churn(c, b);
-        ok = pread(fd, buf, (size_t)n * bs, (off_t)b * bs) == (ssize_t)((size_t)n * bs);
+        ok = disk_pread(fd, buf, (size_t)n * bs, (off_t)b * bs) == (ssize_t)((size_t)n * bs);
         if (!ok)
             ora_add(&c->r->e, "ORA-19587: error occurred reading %u bytes at block number %u",
                     n * bs, b);
         ok = ok && scan_run(c, fd, b, n, buf) && !interrupted(c->r);
     }
-    close(fd);
+    disk_close(fd);
     free(buf);
     return ok;
 }
@@ -131,7 +131,7 @@ static bool copy_block(struct scan *c, uint32_t block, const uint8_t *b, bool ze
     const struct out *o = c->arg;
     uint32_t bs = c->r->s.bs;
 
-    if (zero || pwrite(o->fd, b, bs, (off_t)block * bs) == (ssize_t)bs)
+    if (zero || disk_pwrite(o->fd, b, bs, (off_t)block * bs) == (ssize_t)bs)
         return true;
     return ora_io(&c->r->e, "write", "copy", errno);
 }
@@ -172,7 +172,7 @@ static void output_name(struct rman *r, const struct request *q_, const struct c
 static bool copy_body(struct rman *r, struct job *j, const char *tag, int level0, struct dfh *h)
 {
     struct sim *s = &r->s;
-    struct out o = {.fd = open(j->copy, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640)};
+    struct out o = {.fd = disk_open(j->copy, O_RDWR | O_CREAT | O_TRUNC, 0640)};
     struct scan c = {
         .r = r, .f = &j->f, .lo = 2, .hi = j->f.blocks, .block = copy_block, .arg = &o};
     bool ok;
@@ -182,7 +182,7 @@ static bool copy_body(struct rman *r, struct job *j, const char *tag, int level0
     if (file_load(s, j->f.file, &j->f))
         file_checkpoint(s, &j->f);
     ok = hang_point(r, "copy") && scan(&c);
-    if (ok && ftruncate(o.fd, ((off_t)j->f.blocks + 1) * s->bs) < 0)
+    if (ok && disk_truncate(o.fd, ((off_t)j->f.blocks + 1) * s->bs) < 0)
         ok = ora_io(&r->e, "write", j->copy, errno);
     header_from_file(s, &j->f, h);
     h->typ = (uint32_t)s->copy_type;
@@ -192,7 +192,9 @@ static bool copy_body(struct rman *r, struct job *j, const char *tag, int level0
     copy_text(h->tag, 32, tag);
     if (ok && !dfh_write(o.fd, h))
         ok = ora_io(&r->e, "write", j->copy, errno);
-    if (close(o.fd) < 0 && ok)
+    if (!ok)
+        disk_abandon(o.fd);
+    else if (disk_close(o.fd) < 0)
         ok = ora_io(&r->e, "write", j->copy, errno);
     return ok;
 }
@@ -269,7 +271,7 @@ static bool piece_block(struct scan *c, uint32_t block, const uint8_t *b, bool z
     (void)block;
     if (zero || kcbh_scn(c->r->s.fmt, b) < o->since)
         return true;
-    if (pwrite(o->fd, b, bs, (off_t)o->block * bs) != (ssize_t)bs)
+    if (disk_pwrite(o->fd, b, bs, (off_t)o->block * bs) != (ssize_t)bs)
         return ora_io(&c->r->e, "write", "piece", errno);
     o->block++;
     o->picked++;
@@ -362,7 +364,7 @@ static bool set_write(struct rman *r, const struct request *q_, struct set *t)
     for (int i = 0; ok && i < t->jobs; i++)
         ok = piece_file(r, &t->job[i], &o, t->hi ? t->lo : 1, t->hi ? t->hi : t->job[i].f.blocks);
     if (o.fd >= 0 && !ok)
-        close(o.fd);
+        disk_abandon(o.fd);
     if (!ok || !piece_finish(s, o.fd, t->handle, s->bs, q_->rtag, t->no, o.block, &r->e)) {
         copy_text(r->bad_channel, sizeof r->bad_channel, t->c->name);
         return false;
@@ -607,7 +609,7 @@ static bool small_piece(struct rman *r, const char *path, const char *tag, uint3
         free(t);
     }
     if (!ok) {
-        close(fd);
+        disk_abandon(fd);
         return ora_io(&r->e, "write", path, ENOSPC);
     }
     return piece_finish(s, fd, path, bs, tag, set, block, &r->e);
@@ -636,7 +638,7 @@ static bool control_backup(struct rman *r, const struct request *q_, bool contro
     if (spfile)
         puts("including current SPFILE in backup set");
     printf("channel %s: starting piece 1 at %s\n", c->name, day(r, d));
-    if (!q_->reuse && access(path, F_OK) == 0) {
+    if (!q_->reuse && disk_access(path, F_OK) == 0) {
         copy_text(r->bad_channel, sizeof r->bad_channel, c->name);
         return ora_io(&r->e, "create", path, EEXIST);
     }
@@ -720,7 +722,7 @@ static int logs_pick(struct rman *r, const struct request *q_, struct logref *ou
 static bool log_source(struct rman *r, struct logref *l)
 {
     sqlite3_stmt *st;
-    bool found = access(l->name, R_OK) == 0;
+    bool found = disk_access(l->name, R_OK) == 0;
 
     if (found)
         return true;
@@ -730,7 +732,7 @@ static bool log_source(struct rman *r, struct logref *l)
            " a.rlc=b.rlc where a.recid=? and b.status='A'",
            "i", l->recid);
     while (row(st))
-        if (!found && access(text(st, 0), R_OK) == 0) {
+        if (!found && disk_access(text(st, 0), R_OK) == 0) {
             copy_text(l->name, sizeof l->name, text(st, 0));
             found = true;
         }

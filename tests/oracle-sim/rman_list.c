@@ -1,8 +1,6 @@
 /* What RMAN knows: catalog, crosscheck, change, delete, switch, list, configure and show. */
 #include "rman.h"
 #include "sql.h"
-#include <dirent.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- delete ---- */
@@ -93,7 +91,7 @@ static bool delete_pieces(struct rman *r, const struct names *l)
     if (ok)
         list_pieces(r, "List of Backup Pieces", recid, l->n);
     for (int i = 0; ok && i < l->n; i++) {
-        unlink(it[i].name);
+        disk_unlink(it[i].name);
         x(&r->s, "update ctl.pieces set status='D' where recid=?", "i", it[i].recid);
         printf("deleted backup piece\nbackup piece handle=%s RECID=%lld STAMP=%lld\n", it[i].name,
                (long long)it[i].recid, (long long)it[i].stamp);
@@ -113,7 +111,7 @@ static bool delete_copies(struct rman *r, const struct names *l)
         if (!items(&r->s, "select recid, stamp, name from ctl.copies where name=? and status<>'D'",
                    l->name[i], &it, 1))
             return lookup_error(r, "RMAN-20230", "datafile copy", l->name[i]);
-        unlink(it.name);
+        disk_unlink(it.name);
         x(&r->s, "update ctl.copies set status='D' where recid=?", "i", it.recid);
         printf("deleted datafile copy\ndatafile copy file name=%s RECID=%lld STAMP=%lld\n", it.name,
                (long long)it.recid, (long long)it.stamp);
@@ -187,7 +185,7 @@ static bool delete_logs(struct rman *r, struct toks *k)
         return true;
     }
     for (int i = 0; i < n; i++) {
-        unlink(it[i].name);
+        disk_unlink(it[i].name);
         x(&r->s, "update ctl.archlog set status='D', deleted='YES' where recid=?", "i",
           it[i].recid);
         printf("deleted archived log\narchived log file name=%s RECID=%lld STAMP=%lld\n",
@@ -229,7 +227,7 @@ static bool catalog_copy(struct rman *r, const char *path, bool level0, const ch
     struct sim *s = &r->s;
     struct dfh h;
 
-    if (access(path, R_OK) < 0) {
+    if (disk_access(path, R_OK) < 0) {
         ora_add(&r->e, "ORA-19625: error identifying file %s", path);
         return ora_add(&r->e, "ORA-27037: unable to obtain file status");
     }
@@ -257,7 +255,7 @@ static bool catalog_log(struct rman *r, const char *path)
     struct sim *s = &r->s;
     struct rlog h;
 
-    if (access(path, R_OK) < 0) {
+    if (disk_access(path, R_OK) < 0) {
         ora_add(&r->e, "ORA-19625: error identifying file %s", path);
         return ora_add(&r->e, "ORA-27037: unable to obtain file status");
     }
@@ -294,17 +292,18 @@ struct found {
 
 static void search(const char *dir, const char *prefix, struct found *out, int depth)
 {
-    DIR *d = opendir(dir);
-    const struct dirent *de;
+    struct disk_names all;
 
-    while (d && depth < 16 && (de = readdir(d))) {
+    if (depth == 16 || disk_list(dir, &all) < 0)
+        return;
+    for (size_t i = 0; i < all.n; i++) {
         char path[PATH_LEN];
-        struct stat st;
+        struct disk_stat st;
 
-        format_text(path, sizeof path, "%.700s/%.300s", dir, de->d_name);
-        if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, "..") || stat(path, &st) < 0)
+        format_text(path, sizeof path, "%.700s/%.300s", dir, all.name[i]);
+        if (disk_stat(path, &st) < 0)
             continue;
-        if (S_ISDIR(st.st_mode)) {
+        if (st.folder) {
             search(path, prefix, out, depth + 1);
         } else if (strncmp(path, prefix, strlen(prefix)) == 0) {
             out->name = realloc(out->name, sizeof *out->name * (size_t)(out->n + 1));
@@ -313,8 +312,7 @@ static void search(const char *dir, const char *prefix, struct found *out, int d
             copy_text(out->name[out->n++], PATH_LEN, path);
         }
     }
-    if (d)
-        closedir(d);
+    disk_names_free(&all);
 }
 
 static bool try_catalog(struct rman *r, const char *path)
@@ -459,7 +457,7 @@ static bool crosscheck(struct rman *r, const struct kind *f, const char *only)
 
     channels_need(r);
     for (int i = 0; i < n; i++) {
-        bool there = access(it[i].name, R_OK) == 0;
+        bool there = disk_access(it[i].name, R_OK) == 0;
 
         format_text(sql, sizeof sql, "update ctl.%s set status=? where recid=?", f->table);
         x(&r->s, sql, "si", there ? "A" : "X", it[i].recid);

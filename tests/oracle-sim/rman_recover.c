@@ -41,11 +41,12 @@ static bool put_block(struct rman *r, const struct target *t, int fd, const uint
 
     if (k->full_at >= 0 && k->done >= k->full_at)
         return enospc(r, t, no, ENOSPC);
-    if (pwrite(fd, b, bs, (off_t)no * bs) != (ssize_t)bs)
+    if (disk_pwrite(fd, b, bs, (off_t)no * bs) != (ssize_t)bs)
         return enospc(r, t, no, errno);
     k->done++;
     if (k->kill_at >= 0 && k->done >= k->kill_at) {
         fflush(stdout);
+        disk_settle_all();
         raise(SIGKILL); /* blocks of today under yesterday's header */
     }
     return true;
@@ -56,7 +57,7 @@ static uint32_t find_record(struct rman *r, int fd, int file, struct pfile *p, u
 {
     uint32_t bs = r->s.bs, at = 2;
 
-    while (pread(fd, b, bs, (off_t)at * bs) == (ssize_t)bs) {
+    while (disk_pread(fd, b, bs, (off_t)at * bs) == (ssize_t)bs) {
         if (memcmp(b + 20, "EVPC", 4) != 0 || !kcbh_ok(r->s.fmt, b, bs))
             return 0;
         b[bs - 1] = 0;
@@ -82,7 +83,8 @@ static bool apply_blocks(struct rman *r, const struct target *t, int in, int out
         ok = ora_add(&r->e, "ORA-19599: block number 1 is corrupt in backup piece %s", t->handle);
     }
     for (uint32_t i = 0; ok && i < p->count; i++) {
-        if (pread(in, b, bs, ((off_t)at + i) * bs) != (ssize_t)bs || !kcbh_ok(r->s.fmt, b, bs)) {
+        if (disk_pread(in, b, bs, ((off_t)at + i) * bs) != (ssize_t)bs ||
+            !kcbh_ok(r->s.fmt, b, bs)) {
             ora_add(&r->e, "ORA-19870: error while restoring backup piece %s", t->handle);
             ok = ora_add(&r->e, "ORA-19599: block number %u is corrupt in backup piece %s", at + i,
                          t->handle);
@@ -132,7 +134,7 @@ static bool forward_header(struct rman *r, const struct target *t, int fd, const
     h.afs = afs;
     h.bcs = now_ft(&r->s);
     h.csq = (uint32_t)kv_int(&r->s, "ctl", "csq", 1);
-    if (p->fsz > h.fsz && ftruncate(fd, ((off_t)p->fsz + 1) * h.bs) < 0)
+    if (p->fsz > h.fsz && disk_truncate(fd, ((off_t)p->fsz + 1) * h.bs) < 0)
         return enospc(r, t, p->fsz, errno);
     h.fsz = p->fsz;
     if (!dfh_write(fd, &h))
@@ -143,7 +145,7 @@ static bool forward_header(struct rman *r, const struct target *t, int fd, const
 
 static bool merge_one(struct rman *r, const struct target *t, struct ticks *k)
 {
-    int in = open(t->handle, O_RDONLY | O_CLOEXEC), out = open(t->path, O_RDWR | O_CLOEXEC);
+    int in = disk_open(t->handle, O_RDONLY, 0), out = disk_open(t->path, O_RDWR, 0);
     struct pfile p = {0};
     struct piece_meta m;
     bool ok = in >= 0 && out >= 0;
@@ -156,8 +158,8 @@ static bool merge_one(struct rman *r, const struct target *t, struct ticks *k)
     }
     ok = ok && apply_blocks(r, t, in, out, &p, k) && (!t->last || forward_header(r, t, out, &p));
     if (in >= 0)
-        close(in);
-    if (out >= 0 && close(out) < 0 && ok)
+        disk_close(in);
+    if (out >= 0 && disk_close(out) < 0 && ok)
         ok = enospc(r, t, 1, errno);
     return ok;
 }
@@ -531,7 +533,7 @@ static bool apply_block(struct recovery *v, struct patient *p, const struct vec 
     struct sim *s = &v->r->s;
     struct body k = {s->fmt, s->dbid, s->bs, c->file, c->rfn, c->undo != 0};
     uint64_t scn;
-    ssize_t got = pread(p->fd, v->buf, 24, (off_t)c->block * s->bs);
+    ssize_t got = disk_pread(p->fd, v->buf, 24, (off_t)c->block * s->bs);
 
     scn = got == 24 && v->buf[0] ? kcbh_scn(s->fmt, v->buf) : 0;
     if (scn >= c->scn)
@@ -539,7 +541,7 @@ static bool apply_block(struct recovery *v, struct patient *p, const struct vec 
     if (scn != c->prev)
         return stuck(v, c, scn);
     block_make(&k, c->block, c->scn, v->buf);
-    if (pwrite(p->fd, v->buf, s->bs, (off_t)c->block * s->bs) == (ssize_t)s->bs)
+    if (disk_pwrite(p->fd, v->buf, s->bs, (off_t)c->block * s->bs) == (ssize_t)s->bs)
         return true;
     return ora_io(&v->r->e, "write", p->f.name, errno);
 }
@@ -601,7 +603,7 @@ static bool apply_create(struct recovery *v, const struct vec *c)
     printf("creating datafile file number=%d name=%s\n", c->file, fresh.f.name);
     if (!datafile_create(s, &fresh.f, &b) || !dfh_read(fresh.f.name, &fresh.h))
         return ora_io(&v->r->e, "create", fresh.f.name, errno);
-    fresh.fd = open(fresh.f.name, O_RDWR | O_CLOEXEC);
+    fresh.fd = disk_open(fresh.f.name, O_RDWR, 0);
     x(s, "delete from ctl.files where file=?", "i", (int64_t)c->file);
     file_insert(s, &fresh.f);
     if (!p) {
@@ -618,7 +620,7 @@ static bool apply_resize(struct recovery *v, struct patient *p, const struct vec
 {
     if (c->block <= p->h.fsz)
         return true;
-    if (ftruncate(p->fd, ((off_t)c->block + 1) * v->r->s.bs) < 0)
+    if (disk_truncate(p->fd, ((off_t)c->block + 1) * v->r->s.bs) < 0)
         return ora_io(&v->r->e, "write", p->f.name, errno);
     p->h.fsz = p->f.blocks = c->block;
     return true;
@@ -634,7 +636,7 @@ static bool apply(struct recovery *v, const struct vec *c)
     if (!p || p->fixed || c->scn < p->f.crscn)
         return true;
     if (p->fd < 0)
-        p->fd = open(p->f.name, O_RDWR | O_CLOEXEC);
+        p->fd = disk_open(p->f.name, O_RDWR, 0);
     if (p->fd < 0)
         return ora_io(&v->r->e, "open", p->f.name, errno);
     if (c->op == OP_RESIZE)
@@ -726,7 +728,7 @@ static bool finish_one(struct recovery *v, struct patient *p)
     struct sim *s = &v->r->s;
 
     if (p->fd < 0)
-        p->fd = open(p->f.name, O_RDWR | O_CLOEXEC);
+        p->fd = disk_open(p->f.name, O_RDWR, 0);
     p->h.ckp = v->limit > p->h.ckp ? v->limit : p->h.ckp;
     p->h.ckptim = v->time > p->h.ckptim ? v->time : p->h.ckptim;
     p->h.ckpseq = v->seq ? v->seq : p->h.ckpseq;
@@ -828,7 +830,7 @@ static bool recover_database(struct rman *r, uint64_t until)
     ok = media_recovery(&v);
     for (int i = 0; i < v.files; i++)
         if (v.p[i].fd >= 0)
-            close(v.p[i].fd);
+            disk_close(v.p[i].fd);
     if (ok)
         puts("media recovery complete, elapsed time: 00:00:00");
     free(v.p);
@@ -1027,7 +1029,7 @@ static bool restore_logs(struct rman *r, struct toks *k)
         q_text(&r->s, on_disk, sizeof on_disk,
                "select name from ctl.archlog where thread=? and seq=? and rlc=? and status='A'",
                "iii", (int64_t)thread, (int64_t)seq, (int64_t)r->s.rlc);
-        if (on_disk[0] && access(on_disk, R_OK) == 0)
+        if (on_disk[0] && disk_access(on_disk, R_OK) == 0)
             printf(
                 "archived log for thread %llu with sequence %llu is already on disk as file %s\n",
                 (unsigned long long)thread, (unsigned long long)seq, on_disk);

@@ -5,6 +5,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "files.h"
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdbool.h>

@@ -2,7 +2,6 @@
  * content). */
 #include "sim.h"
 #include <signal.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -336,7 +335,9 @@ bool sim_find(struct sim *s, const char *home, const char *sid)
     memset(s, 0, sizeof *s);
     copy_text(s->home, sizeof s->home, home);
     sid_copy(s, sid);
+    disk_init(s->home, "");
     home_release(s);
+    disk_init(s->home, s->release);
     link_path(s, path, sizeof path);
     data = read_all(path, NULL);
     if (!data)
@@ -383,6 +384,7 @@ bool sim_open(struct sim *s)
     if (rel[0])
         copy_text(s->edition, sizeof s->edition, rel);
     s->major = (int)strtol(s->release, NULL, 10);
+    disk_init(s->home, s->release);
     kv_text(s, "main", "state", s->state, sizeof s->state);
     s->have = strcmp(s->state, "DOWN") != 0;
     return !s->have || strcmp(s->state, "STARTED") == 0 || sim_mount(s, false);
@@ -394,7 +396,7 @@ bool sim_mount(struct sim *s, bool fresh)
     char path[PATH_LEN];
 
     db_file(s, "control", path, sizeof path);
-    if (!fresh && access(path, R_OK) < 0)
+    if (!fresh && disk_access(path, R_OK) < 0)
         return false;
     x(s, "attach database ? as ctl", "s", path);
     exec_all(s, "pragma ctl.journal_mode=wal; pragma ctl.synchronous=off; "
@@ -444,9 +446,9 @@ bool sim_new(struct sim *s, const char *dir, bool sandbox)
     if (!mkdirs(dir))
         return false;
     db_file(s, "sim", path, sizeof path);
-    unlink(path);
+    disk_unlink(path);
     db_file(s, "control", path, sizeof path);
-    unlink(path);
+    disk_unlink(path);
     link_path(s, path, sizeof path);
     if (!mkdirs_for(path) || !open_main(s, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE))
         return false;
@@ -475,11 +477,11 @@ void sim_forget(struct sim *s)
     s->have = s->mounted = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         format_text(path, sizeof path, "%.900s/%s", s->dir, names[i]);
-        unlink(path);
+        disk_unlink(path);
     }
     rmdir(s->dir);
     link_path(s, path, sizeof path);
-    unlink(path);
+    disk_unlink(path);
 }
 
 void sim_close(struct sim *s)

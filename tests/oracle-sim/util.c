@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 void die(const char *fmt, ...)
@@ -36,6 +35,10 @@ bool ora_io(struct ora *e, const char *what, const char *path, int error)
 {
     if (strcmp(what, "create") == 0) {
         ora_add(e, "ORA-19504: failed to create file \"%s\"", path);
+        if (disk_remote(path)) {
+            ora_add(e, "ORA-17502: ksfdcre:4 Failed to create file %s", path);
+            return ora_add(e, "ORA-17500: ODM err:%s", strerror(error));
+        }
         ora_add(e, error == EEXIST ? "ORA-27038: created file already exists"
                                    : "ORA-27040: file create error, unable to create file");
     } else if (strcmp(what, "open") == 0) {
@@ -51,22 +54,22 @@ bool ora_io(struct ora *e, const char *what, const char *path, int error)
 
 char *read_all(const char *path, size_t *n)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
+    int fd = disk_open(path, O_RDONLY, 0);
+    struct disk_stat st;
     char *data;
     ssize_t got;
     size_t done = 0;
 
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > (off_t)1 << 30) {
+    if (fd < 0 || disk_stat(path, &st) < 0 || !st.file || st.size > 1u << 30) {
         if (fd >= 0)
-            close(fd);
+            disk_close(fd);
         return NULL;
     }
-    data = calloc(1, (size_t)st.st_size + 1);
-    while (data && done < (size_t)st.st_size &&
-           (got = read(fd, data + done, (size_t)st.st_size - done)) > 0)
+    data = calloc(1, (size_t)st.size + 1);
+    while (data && done < (size_t)st.size &&
+           (got = disk_pread(fd, data + done, (size_t)st.size - done, (off_t)done)) > 0)
         done += (size_t)got;
-    close(fd);
+    disk_close(fd);
     if (n)
         *n = done;
     return data;
@@ -88,17 +91,19 @@ char *read_stream(const char *path)
 
 bool write_all(const char *path, const void *data, size_t n)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int fd = disk_open(path, O_WRONLY | O_CREAT | O_TRUNC, 0640);
     size_t done = 0;
     ssize_t put = 1;
 
     if (fd < 0)
         return false;
     while (done < n && put > 0) {
-        put = write(fd, (const char *)data + done, n - done);
+        put = disk_pwrite(fd, (const char *)data + done, n - done, (off_t)done);
         done += put > 0 ? (size_t)put : 0;
     }
-    return close(fd) == 0 && done == n;
+    if (done != n)
+        disk_abandon(fd);
+    return done == n && disk_close(fd) == 0;
 }
 
 bool mkdirs(const char *path)
@@ -110,11 +115,11 @@ bool mkdirs(const char *path)
         if (*c != '/')
             continue;
         *c = 0;
-        if (mkdir(p, 0750) < 0 && errno != EEXIST)
+        if (disk_mkdir(p, 0750) < 0 && errno != EEXIST)
             return false;
         *c = '/';
     }
-    return mkdir(p, 0750) == 0 || errno == EEXIST;
+    return disk_mkdir(p, 0750) == 0 || errno == EEXIST;
 }
 
 bool mkdirs_for(const char *file)

@@ -133,7 +133,7 @@ static int v_lose_log(struct verb_args *a)
     int n = 0;
 
     while (row(st))
-        n += unlink(text(st, 0)) == 0;
+        n += disk_unlink(text(st, 0)) == 0;
     return n ? 0 : 1;
 }
 
@@ -172,6 +172,14 @@ static int v_inject(struct verb_args *a)
     return 0;
 }
 
+static int v_hangs(struct verb_args *a)
+{
+    return q_int(&a->s, "select count(*) from main.faults where name like 'hang-%' and arg=1",
+                 NULL) > 0
+               ? 0
+               : 1;
+}
+
 static int v_set(struct verb_args *a)
 {
     kv_put(&a->s, "ctl", plain(a, 0), plain(a, 1));
@@ -206,10 +214,34 @@ static int v_hide(struct verb_args *a)
     for (size_t i = 0; i < 2; i++) {
         param(&a->s, what[i], from, sizeof from);
         format_text(to, sizeof to, "%s.hidden", from);
-        rc |= rename(back ? to : from, back ? from : to) != 0;
+        rc |= disk_rename(back ? to : from, back ? from : to) != 0;
     }
     return rc;
 }
+
+/* What the host sees in a folder, over Direct NFS too. */
+static int v_files(struct verb_args *a)
+{
+    struct disk_names all;
+    int rc = 0;
+
+    if (disk_list(plain(a, 0), &all) < 0)
+        return 1;
+    for (size_t i = 0; i < all.n; i++) {
+        char path[PATH_LEN];
+        struct disk_stat st;
+
+        format_text(path, sizeof path, "%.700s/%.300s", plain(a, 0), all.name[i]);
+        if (disk_stat(path, &st) < 0)
+            rc = 1;
+        else
+            printf("%c %llu %s\n", st.folder ? 'd' : 'f', (unsigned long long)st.size, all.name[i]);
+    }
+    disk_names_free(&all);
+    return rc;
+}
+
+static int v_unmount(struct verb_args *a) { return disk_unmount(plain(a, 0)) < 0; }
 
 static int v_archive_late(struct verb_args *a)
 {
@@ -256,9 +288,12 @@ static const struct {
     {"inject", v_inject,
      "merge-kill|merge-enospc --after-blocks N | hang --at copy|backup|merge | zombie-session |"
      " archive-fail [--dest N] | dot-file | late-log --seconds N | clear"},
+    {"hangs", v_hangs, "exit 0 once a client waits at an injected hang"},
     {"set", v_set, "KEY VALUE   a control file fact, such as flashback YES"},
     {"compare", v_compare, "--scn U (--instance SID | --dir D)"},
     {"hide", v_hide, "[off]   production's files vanish from sight, as on another host"},
+    {"files", v_files, "FOLDER   kind, size and name of what this host sees there"},
+    {"unmount", v_unmount, "FOLDER   tells its server that this host leaves it"},
     {"archive-late", v_archive_late, "[--after S]   what a late archiver does"},
     {"destroy", v_destroy, "forgets the instance"},
 };
@@ -299,12 +334,13 @@ int verbs_main(int argc, char **argv)
 
         if (!same(verb, verbs[i].name))
             continue;
-        if (i > 0 && (!sim_find(&a.s, home, sid) || !sim_open(&a.s) ||
-                      (!a.s.mounted && !a.s.sandbox && !sim_mount(&a.s, false)))) {
+        if (verbs[i].run != v_create && verbs[i].run != v_unmount &&
+            (!sim_find(&a.s, home, sid) || !sim_open(&a.s) ||
+             (!a.s.mounted && !a.s.sandbox && !sim_mount(&a.s, false)))) {
             fprintf(stderr, "oracle-sim: no instance '%s' under '%s'\n", sid, home);
             return 1;
         }
-        if (i == 0)
+        if (verbs[i].run == v_create || verbs[i].run == v_unmount)
             sim_find(&a.s, home, sid);
         rc = verbs[i].run(&a);
         sim_close(&a.s);

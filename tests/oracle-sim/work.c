@@ -1,11 +1,9 @@
 /* The workload and the truth: creates the database, changes blocks, and knows what every SCN looked
  * like. */
 #include "sim.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { START_SCN = 1000000, RESETLOGS_SCN = 925702, FIRST_DATA = 4 };
@@ -81,7 +79,7 @@ static bool change_one(struct sim *s, struct shift *w)
         return false;
     i = (int)(f - w->file);
     if (w->fd[i] < 0)
-        w->fd[i] = open(f->name, O_RDWR | O_CLOEXEC);
+        w->fd[i] = disk_open(f->name, O_RDWR, 0);
     if (w->fd[i] < 0)
         return false;
     v.file = f->file;
@@ -92,7 +90,7 @@ static bool change_one(struct sim *s, struct shift *w)
     v.scn = ++w->scn;
     k = body_of(s, f);
     block_make(&k, v.block, v.scn, w->buf);
-    if (pwrite(w->fd[i], w->buf, s->bs, (off_t)v.block * s->bs) != (ssize_t)s->bs)
+    if (disk_pwrite(w->fd[i], w->buf, s->bs, (off_t)v.block * s->bs) != (ssize_t)s->bs)
         die("cannot write '%s': %s", f->name, strerror(errno));
     x(s, "insert into main.changes values(?,?,?)", "iii", (int64_t)v.file, (int64_t)v.block,
       (int64_t)v.scn);
@@ -147,7 +145,7 @@ uint64_t work(struct sim *s, int changes, int commit_seconds, int file_only)
         commits(s, &w, changes, commit_seconds);
     for (int i = 0; i < w.files; i++)
         if (w.fd[i] >= 0)
-            close(w.fd[i]);
+            disk_close(w.fd[i]);
     kv_set(s, "main", "scn", (int64_t)w.scn);
     kv_set(s, "main", "seed", (int64_t)s->seed);
     tx_end(s);
@@ -251,7 +249,7 @@ bool drop_file(struct sim *s, int file)
       (int64_t)file);
     x(s, "delete from ctl.files where file=?", "i", (int64_t)file);
     tx_end(s);
-    unlink(f.name);
+    disk_unlink(f.name);
     return true;
 }
 
@@ -263,10 +261,10 @@ bool resize_file(struct sim *s, int file, uint32_t blocks)
 
     if (!file_load(s, file, &f) || blocks < f.blocks || file_static(&f))
         return false;
-    fd = open(f.name, O_RDWR | O_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, ((off_t)blocks + 1) * s->bs) < 0)
+    fd = disk_open(f.name, O_RDWR, 0);
+    if (fd < 0 || disk_truncate(fd, ((off_t)blocks + 1) * s->bs) < 0)
         die("cannot resize '%s': %s", f.name, strerror(errno));
-    close(fd);
+    disk_close(fd);
     tx_begin(s);
     c.scn = scn_next(s);
     c.rfn = f.rfn;
@@ -463,7 +461,7 @@ static uint32_t differs(const struct truth *t, int fd, uint64_t *found)
         die("out of memory");
     for (uint32_t b = 2; b <= t->blocks && !bad; b += n) {
         n = t->blocks - b + 1 < RUN ? t->blocks - b + 1 : RUN;
-        if (pread(fd, buf, (size_t)n * t->k.bs, (off_t)b * t->k.bs) !=
+        if (disk_pread(fd, buf, (size_t)n * t->k.bs, (off_t)b * t->k.bs) !=
             (ssize_t)((size_t)n * t->k.bs))
             bad = b;
         for (uint32_t i = 0; i < n && !bad; i++) {
@@ -482,7 +480,7 @@ static uint32_t differs(const struct truth *t, int fd, uint64_t *found)
 static bool compare_one(const struct truth *t, const char *path, uint64_t scn, bool exact)
 {
     struct dfh h;
-    int fd = path[0] ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int fd = path[0] ? disk_open(path, O_RDONLY, 0) : -1;
     uint64_t found = 0;
     uint32_t bad;
 
@@ -491,7 +489,7 @@ static bool compare_one(const struct truth *t, const char *path, uint64_t scn, b
         return false;
     }
     bad = differs(t, fd, &found);
-    close(fd);
+    disk_close(fd);
     if (bad) {
         printf("file %d block %u: SCN %llu found, the truth is %llu (%s)\n", t->k.file, bad,
                (unsigned long long)found, (unsigned long long)t->scn[bad], path);
@@ -511,19 +509,19 @@ static bool compare_one(const struct truth *t, const char *path, uint64_t scn, b
 
 static void find_in_dir(const char *dir, int file, uint32_t dbid, char *out, size_t n)
 {
-    DIR *d = opendir(dir);
-    const struct dirent *de;
+    struct disk_names all;
     struct dfh h;
     char path[PATH_LEN];
 
     out[0] = 0;
-    while (d && !out[0] && (de = readdir(d))) {
-        format_text(path, sizeof path, "%.700s/%.300s", dir, de->d_name);
-        if (de->d_name[0] != '.' && dfh_read(path, &h) && h.fno == file && h.dbid == dbid)
+    if (disk_list(dir, &all) < 0)
+        return;
+    for (size_t i = 0; i < all.n && !out[0]; i++) {
+        format_text(path, sizeof path, "%.700s/%.300s", dir, all.name[i]);
+        if (all.name[i][0] != '.' && dfh_read(path, &h) && h.fno == file && h.dbid == dbid)
             copy_text(out, n, path);
     }
-    if (d)
-        closedir(d);
+    disk_names_free(&all);
 }
 
 bool truth_compare(struct sim *s, struct sim *inst, const char *dir, uint64_t scn)
@@ -838,14 +836,14 @@ static void home_links(struct sim *s)
         format_text(path, sizeof path, "%.900s/bin/%s", s->home, names[i]);
         /* Under a name of its own first: another create may be at the same home. */
         format_text(mine, sizeof mine, "%.900s/bin/.%s.%d", s->home, names[i], (int)getpid());
-        if (!mkdirs_for(path) || (unlink(mine) < 0 && errno != ENOENT) || symlink(self, mine) < 0 ||
-            rename(mine, path) < 0)
+        if (!mkdirs_for(path) || (disk_unlink(mine) < 0 && errno != ENOENT) ||
+            symlink(self, mine) < 0 || disk_rename(mine, path) < 0)
             die("cannot make '%s': %s", path, strerror(errno));
     }
     format_text(path, sizeof path, "%.900s/dbs/sim.release", s->home);
     format_text(rel, sizeof rel, "%s %s\n", s->release, s->edition);
     format_text(mine, sizeof mine, "%.900s/dbs/.sim.release.%d", s->home, (int)getpid());
-    if (!mkdirs_for(path) || !write_all(mine, rel, strlen(rel)) || rename(mine, path) < 0)
+    if (!mkdirs_for(path) || !write_all(mine, rel, strlen(rel)) || disk_rename(mine, path) < 0)
         die("cannot write '%s': %s", path, strerror(errno));
 }
 

@@ -1,9 +1,9 @@
-/* The vault under everything at once, for the thread sanitizer: writers, readers, snapshots,
- * clones, drops and seals of two volumes. */
+/* The vault under everything at once, for the thread sanitizer: writers, readers, who waits for
+ * events, snapshots, clones, drops and seals of two volumes. */
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
-#include "drivers/vault/volume/vault.h"
+#include "drivers/vault/volume/events.h"
 #include "tests/lib/memory_io.h"
 #include <assert.h>
 #include <pthread.h>
@@ -35,17 +35,21 @@ static void *writer(void *name)
     struct view_file file;
     static char bytes[2][BYTES];
     char *mine = bytes[((const char *)name)[1] - '0'];
-    fine(view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, &err), &err);
+    fine(view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, NULL, &err), &err);
     for (unsigned i = 0; !over; i++) {
         memset(mine, (int)(i % 250) + 1, BYTES);
-        fine(view_write(view, file.file, mine, BYTES, 0, i % 3 == 0, &err), &err);
+        fine(view_write(view, file.file, mine, BYTES, 0, i % 3 == 0, NULL, &err), &err);
         if (i % 7 == 0)
-            fine(view_commit(view, file.file, &err), &err);
+            fine(view_commit(view, file.file, NULL, &err), &err);
         if (i % 11 == 0) {
             struct view_file other;
-            fine(view_create(view, NULL, VIEW_ROOT, "b", INODE_FILE, NULL, NULL, &other, &err),
-                 &err);
-            fine(view_remove(view, NULL, VIEW_ROOT, "b", false, &err), &err);
+            fine(
+                view_create(view, NULL, VIEW_ROOT, "b", INODE_FILE, NULL, NULL, &other, NULL, &err),
+                &err);
+            fine(view_link(view, NULL, file.file, VIEW_ROOT, "l", &other, NULL, &err), &err);
+            fine(view_remove(view, NULL, VIEW_ROOT, "b", false, NULL, &err), &err);
+            fine(view_rename(view, NULL, VIEW_ROOT, "l", VIEW_ROOT, "b", NULL, NULL, &err), &err);
+            fine(view_remove(view, NULL, VIEW_ROOT, "b", false, NULL, &err), &err);
         }
     }
     return NULL;
@@ -63,6 +67,23 @@ static void *reader(void *name)
         struct err none = {0};
         if (view_find(view, "a", &file, &none))
             fine(view_read(view, file.file, mine, BYTES, 0, &err) >= 0, &err);
+    }
+    return NULL;
+}
+
+static void *listener(void *name)
+{
+    static struct vault_event rows[2][16];
+    struct vault_event *mine = rows[((const char *)name)[1] - '0'];
+    uint64_t after = vault_events_now(vault);
+    while (!over) {
+        bool lost;
+        size_t count = vault_events_wait(vault, after, 100, mine, 16, &lost);
+        for (size_t i = 0; i < count; i++) {
+            assert(mine[i].sequence == after + 1 || (lost && i == 0));
+            after = mine[i].sequence;
+        }
+        vault_events_free(mine, count);
     }
     return NULL;
 }
@@ -126,15 +147,16 @@ int main(void)
     fine(vault != NULL, &err);
     fine(vault_volume_create(vault, "v0", &err), &err);
     fine(vault_volume_create(vault, "v1", &err), &err);
-    pthread_t threads[4];
-    void *(*const runs[])(void *) = {writer, writer, reader, reader};
-    static char names[][3] = {"v0", "v1", "v0", "v1"};
-    for (int i = 0; i < 4; i++)
+    enum { THREADS = 6 };
+    pthread_t threads[THREADS];
+    void *(*const runs[])(void *) = {writer, writer, reader, reader, listener, listener};
+    static char names[][3] = {"v0", "v1", "v0", "v1", "v0", "v1"};
+    for (int i = 0; i < THREADS; i++)
         assert(pthread_create(&threads[i], NULL, runs[i], names[i]) == 0);
     for (unsigned i = 0; i < ROUNDS; i++)
         round_of(i);
     over = true;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     vault_close(vault);
     vault = vault_open(box, io, &options, &err);

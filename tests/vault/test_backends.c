@@ -37,9 +37,9 @@ static void change(struct world *w, struct rnd *rnd, const char *clone,
             size_t len = k == 0 ? 700 : RECORD_BYTES;
             for (size_t b = 0; b < len; b += 2)
                 files[i][at + b] = (uint8_t)rnd_below(rnd, 256);
-            world_ok(w, view_write(view, file, files[i] + at, len, at, false, &w->err));
+            world_ok(w, view_write(view, file, files[i] + at, len, at, false, NULL, &w->err));
         }
-        world_ok(w, view_commit(view, file, &w->err));
+        world_ok(w, view_commit(view, file, NULL, &w->err));
     }
 }
 

@@ -347,6 +347,27 @@ Test(ingest, a_volume_written_by_somebody_else_is_put_right)
     }
 }
 
+Test(ingest, two_names_of_one_file_become_two_files)
+{
+    struct source_world s;
+    struct view_file f;
+    begin(&s);
+    fill(&s, "a", 'a', 100000, 0);
+    fill(&s, "b", 'b', 100000, 0);
+    ingest(&s, "one");
+    struct view *v = world_view(&s.w, "V", NULL, NULL);
+    world_ok(&s.w, view_find(v, "a", &f, &s.w.err));
+    world_ok(&s.w, view_remove(v, NULL, VIEW_ROOT, "b", false, NULL, &s.w.err));
+    world_ok(&s.w, view_link(v, NULL, f.file, VIEW_ROOT, "b", &f, NULL, &s.w.err));
+    world_ok(&s.w, view_link(v, NULL, f.file, VIEW_ROOT, "stranger", &f, NULL, &s.w.err));
+    view_close(v);
+    ingest(&s, "two");
+    same(&s, "two");
+    world_expect(&s.w, "V", "two", NULL, "a", 'a', 100000, 0);
+    world_expect(&s.w, "V", "two", NULL, "b", 'b', 100000, 0);
+    end(&s);
+}
+
 Test(ingest, a_claimed_volume_takes_no_other_writes)
 {
     struct source_world s;
@@ -357,17 +378,18 @@ Test(ingest, a_claimed_volume_takes_no_other_writes)
     AUTO(view) struct view *other = world_view(&s.w, "V", NULL, NULL);
     uint64_t data = world_file(&s.w, mine, "data");
     world_ok(&s.w, view_claim(mine, &s.w.err));
-    world_ok(&s.w, view_write(mine, data, "x", 1, 0, true, &s.w.err));
-    cr_assert_not(view_write(other, data, "y", 1, 0, true, &err));
+    world_ok(&s.w, view_write(mine, data, "x", 1, 0, true, NULL, &s.w.err));
+    cr_assert_not(view_write(other, data, "y", 1, 0, true, NULL, &err));
     cr_assert_eq(err.code, ERR_BUSY);
-    cr_assert_not(view_create(other, NULL, VIEW_ROOT, "new", INODE_FILE, NULL, NULL, &file, &err));
-    cr_assert_not(view_remove(other, NULL, VIEW_ROOT, "data", false, &err));
-    cr_assert_not(view_rename(other, NULL, VIEW_ROOT, "data", VIEW_ROOT, "x", &err));
     cr_assert_not(
-        view_set(other, NULL, data, &(struct view_attributes){.set_size = true}, &file, &err));
+        view_create(other, NULL, VIEW_ROOT, "new", INODE_FILE, NULL, NULL, &file, NULL, &err));
+    cr_assert_not(view_remove(other, NULL, VIEW_ROOT, "data", false, NULL, &err));
+    cr_assert_not(view_rename(other, NULL, VIEW_ROOT, "data", VIEW_ROOT, "x", NULL, NULL, &err));
+    cr_assert_not(view_set(other, NULL, data, &(struct view_attributes){.set_size = true}, &file,
+                           NULL, &err));
     cr_assert_not(view_claim(other, &err));
     view_close(TAKE(mine));
-    world_ok(&s.w, view_write(other, data, "y", 1, 0, true, &s.w.err));
+    world_ok(&s.w, view_write(other, data, "y", 1, 0, true, NULL, &s.w.err));
     view_close(TAKE(other));
     world_expect(&s.w, "V", NULL, NULL, "data", 'y', 1, 0);
     end(&s);

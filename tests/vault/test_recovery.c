@@ -327,6 +327,47 @@ Test(recovery, a_commit_that_arrived_unheard_counts)
     free_world(w);
 }
 
+/* So often the name of the last commit that was put was put. */
+static size_t puts_of_the_last_commit(struct vw *w)
+{
+    struct memory_call call;
+    char name[IO_NAME_MAX] = "";
+    size_t puts = 0;
+    for (size_t i = memory_io_calls(w->memory); i-- > 0;) {
+        if (!memory_io_call(w->memory, i, &call) || call.op != MEMORY_PUT ||
+            !strstr(call.name, "/commit/"))
+            continue;
+        IGNORE(name[0] || str_copy(name, sizeof name, call.name));
+        puts += str_equal(name, call.name);
+    }
+    return puts;
+}
+
+Test(recovery, a_commit_whose_folder_was_not_synced_counts_only_once_it_was_put_again)
+{
+    struct err err = {0};
+    struct vw *w = small_world(4);
+    bool found = false;
+    memory_io_keep_changes(w->memory);
+    /* The call that fails after it took effect, as a directory says it whose sync failed. */
+    for (long nth = 1; !found && nth < 100; nth++) {
+        struct vw *probe = copy_world(w);
+        IGNORE(io_fault(nth, ERR_UNAVAILABLE, true) < 0);
+        bool done = act_drop(probe, &err);
+        IGNORE(io_fault(0, ERR_IO, false) < 0);
+        struct memory_call failed = {0};
+        size_t calls = memory_io_calls(probe->memory), at = calls;
+        while (at-- > 0 && memory_io_call(probe->memory, at, &failed))
+            found |= done && failed.op == MEMORY_READ && strstr(failed.name, "/commit/");
+        cr_assert(!found || puts_of_the_last_commit(probe) == 2,
+                  "a commit that was read back counts, and a power cut may take it");
+        err_clear(&err);
+        free_world(probe);
+    }
+    cr_assert(found, "no commit was looked for");
+    free_world(w);
+}
+
 /* ---- owners ---- */
 
 Test(recovery, the_old_owner_is_fenced_for_good_and_harms_nothing)

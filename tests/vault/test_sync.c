@@ -281,8 +281,8 @@ Test(sync, is_known_to_the_vault_that_goes_on)
     struct view *view = view_open(w.vault, "data", NULL, NULL, &w.err);
     world_ok(&w, view &&
                      view_create(view, &(struct view_caller){0}, VIEW_ROOT, "f", INODE_FILE, NULL,
-                                 &(struct view_attributes){0}, &file, &w.err) &&
-                     view_write(view, file.file, bytes, sizeof bytes, 0, true, &w.err));
+                                 &(struct view_attributes){0}, &file, NULL, &w.err) &&
+                     view_write(view, file.file, bytes, sizeof bytes, 0, true, NULL, &w.err));
     view_close(view);
     world_ok(&w, vault_snapshot_create(w.vault, volumes, 1, "monday", &w.err) &&
                      vault_snapshot_wait(w.vault, "data", "monday", 30000, &sealed, &w.err) &&

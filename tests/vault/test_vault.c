@@ -2,6 +2,8 @@
  * frees its room. */
 #include "agent/base/sys_record.h"
 #include "tests/vault/volume_world.h"
+#include <pthread.h>
+#include <time.h>
 
 static void create(struct world *w, const char *volume)
 {
@@ -52,7 +54,7 @@ static struct vault_snapshot_info snapshot_info(struct world *w, const char *vol
     return (struct vault_snapshot_info){0};
 }
 
-static void clone(struct world *w, const char *volume, const char *name, const char *snapshot)
+static void make_clone(struct world *w, const char *volume, const char *name, const char *snapshot)
 {
     world_ok(w, vault_clone_create(w->vault, volume, name, snapshot, NULL, 0, &w->err));
 }
@@ -64,11 +66,11 @@ Test(vault, clones_an_unsealed_snapshot_and_a_clone_of_it)
     create(&w, "orcl");
     world_write(&w, "orcl", NULL, "a", 'a', 30000, 0);
     world_snapshot(&w, "orcl", "s");
-    clone(&w, "orcl", "c1", "s");
+    make_clone(&w, "orcl", "c1", "s");
     world_write(&w, "orcl", "c1", "a", 'b', 10000, 0);
     world_write(&w, "orcl", NULL, "a", 'z', 30000, 0);
     world_snapshot(&w, "orcl/c1", "t");
-    clone(&w, "orcl/c1", "c2", "t");
+    make_clone(&w, "orcl/c1", "c2", "t");
     world_write(&w, "orcl", "c2", "a", 'c', 100, 0);
     for (int round = 0; round < 3; round++) {
         world_expect(&w, "orcl", NULL, NULL, "a", 'z', 30000, 0);
@@ -93,7 +95,7 @@ Test(vault, lets_a_deleted_snapshot_go_with_the_last_clone_of_it)
     create(&w, "orcl");
     world_write(&w, "orcl", NULL, "a", 'a', 300000, 0);
     world_snapshot(&w, "orcl", "s");
-    clone(&w, "orcl", "c", "s");
+    make_clone(&w, "orcl", "c", "s");
     world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
     expect_code(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err), ERR_NOT_FOUND);
     world_write(&w, "orcl", NULL, "a", 'b', 300000, 0);
@@ -184,7 +186,7 @@ Test(vault, serves_what_is_sealed_when_the_box_is_lost)
     world_snapshot(&w, "orcl", "s");
     world_ok(&w, vault_note_put(w.vault, "orcl", "s", NULL, "{\"hold\":1}", &w.err));
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
-    clone(&w, "orcl", "c", "s");
+    make_clone(&w, "orcl", "c", "s");
     world_write(&w, "orcl", "c", "a", 'c', 100, 0);
     world_snapshot(&w, "orcl/c", "t");
     world_ok(&w, vault_seal(w.vault, "orcl/c", &w.err));
@@ -215,21 +217,21 @@ Test(vault, gives_a_replayed_request_its_first_answer_also_after_a_crash)
     world_begin(&w);
     create(&w, "orcl");
     struct view *view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w,
-             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &first, &w.err));
+    world_ok(&w, view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &first, NULL,
+                             &w.err));
     view_close(view);
     world_crash(&w);
     view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w,
-             view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err));
+    world_ok(&w, view_create(view, &caller, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, NULL,
+                             &w.err));
     cr_assert_eq(first.file, again.file);
-    expect_code(&w,
-                view_create(view, &other, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, &w.err),
-                ERR_EXISTS);
-    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
-    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err));
+    expect_code(
+        &w, view_create(view, &other, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &again, NULL, &w.err),
+        ERR_EXISTS);
+    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, NULL, &w.err));
+    world_ok(&w, view_remove(view, &other, VIEW_ROOT, "a", false, NULL, &w.err));
     other.xid++;
-    expect_code(&w, view_remove(view, &other, VIEW_ROOT, "a", false, &w.err), ERR_NOT_FOUND);
+    expect_code(&w, view_remove(view, &other, VIEW_ROOT, "a", false, NULL, &w.err), ERR_NOT_FOUND);
     view_close(view);
     world_end(&w);
 }
@@ -315,11 +317,11 @@ Test(vault, tells_writers_to_come_again_when_the_store_cannot_keep_up)
     AUTO(mem) char *bytes = own_alloc(60000, &w.err);
     bool ok = true;
     for (uint64_t i = 0; ok && i < 40; i++)
-        ok = view_write(view, file, bytes, 60000, i * 60000, true, &w.err) &&
+        ok = view_write(view, file, bytes, 60000, i * 60000, true, NULL, &w.err) &&
              (memset(bytes, (int)i + 1, 60000), true);
     expect_code(&w, ok, ERR_BUSY);
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
-    world_ok(&w, view_write(view, file, "x", 1, 0, true, &w.err));
+    world_ok(&w, view_write(view, file, "x", 1, 0, true, NULL, &w.err));
     view_close(view);
     world_end(&w);
 }
@@ -363,13 +365,13 @@ Test(vault, keeps_and_names_the_records_that_the_check_refuses)
     world_begin_with(&w, &options);
     create(&w, "orcl");
     struct view *view = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w,
-             view_create(view, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &folder, &w.err));
-    world_ok(&w,
-             view_create(view, NULL, folder.file, "a.dbf", INODE_FILE, NULL, NULL, &file, &w.err));
+    world_ok(&w, view_create(view, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &folder, NULL,
+                             &w.err));
+    world_ok(&w, view_create(view, NULL, folder.file, "a.dbf", INODE_FILE, NULL, NULL, &file, NULL,
+                             &w.err));
     char bytes[5 * RECORD_BYTES];
     memset(bytes, 'b', sizeof bytes);
-    world_ok(&w, view_write(view, file.file, bytes, sizeof bytes, 0, true, &w.err));
+    world_ok(&w, view_write(view, file.file, bytes, sizeof bytes, 0, true, NULL, &w.err));
     view_close(view);
     world_snapshot(&w, "orcl", "s");
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
@@ -402,31 +404,34 @@ Test(vault, keeps_names_as_a_file_system_does)
     world_begin(&w);
     create(&w, "orcl");
     struct view *v = world_view(&w, "orcl", NULL, NULL);
-    world_ok(&w, view_create(v, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &d, &w.err));
-    world_ok(&w, view_create(v, NULL, d.file, "e", INODE_DIRECTORY, NULL, NULL, &e, &w.err));
-    world_ok(&w, view_create(v, NULL, e.file, "l", INODE_SYMLINK, "../x", NULL, &f, &w.err));
+    world_ok(&w,
+             view_create(v, NULL, VIEW_ROOT, "d", INODE_DIRECTORY, NULL, NULL, &d, NULL, &w.err));
+    world_ok(&w, view_create(v, NULL, d.file, "e", INODE_DIRECTORY, NULL, NULL, &e, NULL, &w.err));
+    world_ok(&w, view_create(v, NULL, e.file, "l", INODE_SYMLINK, "../x", NULL, &f, NULL, &w.err));
     world_ok(&w, view_readlink(v, f.file, target, sizeof target, &w.err));
     cr_assert_str_eq(target, "../x");
-    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, &w.err), ERR_EXISTS);
-    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", false, &w.err), ERR_PRECONDITION);
-    expect_code(&w, view_rename(v, NULL, VIEW_ROOT, "d", e.file, "d", &w.err), ERR_INVALID);
-    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "..", INODE_FILE, NULL, NULL, &f, &w.err),
+    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, NULL, &w.err), ERR_EXISTS);
+    expect_code(&w, view_remove(v, NULL, VIEW_ROOT, "d", false, NULL, &w.err), ERR_PRECONDITION);
+    expect_code(&w, view_rename(v, NULL, VIEW_ROOT, "d", e.file, "d", NULL, NULL, &w.err),
                 ERR_INVALID);
-    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "a/b", INODE_FILE, NULL, NULL, &f, &w.err),
+    expect_code(&w, view_create(v, NULL, VIEW_ROOT, "..", INODE_FILE, NULL, NULL, &f, NULL, &w.err),
                 ERR_INVALID);
-    world_ok(&w, view_rename(v, NULL, d.file, "e", VIEW_ROOT, "moved", &w.err));
-    world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, &w.err));
+    expect_code(&w,
+                view_create(v, NULL, VIEW_ROOT, "a/b", INODE_FILE, NULL, NULL, &f, NULL, &w.err),
+                ERR_INVALID);
+    world_ok(&w, view_rename(v, NULL, d.file, "e", VIEW_ROOT, "moved", NULL, NULL, &w.err));
+    world_ok(&w, view_remove(v, NULL, VIEW_ROOT, "d", true, NULL, &w.err));
     struct view_attributes a = {.set_mode = true,
                                 .mode = 0640,
                                 .set_uid = true,
                                 .uid = 54321,
                                 .set_mtime = true,
                                 .mtime_us = 77};
-    world_ok(&w, view_set(v, NULL, e.file, &a, &again, &w.err));
+    world_ok(&w, view_set(v, NULL, e.file, &a, &again, NULL, &w.err));
     for (int i = 0; i < 20; i++) {
         char name[8];
         str_format(name, sizeof name, "n%d", i);
-        world_ok(&w, view_create(v, NULL, e.file, name, INODE_FILE, NULL, &a, &f, &w.err));
+        world_ok(&w, view_create(v, NULL, e.file, name, INODE_FILE, NULL, &a, &f, NULL, &w.err));
     }
     world_snapshot(&w, "orcl", "s");
     view_close(v);
@@ -451,7 +456,7 @@ Test(vault, keeps_names_as_a_file_system_does)
         cr_assert_eq(entries.count, 21);
         cr_assert_eq(calls, 8);
         if (round == 2)
-            expect_code(&w, view_remove(v, NULL, f.parent, "l", false, &w.err), ERR_DENIED);
+            expect_code(&w, view_remove(v, NULL, f.parent, "l", false, NULL, &w.err), ERR_DENIED);
         view_close(v);
         world_crash(&w);
         if (round == 1)
@@ -488,8 +493,8 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
         for (unsigned i = 0; i < 700; i++) {
             char name[250];
             str_format(name, sizeof name, "%0200u.%u", i, round);
-            world_ok(&w,
-                     view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, &w.err));
+            world_ok(&w, view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL,
+                                     &w.err));
         }
         view_close(v);
         world_snapshot(&w, "orcl", round == 0 ? "s0" : round == 1 ? "s1" : "s2");
@@ -642,7 +647,7 @@ Test(vault, takes_a_snapshot_with_the_syncs_of_data_log_and_journal)
         char name[8];
         AUTO(view) struct view *v = world_view(&w, "orcl", NULL, NULL);
         uint64_t file = world_file(&w, v, "a");
-        world_ok(&w, view_write(v, file, "x", 1, i * 10000, false, &w.err));
+        world_ok(&w, view_write(v, file, "x", 1, i * 10000, false, NULL, &w.err));
         str_format(name, sizeof name, "s%u", i);
         sys_record_begin();
         world_snapshot(&w, "orcl", name);
@@ -658,6 +663,54 @@ Test(vault, takes_a_snapshot_with_the_syncs_of_data_log_and_journal)
     }
     world_crash(&w);
     world_snapshot(&w, "orcl", "last");
+    world_end(&w);
+}
+
+struct deleted {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    char pack[IO_NAME_MAX]; /* that is waited for */
+    bool gone;
+};
+
+static bool see_deleted(void *arg, const struct memory_call *call, struct err *err)
+{
+    struct deleted *d = arg;
+    (void)err;
+    pthread_mutex_lock(&d->lock);
+    if (call->op == MEMORY_DELETE && str_equal(call->name, d->pack))
+        d->gone = true;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    return true;
+}
+
+Test(vault, gives_back_what_a_deleted_snapshot_had_and_the_live_area_has_overwritten)
+{
+    struct world w;
+    struct deleted d = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    bool sealed = false;
+    world_begin_with(&w, &(struct vault_options){.seal_threads = 1});
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 500000, 0);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_snapshot_wait(w.vault, "orcl", "s", 20000, &sealed, &w.err) && sealed);
+    for (size_t i = 0; !strstr(d.pack, "/pack/00000001-"); i++) /* its records */
+        cr_assert(memory_io_name(w.memory, i, d.pack));
+    world_write(&w, "orcl", NULL, "a", 'b', 500000, 0);
+    memory_io_hook(w.memory, see_deleted, &d);
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    pthread_mutex_lock(&d.lock);
+    while (!d.gone && pthread_cond_timedwait(&d.changed, &d.lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&d.lock);
+    cr_assert(d.gone, "its records stay until somebody takes the next snapshot");
+    world_expect(&w, "orcl", NULL, NULL, "a", 'b', 500000, 0);
+    vault_close(TAKE(w.vault)); /* nobody calls the hook any more */
+    memory_io_hook(w.memory, NULL, NULL);
     world_end(&w);
 }
 

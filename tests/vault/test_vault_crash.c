@@ -1,5 +1,6 @@
 /* Every crash of the box: after each of its calls, whatever of what was not synced is there, the
  * vault opens and what was acknowledged is whole. */
+#include "agent/base/exec.h"
 #include "tests/lib/crash_states.h"
 #include "tests/lib/random.h"
 #include "tests/vault/volume_world.h"
@@ -36,9 +37,9 @@ static void change_names(struct world *w)
 {
     AUTO(view) struct view *v0 = world_view(w, "v0", NULL, NULL);
     AUTO(view) struct view *v1 = world_view(w, "v1", NULL, NULL);
-    world_ok(w, view_rename(v0, NULL, VIEW_ROOT, "a", VIEW_ROOT, "e", &w->err));
+    world_ok(w, view_rename(v0, NULL, VIEW_ROOT, "a", VIEW_ROOT, "e", NULL, NULL, &w->err));
     acknowledge(A_RENAMED);
-    world_ok(w, view_remove(v1, NULL, VIEW_ROOT, "b", false, &w->err));
+    world_ok(w, view_remove(v1, NULL, VIEW_ROOT, "b", false, NULL, &w->err));
     acknowledge(B_REMOVED);
 }
 
@@ -48,7 +49,7 @@ static void cut(struct world *w)
     struct view_attributes a = {.set_size = true, .size = 6000};
     struct view_file file;
     world_ok(w, view_find(v0, "e", &file, &w->err));
-    world_ok(w, view_set(v0, NULL, file.file, &a, &file, &w->err));
+    world_ok(w, view_set(v0, NULL, file.file, &a, &file, NULL, &w->err));
     acknowledge(E_CUT);
 }
 
@@ -265,3 +266,65 @@ Test(vault_crash, leaves_all_that_was_acknowledged_whichever_call_was_the_last)
     world_open(&w);
     world_end(&w);
 }
+
+/* ---- what lies below ---- */
+
+static bool check_below(const char *dir, struct io *io, const struct vault_options *options,
+                        const char *snapshot, struct err *err)
+{
+    char expected[20001];
+    struct look l = {vault_open(dir, io, options, err), NONE, err};
+    memset(expected, 'a', sizeof expected);
+    expected[20000] = 'b';
+    bool ok = l.vault && holds(&l, "v", snapshot, NULL, "f", 20001, expected);
+    vault_abandon(l.vault);
+    return ok;
+}
+
+/* Written and not committed, swapped; written again and told to be on disk: then the power goes. */
+static void cut_below(bool by_commit)
+{
+    struct world w;
+    char scratch[64], bytes[20000];
+    const char *volume = "v";
+    world_begin(&w);
+    world_ok(&w, vault_volume_create(w.vault, "v", &w.err));
+    struct view *view = world_view(&w, "v", NULL, NULL);
+    uint64_t file = world_file(&w, view, "f");
+    vault_close((view_close(view), w.vault));
+    str_format(scratch, sizeof scratch, "%s.state", w.box);
+    AUTO(mem) char *start = own_printf(&w.err, "%s.start", w.box);
+    world_ok(&w, sys_rename(w.box, start, &w.err));
+    const char *const copy[] = {"/bin/cp", "-a", start, w.box, NULL};
+    const char *const none[] = {NULL};
+    struct exec_result result;
+    struct exec exec = {.argv = copy, .envp = none, .deadline_ms = 20000};
+    world_ok(&w, exec_run(&exec, &result, &w.err) && result.exit_code == 0);
+    sys_record_begin();
+    world_open(&w);
+    view = world_view(&w, "v", NULL, NULL);
+    memset(bytes, 'a', sizeof bytes);
+    world_ok(&w, view_write(view, file, bytes, sizeof bytes, 0, false, NULL, &w.err));
+    world_ok(&w, vault_swap(w.vault, "v", NULL, &w.err));
+    world_ok(&w, view_write(view, file, "b", 1, 20000, false, NULL, &w.err));
+    bool said = by_commit ? view_commit(view, UINT64_MAX, NULL, &w.err)
+                          : vault_snapshot_create(w.vault, &volume, 1, "s", &w.err);
+    view_close(view);
+    vault_abandon(w.vault);
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    AUTO(crash_states)
+    struct crash_states *states = crash_states_open(&record, w.box, start, &w.err);
+    world_ok(&w, said && states);
+    while (crash_states_next(states, &w.err))
+        ;
+    world_ok(&w, w.err.code == ERR_NONE &&
+                     crash_states_make(states, CRASH_AS_SYNCED, 1, scratch, &w.err) &&
+                     check_below(scratch, w.io, &w.options, by_commit ? NULL : "s", &w.err));
+    world_ok(&w, sys_remove_tree(scratch, &w.err) && sys_remove_tree(start, &w.err));
+    world_open(&w);
+    world_end(&w);
+}
+
+Test(vault_crash, a_commit_tells_of_a_layer_that_was_swapped_away_before) { cut_below(true); }
+
+Test(vault_crash, a_snapshot_has_what_lies_in_the_layers_below_it_on_disk) { cut_below(false); }

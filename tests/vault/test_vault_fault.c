@@ -28,8 +28,8 @@ static bool write_file(struct vault *vault, const char *clone, char fill, struct
     memset(bytes, fill, sizeof bytes);
     return view &&
            (view_find(view, "a", &file, &missing) ||
-            view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, err)) &&
-           view_write(view, file.file, bytes, sizeof bytes, 0, true, err);
+            view_create(view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &file, NULL, err)) &&
+           view_write(view, file.file, bytes, sizeof bytes, 0, true, NULL, err);
 }
 
 static bool expect(struct vault *vault, const char *snapshot, const char *clone, const char *name,
@@ -70,7 +70,7 @@ static bool tell(struct story *s, bool ok, int got)
 static bool rename_it(struct vault *vault, struct err *err)
 {
     AUTO(view) struct view *view = view_open(vault, "v", NULL, NULL, err);
-    return view && view_rename(view, NULL, VIEW_ROOT, "a", VIEW_ROOT, "b", err);
+    return view && view_rename(view, NULL, VIEW_ROOT, "a", VIEW_ROOT, "b", NULL, NULL, err);
 }
 
 static bool run(void *arg, const char *dir, struct err *err)

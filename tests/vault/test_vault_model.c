@@ -5,11 +5,20 @@
 
 enum { FILES = 8, BYTES = 20 * RECORD_BYTES, VOLUMES = 7, SNAPS = 6, LANDINGS = 2 };
 
+struct body {
+    int names;
+    size_t size, stable_size;
+    uint8_t *live, *stable; /* stable: as last acknowledged to be on disk */
+    struct image {
+        size_t size;
+        uint8_t *bytes;
+    } * between; /* what it was from then to now */
+    size_t between_count;
+};
 struct file {
     bool used;
     char path[16];
-    size_t size, stable_size;
-    uint8_t *live, *stable; /* stable: as last acknowledged to be on disk */
+    struct body *body; /* names of one file share it */
 };
 struct tree {
     struct file files[FILES];
@@ -44,46 +53,98 @@ static size_t below(struct model *m, size_t n) { return (size_t)rnd_below(&m->rn
 
 /* ---- trees of the model ---- */
 
-static uint8_t *copy_bytes(const uint8_t *from)
+static void body_forget(struct body *b)
 {
-    uint8_t *to = malloc(BYTES);
-    memcpy(to, from, BYTES);
-    return to;
+    for (size_t i = 0; i < b->between_count; i++)
+        free(b->between[i].bytes);
+    free(b->between);
+    b->between = NULL;
+    b->between_count = 0;
+}
+
+/* A crash may bring back what it is now, before it is overwritten: zeros are only said, not put,
+ * and a layer that is swapped meanwhile is on disk. */
+static void body_remember(struct body *b)
+{
+    b->between = realloc(b->between, (b->between_count + 1) * sizeof *b->between);
+    struct image *image = &b->between[b->between_count++];
+    *image = (struct image){b->size, malloc(BYTES)};
+    memcpy(image->bytes, b->live, BYTES);
+}
+
+static bool body_was(const struct body *b, size_t at, uint8_t byte)
+{
+    bool was = byte == b->live[at] || byte == b->stable[at];
+    for (size_t i = 0; !was && i < b->between_count; i++)
+        was = byte == b->between[i].bytes[at];
+    return was;
+}
+
+static bool body_had_size(const struct body *b, size_t size)
+{
+    bool had = size == b->size || size == b->stable_size;
+    for (size_t i = 0; !had && i < b->between_count; i++)
+        had = size == b->between[i].size;
+    return had;
 }
 
 static void file_settle(struct file *f)
 {
-    memcpy(f->stable, f->live, BYTES);
-    f->stable_size = f->size;
+    body_forget(f->body);
+    memcpy(f->body->stable, f->body->live, BYTES);
+    f->body->stable_size = f->body->size;
 }
 
-static void file_begin(struct file *f, const char *path)
+static struct body *body_new(void)
 {
-    *f = (struct file){.used = true, .live = calloc(1, BYTES), .stable = calloc(1, BYTES)};
+    struct body *body = calloc(1, sizeof *body);
+    body->names = 1;
+    body->live = calloc(1, BYTES);
+    body->stable = calloc(1, BYTES);
+    return body;
+}
+
+static void file_begin(struct file *f, const char *path, struct body *body)
+{
+    *f = (struct file){.used = true, .body = body};
     str_format(f->path, sizeof f->path, "%s", path);
 }
 
 static void file_end(struct file *f)
 {
-    free(f->live);
-    free(f->stable);
+    if (--f->body->names == 0) {
+        body_forget(f->body);
+        free(f->body->live);
+        free(f->body->stable);
+        free(f->body);
+    }
     *f = (struct file){0};
 }
 
 static void file_copy(struct file *to, const struct file *from)
 {
     *to = *from;
-    to->live = copy_bytes(from->live);
-    to->stable = copy_bytes(from->live);
-    to->stable_size = from->size;
+    to->body = body_new();
+    memcpy(to->body->live, from->body->live, BYTES);
+    to->body->size = from->body->size;
+    file_settle(to);
 }
 
 static void tree_copy_of(struct tree *to, const struct tree *from)
 {
     *to = (struct tree){0};
-    for (int i = 0; i < FILES; i++)
-        if (from->files[i].used)
+    for (int i = 0; i < FILES; i++) {
+        int first = 0;
+        if (!from->files[i].used)
+            continue;
+        while (first < i && from->files[first].body != from->files[i].body)
+            first++;
+        if (first == i)
             file_copy(&to->files[i], &from->files[i]);
+        else
+            file_begin(&to->files[i], from->files[i].path, to->files[first].body);
+        to->files[i].body->names += first < i;
+    }
 }
 
 static void tree_end(struct tree *t)
@@ -169,11 +230,14 @@ static void compare_file(struct model *m, struct view *view, const struct file *
     MUST_BE(m, view_find(view, f->path, &file, &m->w.err));
     ssize_t n = view_read(view, file.file, bytes, BYTES, 0, &m->w.err);
     MUST_BE(m, n >= 0);
-    cr_assert_eq((size_t)n, f->size, "step %llu, %s: '%s' has %zd bytes, not %zu",
-                 (unsigned long long)m->step, m->doing, f->path, n, f->size);
-    for (size_t i = 0; i < f->size; i++)
-        cr_assert_eq(bytes[i], f->live[i], "step %llu, %s: '%s' byte %zu (record %zu) of %zu",
-                     (unsigned long long)m->step, m->doing, f->path, i, i / RECORD_BYTES, f->size);
+    cr_assert_eq((int)file.links, f->body->names, "step %llu, %s: '%s' has %u names, not %d",
+                 (unsigned long long)m->step, m->doing, f->path, file.links, f->body->names);
+    cr_assert_eq((size_t)n, f->body->size, "step %llu, %s: '%s' has %zd bytes, not %zu",
+                 (unsigned long long)m->step, m->doing, f->path, n, f->body->size);
+    for (size_t i = 0; i < f->body->size; i++)
+        cr_assert_eq(bytes[i], f->body->live[i], "step %llu, %s: '%s' byte %zu (record %zu) of %zu",
+                     (unsigned long long)m->step, m->doing, f->path, i, i / RECORD_BYTES,
+                     f->body->size);
     free(bytes);
 }
 
@@ -224,15 +288,14 @@ static void adopt_file(struct model *m, struct view *view, struct file *f)
     ssize_t n = view_read(view, file.file, bytes, BYTES, 0, &m->w.err);
     MUST_BE(m, n >= 0);
     size_t size = (size_t)n;
-    cr_assert(size == f->size || size == f->stable_size, "step %llu: '%s' has %zu bytes",
+    cr_assert(body_had_size(f->body, size), "step %llu: '%s' has %zu bytes",
               (unsigned long long)m->step, f->path, size);
     for (size_t i = 0; i < size; i++)
-        cr_assert(bytes[i] == f->live[i] || bytes[i] == f->stable[i],
-                  "step %llu: '%s' byte %zu is nothing it ever was", (unsigned long long)m->step,
-                  f->path, i);
-    memset(f->live, 0, BYTES);
-    memcpy(f->live, bytes, size);
-    f->size = size;
+        cr_assert(body_was(f->body, i, bytes[i]), "step %llu: '%s' byte %zu is nothing it ever was",
+                  (unsigned long long)m->step, f->path, i);
+    memset(f->body->live, 0, BYTES);
+    memcpy(f->body->live, bytes, size);
+    f->body->size = size;
     file_settle(f);
     free(bytes);
 }
@@ -281,11 +344,13 @@ static void step_write(struct model *m)
     size_t offset = below(m, BYTES - size);
     if (rnd_chance(&m->rnd, 40))
         offset &= ~(size_t)(RECORD_BYTES - 1);
-    some_bytes(m, f->live + offset, size);
+    body_remember(f->body);
+    some_bytes(m, f->body->live + offset, size);
     bool stable = rnd_chance(&m->rnd, 40);
-    MUST_BE(m, view_write(view, file.file, f->live + offset, size, offset, stable, &m->w.err));
-    if (f->size < offset + size)
-        f->size = offset + size;
+    MUST_BE(m, view_write(view, file.file, f->body->live + offset, size, offset, stable, NULL,
+                          &m->w.err));
+    if (f->body->size < offset + size)
+        f->body->size = offset + size;
     if (stable)
         file_settle(f);
 }
@@ -299,7 +364,7 @@ static void step_commit(struct model *m)
     if (!f)
         return;
     MUST_BE(m, view_find(view, f->path, &file, &m->w.err));
-    MUST_BE(m, view_commit(view, file.file, &m->w.err));
+    MUST_BE(m, view_commit(view, file.file, NULL, &m->w.err));
     file_settle(f);
 }
 
@@ -316,10 +381,10 @@ static void step_resize(struct model *m)
     if (rnd_chance(&m->rnd, 30))
         size &= ~(size_t)(RECORD_BYTES - 1);
     struct view_attributes a = {.set_size = true, .size = size};
-    MUST_BE(m, view_set(view, NULL, file.file, &a, &file, &m->w.err));
-    if (size < f->size)
-        memset(f->live + size, 0, BYTES - size);
-    f->size = size;
+    MUST_BE(m, view_set(view, NULL, file.file, &a, &file, NULL, &m->w.err));
+    if (size < f->body->size)
+        memset(f->body->live + size, 0, BYTES - size);
+    f->body->size = size;
     file_settle(f);
 }
 
@@ -341,7 +406,7 @@ static uint64_t folder_of_path(struct model *m, struct view *view, const char *p
         str_format(name, sizeof name, "%.*s", (int)(slash - path), path);
         if (!view_find(view, name, &folder, &missing))
             MUST_BE(m, view_create(view, NULL, VIEW_ROOT, name, INODE_DIRECTORY, NULL, NULL,
-                                   &folder, &m->w.err));
+                                   &folder, NULL, &m->w.err));
     }
     return folder.file;
 }
@@ -363,7 +428,8 @@ static void step_create(struct model *m)
     struct view_caller caller = {.client = 5, .xid = m->names++};
     struct view_file file, again;
     bool there = file_at(&v->tree, path);
-    bool made = view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &file, &m->w.err);
+    bool made =
+        view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &file, NULL, &m->w.err);
     if (there) {
         cr_assert(!made);
         cr_assert_eq(m->w.err.code, ERR_EXISTS);
@@ -372,11 +438,44 @@ static void step_create(struct model *m)
     }
     MUST_BE(m, made);
     if (rnd_chance(&m->rnd, 20)) {
-        MUST_BE(
-            m, view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &again, &m->w.err));
+        MUST_BE(m, view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &again, NULL,
+                               &m->w.err));
         cr_assert_eq(again.file, file.file);
     }
-    file_begin(f, path);
+    file_begin(f, path, body_new());
+}
+
+static void step_link(struct model *m)
+{
+    struct mirror *v = any_volume(m);
+    struct file *f = any_file(m, &v->tree), *other = NULL;
+    char path[16];
+    const char *name;
+    struct view_file file, again;
+    some_path(m, path);
+    for (int i = 0; i < FILES && !other; i++)
+        if (!v->tree.files[i].used)
+            other = &v->tree.files[i];
+    if (!f || !other)
+        return;
+    AUTO(view) struct view *view = world_view(&m->w, v->name, NULL, NULL);
+    uint64_t folder = folder_of_path(m, view, path, &name);
+    MUST_BE(m, view_find(view, f->path, &file, &m->w.err));
+    struct view_caller caller = {.client = 5, .xid = m->names++};
+    bool there = file_at(&v->tree, path);
+    bool made = view_link(view, &caller, file.file, folder, name, &again, NULL, &m->w.err);
+    if (there) {
+        cr_assert(!made);
+        cr_assert_eq(m->w.err.code, ERR_EXISTS);
+        err_clear(&m->w.err);
+        return;
+    }
+    MUST_BE(m, made);
+    if (rnd_chance(&m->rnd, 20))
+        MUST_BE(m, view_link(view, &caller, file.file, folder, name, &again, NULL, &m->w.err));
+    cr_assert_eq(again.file, file.file);
+    f->body->names++;
+    file_begin(other, path, f->body);
 }
 
 static void step_remove(struct model *m)
@@ -388,7 +487,7 @@ static void step_remove(struct model *m)
         return;
     AUTO(view) struct view *view = world_view(&m->w, v->name, NULL, NULL);
     uint64_t folder = folder_of_path(m, view, f->path, &name);
-    MUST_BE(m, view_remove(view, NULL, folder, name, false, &m->w.err));
+    MUST_BE(m, view_remove(view, NULL, folder, name, false, NULL, &m->w.err));
     file_end(f);
 }
 
@@ -404,9 +503,11 @@ static void step_rename(struct model *m)
     AUTO(view) struct view *view = world_view(&m->w, v->name, NULL, NULL);
     uint64_t folder = folder_of_path(m, view, f->path, &name);
     uint64_t to_folder = folder_of_path(m, view, to, &to_name);
-    MUST_BE(m, view_rename(view, NULL, folder, name, to_folder, to_name, &m->w.err));
+    MUST_BE(m, view_rename(view, NULL, folder, name, to_folder, to_name, NULL, NULL, &m->w.err));
     struct file *replaced = file_at(&v->tree, to);
-    if (replaced && replaced != f)
+    if (replaced && replaced->body == f->body)
+        return;
+    if (replaced)
         file_end(replaced);
     str_format(f->path, sizeof f->path, "%s", to);
 }
@@ -582,23 +683,12 @@ static const struct {
     void (*run)(struct model *m);
     unsigned weight;
 } steps[] = {
-    {"write", step_write, 40},
-    {"commit", step_commit, 4},
-    {"resize", step_resize, 6},
-    {"create", step_create, 10},
-    {"remove", step_remove, 3},
-    {"rename", step_rename, 4},
-    {"snapshot", step_snapshot, 6},
-    {"drop", step_drop, 4},
-    {"clone", step_clone, 3},
-    {"compose", step_compose, 2},
-    {"drop clone", step_clone_drop, 2},
-    {"swap", step_swap, 3},
-    {"seal", step_seal, 6},
-    {"thin", step_thin, 1},
-    {"crash", step_crash, 2},
-    {"reopen", step_reopen, 1},
-    {"compare", step_compare, 8},
+    {"write", step_write, 40},   {"commit", step_commit, 4},     {"resize", step_resize, 6},
+    {"create", step_create, 10}, {"remove", step_remove, 3},     {"rename", step_rename, 4},
+    {"link", step_link, 4},      {"snapshot", step_snapshot, 6}, {"drop", step_drop, 4},
+    {"clone", step_clone, 3},    {"compose", step_compose, 2},   {"drop clone", step_clone_drop, 2},
+    {"swap", step_swap, 3},      {"seal", step_seal, 6},         {"thin", step_thin, 1},
+    {"crash", step_crash, 2},    {"reopen", step_reopen, 1},     {"compare", step_compare, 8},
 };
 
 static void step(struct model *m)

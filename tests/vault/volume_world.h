@@ -80,8 +80,8 @@ static inline uint64_t world_file(struct world *w, struct view *view, const char
     struct view_file file;
     struct err missing = {0};
     if (!view_lookup(view, VIEW_ROOT, name, &file, &missing))
-        world_ok(w,
-                 view_create(view, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, &w->err));
+        world_ok(w, view_create(view, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL,
+                                &w->err));
     return file.file;
 }
 
@@ -91,7 +91,8 @@ static inline void world_write(struct world *w, const char *volume, const char *
     AUTO(view) struct view *view = world_view(w, volume, NULL, clone);
     AUTO(mem) char *bytes = own_alloc(size, &w->err);
     memset(bytes, fill, size);
-    world_ok(w, view_write(view, world_file(w, view, name), bytes, size, offset, true, &w->err));
+    world_ok(w,
+             view_write(view, world_file(w, view, name), bytes, size, offset, true, NULL, &w->err));
 }
 
 static inline void world_expect(struct world *w, const char *volume, const char *snapshot,

@@ -63,11 +63,44 @@ static bool op_volume_create(struct call *call, struct err *err)
            vault_volume_create(call->vault, n.name, err);
 }
 
+/* Nobody on the network reaches it while `drop` runs, nor afterwards when it went well. */
+static bool drop_unexported(struct call *call, const char *volume, const char *clone,
+                            bool (*drop)(struct vault *vault, const char *volume, const char *clone,
+                                         struct err *err),
+                            struct err *err)
+{
+    const struct exporter *exporter = call->exporter;
+    uint64_t id = 0;
+    AUTO(mem) char *name = own_printf(err, "%s%s%s", volume, clone ? "/" : "", clone ? clone : "");
+    if (!name)
+        return false;
+    if (exporter &&
+        !exporter->revoke(exporter->arg, name, json_flag(call->ask, "force"), call->uid, &id, err))
+        return false;
+    bool ok = drop(call->vault, volume, clone, err);
+    if (exporter)
+        exporter->restore(exporter->arg, id);
+    return ok;
+}
+
+static bool drop_volume(struct vault *vault, const char *volume, const char *clone, struct err *err)
+{
+    (void)clone;
+    return vault_volume_drop(vault, volume, err);
+}
+
 static bool op_volume_drop(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
     return names_of(call, &n, err) && need(n.name, "name", err) &&
-           vault_volume_drop(call->vault, n.name, err);
+           drop_unexported(call, n.name, NULL, drop_volume, err);
+}
+
+static bool op_exports(struct call *call, struct err *err)
+{
+    const struct exporter *exporter = call->exporter;
+    return exporter ? exporter->tell(exporter->arg, call->answer, err)
+                    : json_put_u64(call->answer, "port", 0, err);
 }
 
 static json_t *volume_row(const struct vault_volume_info *info, struct err *err)
@@ -85,7 +118,9 @@ static json_t *volume_row(const struct vault_volume_info *info, struct err *err)
               wire_put_u64(row, "logical", info->logical_bytes, err) &&
               wire_put_u64(row, "stored", info->stored_bytes, err) &&
               wire_put_u64(row, "unsealed", info->unsealed_bytes, err) &&
-              wire_put_u64(row, "users", info->users, err);
+              wire_put_u64(row, "users", info->users, err) &&
+              (!info->closed[0] || wire_put_name(row, "closed", info->closed, err)) &&
+              (!info->damaged || json_put_flag(row, "damaged", true, err));
     return ok ? TAKE(row) : NULL;
 }
 
@@ -417,7 +452,8 @@ static bool op_clone_list(struct call *call, struct err *err)
 static bool op_clone_drop(struct call *call, struct err *err)
 {
     AUTO(names) struct names n = {0};
-    return volume_and_name(call, &n, err) && vault_clone_drop(call->vault, n.volume, n.name, err);
+    return volume_and_name(call, &n, err) &&
+           drop_unexported(call, n.volume, n.name, vault_clone_drop, err);
 }
 
 static bool op_note_put(struct call *call, struct err *err)
@@ -488,7 +524,8 @@ static bool put_file(json_t *row, const struct view_file *file, struct err *err)
            json_put_u64(row, "mode", file->mode, err) &&
            wire_put_u64(row, "size", file->size, err) &&
            wire_put_u64(row, "used", file->used_bytes, err) &&
-           wire_put_u64(row, "mtime_us", file->mtime_us, err);
+           wire_put_u64(row, "mtime_us", file->mtime_us, err) &&
+           json_put_u64(row, "links", file->links, err);
 }
 
 static bool op_file_find(struct call *call, struct err *err)
@@ -569,7 +606,7 @@ static bool op_file_write(struct call *call, struct err *err)
     struct view *view = view_of(call, err);
     return view &&
            view_write(view, wire_get_u64(call->ask, "file"), call->data, call->data_len,
-                      wire_get_u64(call->ask, "offset"), json_flag(call->ask, "stable"), err);
+                      wire_get_u64(call->ask, "offset"), json_flag(call->ask, "stable"), NULL, err);
 }
 
 static bool op_file_create(struct call *call, struct err *err)
@@ -584,7 +621,7 @@ static bool op_file_create(struct call *call, struct err *err)
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            wire_get_name(call->ask, "target", &target, err) &&
            view_create(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       kind <= INODE_SYMLINK ? (uint8_t)kind : 0, target, &attributes, &file,
+                       kind <= INODE_SYMLINK ? (uint8_t)kind : 0, target, &attributes, &file, NULL,
                        err) &&
            put_file(call->answer, &file, err);
 }
@@ -596,19 +633,25 @@ static bool op_file_set(struct call *call, struct err *err)
     struct view_attributes attributes = {
         .set_size = json_object_get(call->ask, "size") != NULL,
         .set_mtime = json_object_get(call->ask, "mtime_us") != NULL,
+        .set_mode = json_object_get(call->ask, "mode") != NULL,
+        .set_uid = json_object_get(call->ask, "uid") != NULL,
+        .set_gid = json_object_get(call->ask, "gid") != NULL,
         .size = wire_get_u64(call->ask, "size"),
         .mtime_us = wire_get_u64(call->ask, "mtime_us"),
+        .mode = (uint16_t)(json_u64(call->ask, "mode") & 07777),
+        .uid = (uint32_t)json_u64(call->ask, "uid"),
+        .gid = (uint32_t)json_u64(call->ask, "gid"),
     };
     return view &&
            view_set(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"), &attributes,
-                    &file, err) &&
+                    &file, NULL, err) &&
            put_file(call->answer, &file, err);
 }
 
 static bool op_file_commit(struct call *call, struct err *err)
 {
     struct view *view = view_of(call, err);
-    return view && view_commit(view, wire_get_u64(call->ask, "file"), err);
+    return view && view_commit(view, wire_get_u64(call->ask, "file"), NULL, err);
 }
 
 static bool op_file_remove(struct call *call, struct err *err)
@@ -617,7 +660,7 @@ static bool op_file_remove(struct call *call, struct err *err)
     AUTO(names) struct names n = {0};
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            view_remove(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       json_flag(call->ask, "folder_wanted"), err);
+                       json_flag(call->ask, "folder_wanted"), NULL, err);
 }
 
 static bool op_file_rename(struct call *call, struct err *err)
@@ -628,7 +671,18 @@ static bool op_file_rename(struct call *call, struct err *err)
     return view && names_of(call, &n, err) && need(n.name, "name", err) &&
            wire_get_name(call->ask, "to", &to, err) && need(to, "to", err) &&
            view_rename(view, &(struct view_caller){0}, wire_get_u64(call->ask, "folder"), n.name,
-                       wire_get_u64(call->ask, "to_folder"), to, err);
+                       wire_get_u64(call->ask, "to_folder"), to, NULL, NULL, err);
+}
+
+static bool op_file_link(struct call *call, struct err *err)
+{
+    struct view *view = view_of(call, err);
+    AUTO(names) struct names n = {0};
+    struct view_file file = {0};
+    return view && names_of(call, &n, err) && need(n.name, "name", err) &&
+           view_link(view, &(struct view_caller){0}, wire_get_u64(call->ask, "file"),
+                     wire_get_u64(call->ask, "folder"), n.name, &file, NULL, err) &&
+           put_file(call->answer, &file, err);
 }
 
 enum {
@@ -659,6 +713,7 @@ static const struct op {
     {"clone.drop", op_clone_drop, CHANGES | ALONE},
     {"note.put", op_note_put, CHANGES},
     {"note.get", op_note_get, 0},
+    {"exports", op_exports, 0},
     {"settle", op_settle, ALONE},
     {"seal", op_seal, 0},
     {"thin", op_thin, 0},
@@ -674,6 +729,8 @@ static const struct op {
     {"file.commit", op_file_commit, 0},
     {"file.remove", op_file_remove, 0},
     {"file.rename", op_file_rename, 0},
+    {"file.link", op_file_link, 0},
+    {"events", call_events, 0},
 };
 
 static const struct op *op_of(const struct call *call)

@@ -32,12 +32,15 @@ struct kept {
 struct connection {
     struct control *control;
     struct wire *wire;
+    uid_t uid;
     struct connection *next;
 };
 
 struct control {
     struct vault *vault;
     struct ingests *ingests;
+    struct exporter exporter;
+    bool exports;
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
     int listener;
     uid_t allow[ALLOW_MAX];
@@ -135,7 +138,10 @@ static bool answer(struct connection *c, struct view **views, uint8_t *reply,
     struct kept *kept = NULL;
     struct call call = {.vault = c->control->vault,
                         .ingests = c->control->ingests,
+                        .exporter = c->control->exports ? &c->control->exporter : NULL,
+                        .uid = c->uid,
                         .views = views,
+                        .fd = wire_fd(c->wire),
                         .ask = ask->head,
                         .data = ask->data,
                         .data_len = ask->data_len,
@@ -219,7 +225,7 @@ static void refuse(struct wire *wire, enum err_code code, const char *text)
 }
 
 /* Starts the connection's thread, or says why not. */
-static void admit(struct control *control, struct wire *wire)
+static void admit(struct control *control, struct wire *wire, uid_t uid)
 {
     struct err err = {0};
     pthread_t thread;
@@ -227,7 +233,7 @@ static void admit(struct control *control, struct wire *wire)
     IGNORE(pthread_mutex_lock(&control->lock));
     bool room = c && !control->stopping && control->connection_count < control->connection_max;
     if (room) {
-        *c = (struct connection){control, wire, control->connections};
+        *c = (struct connection){control, wire, uid, control->connections};
         control->connections = c;
         control->connection_count++;
         room = pthread_create(&thread, NULL, connection_main, c) == 0;
@@ -254,7 +260,7 @@ static void take(struct control *control, int fd)
     if (!wire)
         return;
     if (allowed) {
-        admit(control, wire);
+        admit(control, wire, uid);
         return;
     }
     log_warning("control connection refused uid=%u", (unsigned)uid);
@@ -346,6 +352,9 @@ struct control *control_start(struct vault *vault, const struct control_options 
     control->allow_count = options->allow_count < ALLOW_MAX ? options->allow_count : ALLOW_MAX;
     for (size_t i = 0; i < control->allow_count; i++)
         control->allow[i] = options->allow[i];
+    control->exports = options->exporter != NULL;
+    if (options->exporter)
+        control->exporter = *options->exporter;
     IGNORE(pthread_mutex_init(&control->lock, NULL));
     IGNORE(pthread_cond_init(&control->gone, NULL));
     bool ok = str_copy(control->path, sizeof control->path, options->path) ||

@@ -111,7 +111,7 @@ static bool write_run(struct taking *t, const uint8_t *bytes, size_t len, uint64
 {
     for (unsigned busy = 0;; busy++) {
         struct err own = {0};
-        if (view_write(t->in->view, t->file.file, bytes, len, offset, false, &own))
+        if (view_write(t->in->view, t->file.file, bytes, len, offset, false, NULL, &own))
             return true;
         if (own.code != ERR_BUSY || busy == BUSY_MAX) {
             *err = own;
@@ -147,7 +147,7 @@ static bool set_file(struct taking *t, uint64_t size, bool set_mtime, struct err
 {
     struct view_attributes a = {
         .set_size = true, .size = size, .set_mtime = set_mtime, .mtime_us = t->mtime_us};
-    return view_set(t->in->view, &nobody, t->file.file, &a, &t->file, err);
+    return view_set(t->in->view, &nobody, t->file.file, &a, &t->file, NULL, err);
 }
 
 static bool take_pieces(struct taking *t, uint64_t *ret_size, struct err *err)

@@ -276,7 +276,7 @@ static bool is_among(const char *name, const uint64_t *numbers, size_t count)
 {
     char *end = NULL;
     uint64_t number = strtoull(name, &end, 16);
-    return end != name && *end == '\0' &&
+    return count > 0 && end != name && *end == '\0' &&
            bsearch(&number, numbers, count, sizeof *numbers, by_number);
 }
 

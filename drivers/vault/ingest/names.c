@@ -105,7 +105,7 @@ static bool tidy_child(struct ingest *in, uint64_t folder, const struct child *c
     if (is_folder ? has_folder(in, path) : child->kind == INODE_FILE && has_file(in, path))
         return true;
     in->report->removed += !is_folder;
-    return view_remove(in->view, &nobody, folder, child->name, is_folder, err);
+    return view_remove(in->view, &nobody, folder, child->name, is_folder, NULL, err);
 }
 
 static bool tidy_folder(struct ingest *in, uint64_t folder, const char *above, struct err *err)
@@ -137,10 +137,15 @@ bool names_make(struct ingest *in, const char *path, uint64_t mtime_us, struct v
         const char *name = str_field(&cursor, '/');
         uint8_t kind = cursor ? INODE_DIRECTORY : INODE_FILE;
         struct err found = {0};
-        if (!view_lookup(in->view, folder, name, ret, &found)) {
+        bool there = view_lookup(in->view, folder, name, ret, &found);
+        if (!there && !is_missing(&found, err))
+            return false;
+        /* Here each name is a file of its own. */
+        bool shared = there && ret->kind == INODE_FILE && ret->links > 1;
+        if (!there || shared) {
             struct view_attributes a = {.set_mtime = !cursor, .mtime_us = mtime_us};
-            if (!is_missing(&found, err) ||
-                !view_create(in->view, &nobody, folder, name, kind, NULL, &a, ret, err))
+            if ((shared && !view_remove(in->view, &nobody, folder, name, false, NULL, err)) ||
+                !view_create(in->view, &nobody, folder, name, kind, NULL, &a, ret, NULL, err))
                 return false;
             in->report->made += !cursor;
         }
@@ -157,5 +162,5 @@ bool names_remove(struct ingest *in, const char *path, struct err *err)
         return is_missing(&found, err);
     const char *slash = strrchr(path, '/');
     in->report->removed++;
-    return view_remove(in->view, &nobody, file.parent, slash ? slash + 1 : path, false, err);
+    return view_remove(in->view, &nobody, file.parent, slash ? slash + 1 : path, false, NULL, err);
 }

@@ -1,4 +1,5 @@
 /* The cache: slots in a table, held or in the order of their last use. */
+#include "agent/base/waiting.h"
 #include "drivers/vault/store/cache_int.h"
 #include <assert.h>
 #include <string.h>
@@ -252,6 +253,7 @@ static struct cache_frame *slot_get(struct cache *cache, const struct slot_key *
             return slot;
         }
         cache->stat.waits += frame;
+        waiting_begins();
         while (slot->state == SLOT_LOADING)
             pthread_cond_wait(&slot->loaded, &cache->lock);
         if (slot->state == SLOT_READY)
@@ -297,6 +299,7 @@ struct cache_frame *cache_dir(struct cache *cache, const struct cache_pack *pack
     if (!mine)
         return slot;
     struct err why = {0};
+    waiting_begins();
     struct pack_dir *dir = dir_load(cache, pack, &why);
     AUTO(held) struct held held = hold(cache);
     mine->dir = dir;
@@ -382,6 +385,18 @@ static bool frame_load(struct cache *cache, const struct cache_pack *pack, uint3
            (done && err_set(err, ERR_NO_MEMORY, "no room for a frame"));
 }
 
+/* Reads at random look like a run now and then: no thread is woken for what is all here. */
+static bool run_is_there(struct cache *cache, const struct cache_pack *pack, uint32_t first,
+                         uint32_t count)
+{
+    bool there = true;
+    for (uint32_t i = 0; i < count && there; i++) {
+        struct slot_key key = slot_key_of(pack, first + i);
+        there = slot_find(cache, &key) != NULL;
+    }
+    return there;
+}
+
 struct cache_frame *cache_get(struct cache *cache, const struct cache_pack *pack, uint32_t frame,
                               struct err *err)
 {
@@ -395,12 +410,14 @@ struct cache_frame *cache_get(struct cache *cache, const struct cache_pack *pack
         slot = slot_get(cache, &key, &mine, err);
         if (slot)
             slot->ahead = false;
+        more = more && !run_is_there(cache, pack, first, count);
     }
     if (more)
         cache_prefetch(cache, pack, first, count);
     if (!mine)
         return slot;
     struct err why = {0};
+    waiting_begins();
     bool done = frame_load(cache, pack, frame, mine, &why);
     AUTO(held) struct held held = hold(cache);
     slot_loaded(mine, buffer_bytes(mine->len), done ? NULL : &why);

@@ -655,14 +655,12 @@ static bool decode_deaths(struct deaths *deaths, struct cursor *from, struct err
 {
     uint64_t count = cursor_varint(from);
     for (uint64_t i = 0; i < count && !from->bad; i++) {
-        if (!own_grow((void **)&deaths->segments, &deaths->capacity, deaths->count,
-                      sizeof *deaths->segments, err))
-            return false;
-        struct table_list *list = own_alloc(sizeof *list, err);
+        AUTO(table_list) struct table_list *list = own_alloc(sizeof *list, err);
         if (!list)
             return false;
         list->refs = 1;
-        deaths->segments[deaths->count++] = (struct segment){list, cursor_varint(from)};
+        if (!deaths_add(deaths, list, cursor_varint(from), err))
+            return false;
         if (!decode_field(F_ADDR, &list->seal, NULL, from, err) ||
             !decode_list(&list->list, from, err))
             return false;

@@ -21,7 +21,9 @@ struct export
     int folder;
     uint8_t *leaf; /* LEAF_BYTES */
     bool may_chown;
+    const struct listing *listing;
     const struct listing_file *file; /* being written */
+    size_t *written;                 /* of a file, by its first name: which name has it, plus 1 */
     int fd;
     struct export_result result;
 };
@@ -170,6 +172,18 @@ static bool is_above(const struct export *x, const char *path)
            x->options->under[len] == '/';
 }
 
+/* Further names of what is there are names of it there too. */
+static bool write_name(struct export *x, struct err *err)
+{
+    size_t *written = &x->written[x->file->first];
+    if (*written == 0) {
+        *written = (size_t)(x->file - x->listing->files) + 1;
+        return write_file(x, err);
+    }
+    x->result.files++;
+    return sys_link_at(x->folder, x->listing->files[*written - 1].path, x->file->path, err);
+}
+
 static bool write_entry(struct export *x, struct err *err)
 {
     const char *path = x->file->path;
@@ -177,7 +191,7 @@ static bool write_entry(struct export *x, struct err *err)
     if (!is_asked_for(x, path) && !(kind == INODE_DIRECTORY && is_above(x, path)))
         return true;
     if (kind == INODE_FILE)
-        return write_file(x, err);
+        return write_name(x, err);
     if (kind == INODE_SYMLINK)
         return write_link(x, err);
     x->result.folders++;
@@ -226,6 +240,11 @@ bool export_state(struct family *family, const struct snapshot_row *snapshot, co
         !open_folder(&x, folder, err))
         return false;
     fd = x.folder;
+    AUTO(mem) size_t *written = own_alloc((listing.count + 1) * sizeof *written, err);
+    if (!written)
+        return false;
+    x.listing = &listing;
+    x.written = written;
     for (size_t i = 0; i < listing.count; i++) {
         x.file = &listing.files[i];
         if (!write_entry(&x, err))

@@ -166,10 +166,14 @@ static void doom_pack(struct family *family, const struct table_pack *pack)
 /* Packs of the rows before that are not in the present ones, or in another generation. */
 static void doom_replaced(struct family *family, const struct table *before)
 {
-    for (size_t i = 0; i < before->pack_count; i++) {
-        const struct table_pack *now = table_pack(family->table, before->packs[i].number);
-        if (!now || now->generation != before->packs[i].generation)
-            doom_pack(family, &before->packs[i]);
+    const struct table *now = family->table;
+    for (size_t i = 0, k = 0; i < before->pack_count; i++) {
+        const struct table_pack *old = &before->packs[i];
+        while (k < now->pack_count && now->packs[k].number < old->number)
+            k++;
+        if (k == now->pack_count || now->packs[k].number != old->number ||
+            now->packs[k].generation != old->generation)
+            doom_pack(family, old);
     }
 }
 

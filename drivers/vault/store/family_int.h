@@ -3,6 +3,7 @@
 #include "agent/base/pool.h"
 #include "drivers/vault/store/cache.h"
 #include "drivers/vault/store/edit.h"
+#include "drivers/vault/store/nodes.h"
 #include <pthread.h>
 
 struct store {
@@ -15,6 +16,7 @@ struct store {
     uint64_t thin_bytes_per_s;
     bool read_only;
     struct cache *cache;
+    struct nodes *nodes;
     struct lane *lane; /* presses frames */
 };
 

@@ -92,11 +92,38 @@ static bool source_hash(void *arg, struct addr addr, struct hash *ret, struct er
 
 struct map_source family_source_of(const struct source *source)
 {
-    return (struct map_source){source_node, source_hash, (void *)(uintptr_t)source};
+    return (struct map_source){
+        .node = source_node, .record_hash = source_hash, .arg = (void *)(uintptr_t)source};
 }
 
 /* The present rows: the family begins with what a source is made of. */
 struct map_source family_source(struct family *family) { return family_source_of(&family->source); }
+
+/* Decoded ones; who reads by other rows than the present ones (an edit, fsck) has none. */
+static const struct node *hold_node(void *arg, struct addr addr, int level, uint64_t first_record,
+                                    uint64_t birth, struct err *err)
+{
+    const struct source *source = arg;
+    struct family *family = source->family;
+    struct map_source plain = family_source_of(source);
+    const struct node *held = nodes_get(family->store->nodes, family->id, addr);
+    if (held && held->level == level && held->prefix == first_record >> (8 * (level + 1)) &&
+        nodes_youngest(held) <= birth)
+        return held;
+    nodes_release(held); /* read anew, so that it says what is wrong */
+    AUTO(mem) struct node *node = own_alloc(sizeof *node, err);
+    if (!node || !map_node(&plain, addr, level, first_record, birth, node, err))
+        return NULL;
+    return nodes_put(family->store->nodes, family->id, addr, node, err);
+}
+
+static struct map_source reading_source(struct family *family)
+{
+    struct map_source source = family_source(family);
+    source.hold = hold_node;
+    source.let_go = nodes_release;
+    return source;
+}
 
 /* ---- records ---- */
 
@@ -174,7 +201,7 @@ static bool note_frame(void *arg, uint64_t record, const struct place *place,
 static void prefetch(struct family *family, const struct root *root, uint64_t first)
 {
     struct ahead ahead = {.source = {family, NULL}};
-    struct map_source source = family_source(family);
+    struct map_source source = reading_source(family);
     struct err err = {0};
     if (!map_walk(&source, root, first, AHEAD_RECORDS, note_frame, &ahead, &err))
         return; /* the read itself will say it */
@@ -224,7 +251,7 @@ bool family_read(struct family *family, const struct root *root, uint64_t first,
                  void *to, struct err *err)
 {
     struct reading reading = {.source = {family, NULL}, .first = first, .to = to};
-    struct map_source source = family_source(family);
+    struct map_source source = reading_source(family);
     if (!root->stored) {
         memset(to, 0, count * RECORD_BYTES);
         return true;

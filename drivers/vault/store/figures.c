@@ -32,7 +32,9 @@ bool figures_logical(struct family *family, const struct root *table, uint64_t s
     if (!listing_read(family, table, slots, &listing, err))
         return false;
     for (size_t i = 0; i < listing.count; i++)
-        bytes += listing.files[i].inode.kind == INODE_FILE ? listing.files[i].inode.size : 0;
+        bytes += listing.files[i].first == i && listing.files[i].inode.kind == INODE_FILE
+                     ? listing.files[i].inode.size
+                     : 0;
     *ret_bytes = bytes;
     return true;
 }

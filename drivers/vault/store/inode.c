@@ -29,7 +29,7 @@ void inode_encode(const struct inode *inode, uint64_t seed, uint8_t ret[INODE_BY
     put(ret + 22, inode->mode, 2);
     put(ret + 24, inode->uid, 4);
     put(ret + 28, inode->gid, 4);
-    put(ret + 32, inode->size, 8);
+    put(ret + 32, inode->kind == INODE_LINK ? inode->target : inode->size, 8);
     put(ret + 40, inode->mtime_us, 8);
     put(ret + 48, inode->ctime_us, 8);
     put(ret + 56, inode->atime_us, 8);
@@ -90,8 +90,13 @@ bool inode_decode(const uint8_t slot[INODE_BYTES], uint64_t seed, struct inode *
     decode_root(&c, &inode.root);
     inode.links = cursor_u32(&c);
     uint16_t name_len = cursor_u16(&c);
-    if (c.bad || inode.kind > INODE_SYMLINK || name_len > INODE_NAME_MAX ||
-        inode.size > (uint64_t)1 << FILE_MAX_SHIFT)
+    bool link = inode.kind == INODE_LINK;
+    if (link) {
+        inode.target = inode.size;
+        inode.size = 0;
+    }
+    if (c.bad || inode.kind > INODE_LINK || (link && (inode.root.stored || name_len == 0)) ||
+        name_len > INODE_NAME_MAX || inode.size > (uint64_t)1 << FILE_MAX_SHIFT)
         return err_set(err, ERR_CORRUPT, "a slot of a file table makes no sense");
     inode.name_len = (uint8_t)name_len;
     memcpy(inode.name, slot + AT_NAME, name_len);

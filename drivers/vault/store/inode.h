@@ -2,7 +2,8 @@
 #pragma once
 #include "drivers/vault/store/format.h"
 
-enum inode_kind { INODE_FREE, INODE_FILE, INODE_DIRECTORY, INODE_SYMLINK };
+/* LINK: a further name of a file. A file none of whose names is its slot's own has none. */
+enum inode_kind { INODE_FREE, INODE_FILE, INODE_DIRECTORY, INODE_SYMLINK, INODE_LINK };
 enum { INODE_BYTES = 512, INODE_NAME_MAX = 255, INODE_TABLE = 0, INODE_ROOT = 1 };
 
 struct inode {
@@ -12,6 +13,7 @@ struct inode {
     uint16_t mode;
     uint32_t uid, gid, links;
     uint64_t size, mtime_us, ctime_us, atime_us;
+    uint64_t target; /* of a LINK: the file; in the place of its size */
     struct root root;
     uint8_t name_len;
     char name[INODE_NAME_MAX + 1];

@@ -8,7 +8,7 @@
 enum {
     LISTING_PATH_MAX = 4096,
     LISTING_FILES_MAX = 100000,
-    SLOTS_MAX = 1 << 24, /* numbers of removed files come again: there are not many more of them */
+    SLOTS_MAX = 1 << 24,
     SLOTS_OF_A_RECORD = RECORD_BYTES / INODE_BYTES
 };
 
@@ -29,7 +29,29 @@ static bool add_slot(struct listing *listing, const struct inode *inode, struct 
     if (!own_grow((void **)&listing->files, &listing->capacity, listing->count,
                   sizeof *listing->files, err))
         return false;
-    listing->files[listing->count++] = (struct listing_file){.inode = *inode};
+    listing->files[listing->count++] =
+        (struct listing_file){.inode = *inode, .number = inode->file};
+    return true;
+}
+
+struct stored {
+    uint64_t *records; /* of the file table that are no holes: numbers are not used again */
+    size_t count, capacity;
+};
+
+static bool note_stored(void *arg, uint64_t record, const struct place *place,
+                        const struct pattern *pattern, struct err *err)
+{
+    struct stored *stored = arg;
+    (void)pattern;
+    if (place->kind == PLACE_HOLE)
+        return true;
+    if (stored->count > LISTING_FILES_MAX)
+        return err_set(err, ERR_CORRUPT, "a file table has more than %d files", LISTING_FILES_MAX);
+    if (!own_grow((void **)&stored->records, &stored->capacity, stored->count,
+                  sizeof *stored->records, err))
+        return false;
+    stored->records[stored->count++] = record;
     return true;
 }
 
@@ -37,17 +59,20 @@ static bool read_slots(struct family *family, const struct root *table, uint64_t
                        struct listing *listing, struct err *err)
 {
     struct inode inodes[SLOTS_OF_A_RECORD];
+    struct stored stored = {0};
+    struct map_source source = family_source(family);
     if (slots > SLOTS_MAX)
         return err_set(err, ERR_CORRUPT, "a file table of %" PRIu64 " slots", slots);
-    for (uint64_t record = 0; table->stored && record * SLOTS_OF_A_RECORD < slots; record++) {
-        if (!family_inodes(family, table, record, inodes, err))
-            return false;
-        for (size_t i = 0; i < SLOTS_OF_A_RECORD; i++)
-            if (inodes[i].kind != INODE_FREE && inodes[i].file != INODE_ROOT &&
-                !add_slot(listing, &inodes[i], err))
-                return false;
+    uint64_t records = (slots + SLOTS_OF_A_RECORD - 1) / SLOTS_OF_A_RECORD;
+    bool ok = !table->stored || map_walk(&source, table, 0, records, note_stored, &stored, err);
+    for (size_t r = 0; ok && r < stored.count; r++) {
+        ok = family_inodes(family, table, stored.records[r], inodes, err);
+        for (size_t i = 0; ok && i < SLOTS_OF_A_RECORD; i++)
+            ok = inodes[i].kind == INODE_FREE || inodes[i].file == INODE_ROOT ||
+                 add_slot(listing, &inodes[i], err);
     }
-    return true;
+    own_free(stored.records);
+    return ok;
 }
 
 static const struct listing_file *by_number(const struct listing *listing, uint64_t file)
@@ -55,12 +80,12 @@ static const struct listing_file *by_number(const struct listing *listing, uint6
     size_t low = 0, high = listing->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (listing->files[middle].inode.file < file)
+        if (listing->files[middle].number < file)
             low = middle + 1;
         else
             high = middle;
     }
-    bool found = low < listing->count && listing->files[low].inode.file == file;
+    bool found = low < listing->count && listing->files[low].number == file;
     return found ? &listing->files[low] : NULL;
 }
 
@@ -94,9 +119,63 @@ static bool make_path(const struct listing *listing, struct listing_file *file, 
     return file->path != NULL;
 }
 
+/* ---- further names ---- */
+
+static bool has_name(const struct inode *inode) { return inode->name_len > 0; }
+
+/* A name of a file says what the file's slot says; a slot without a name is none. */
+static bool resolve(struct listing *listing, struct err *err)
+{
+    for (size_t i = 0; i < listing->count; i++) {
+        struct listing_file *f = &listing->files[i];
+        if (f->inode.kind != INODE_LINK)
+            continue;
+        const struct listing_file *target = by_number(listing, f->inode.target);
+        /* The slots before are resolved: what names a further name is one of a file by now. */
+        if (!target || target->inode.kind != INODE_FILE || target->inode.file != target->number)
+            return err_set(err, ERR_CORRUPT,
+                           "'%.200s' is a name of file %" PRIu64 ", which is none", f->path,
+                           f->inode.target);
+        f->inode = target->inode;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < listing->count; i++)
+        if (listing->files[i].path)
+            listing->files[kept++] = listing->files[i];
+    listing->count = kept;
+    return true;
+}
+
 static int by_path(const void *a, const void *b)
 {
     return strcmp(((const struct listing_file *)a)->path, ((const struct listing_file *)b)->path);
+}
+
+struct numbered {
+    uint64_t file;
+    size_t at;
+};
+
+static int by_file(const void *a, const void *b)
+{
+    const struct numbered *x = a, *y = b;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+static bool find_firsts(struct listing *listing, struct err *err)
+{
+    AUTO(mem) struct numbered *rows = own_alloc((listing->count + 1) * sizeof *rows, err);
+    for (size_t i = 0; rows && i < listing->count; i++)
+        rows[i] = (struct numbered){listing->files[i].inode.file, i};
+    if (rows && listing->count > 0)
+        qsort(rows, listing->count, sizeof *rows, by_file);
+    for (size_t i = 0; rows && i < listing->count; i++) {
+        bool same = i > 0 && rows[i - 1].file == rows[i].file;
+        listing->files[rows[i].at].first = same ? listing->files[rows[i - 1].at].first : rows[i].at;
+    }
+    return rows;
 }
 
 bool listing_read(struct family *family, const struct root *table, uint64_t slots,
@@ -105,15 +184,22 @@ bool listing_read(struct family *family, const struct root *table, uint64_t slot
     AUTO(listing) struct listing listing = {0};
     if (!read_slots(family, table, slots, &listing, err))
         return false;
-    for (size_t i = 0; i < listing.count; i++)
-        if (!make_path(&listing, &listing.files[i], err))
+    for (size_t i = 0; i < listing.count; i++) {
+        const struct inode *inode = &listing.files[i].inode;
+        bool bare = !has_name(inode) && !inode->parent && inode->kind == INODE_FILE;
+        if (!bare && !make_path(&listing, &listing.files[i], err))
             return false;
+    }
+    if (!resolve(&listing, err))
+        return false;
     if (listing.count > 0)
         qsort(listing.files, listing.count, sizeof *listing.files, by_path);
     for (size_t i = 1; i < listing.count; i++)
         if (strcmp(listing.files[i - 1].path, listing.files[i].path) == 0)
             return err_set(err, ERR_CORRUPT, "the path '%.200s' is there twice",
                            listing.files[i].path);
+    if (!find_firsts(&listing, err))
+        return false;
     *ret = listing;
     listing = (struct listing){0};
     return true;

@@ -3,8 +3,10 @@
 #include "drivers/vault/store/store.h"
 
 struct listing_file {
-    struct inode inode;
-    char *path; /* relative, '/' between; owned */
+    struct inode inode; /* the file's, also at a further name of it */
+    uint64_t number;    /* the name's */
+    size_t first;       /* of `files`: the first name of the same file */
+    char *path;         /* relative, '/' between; owned */
 };
 struct listing {
     struct listing_file *files; /* by path in byte order; without the root directory */
@@ -13,7 +15,7 @@ struct listing {
 void listing_done(struct listing *listing);
 OWN_DEFINE_INPLACE(listing, struct listing, listing_done);
 /* CORRUPT when the slots are no tree: a parent that is missing or no directory, a path too long or
- * there twice. */
+ * there twice, a further name of what is no file. */
 bool listing_read(struct family *family, const struct root *table, uint64_t slots,
                   struct listing *ret, struct err *err) MUST;
 /* The snapshot's identity (FORMAT.md 2.2). */

@@ -89,11 +89,35 @@ static bool walk_holes(const struct walk *walk, uint64_t first, uint64_t end, st
     return true;
 }
 
+struct held {
+    const struct map_source *source;
+    const struct node *node;
+};
+
+static void held_done(struct held *held)
+{
+    if (held->source->hold)
+        held->source->let_go(held->node);
+    else
+        node_free((struct node *)(uintptr_t)held->node); /* node_new made it */
+}
+OWN_DEFINE_INPLACE(held, struct held, held_done);
+
+static struct held hold(const struct map_source *source, struct addr addr, int level,
+                        uint64_t first_record, uint64_t birth, struct err *err)
+{
+    const struct node *node = source->hold
+                                  ? source->hold(source->arg, addr, level, first_record, birth, err)
+                                  : node_new(source, addr, level, first_record, birth, err);
+    return (struct held){source, node};
+}
+
 /* Visits what a node covers, of what is asked for; base is its first record. */
 static bool walk_node(const struct walk *walk, struct addr addr, int level, uint64_t birth,
                       uint64_t base, struct err *err)
 {
-    AUTO(node_heap) struct node *node = node_new(walk->source, addr, level, base, birth, err);
+    AUTO(held) struct held held = hold(walk->source, addr, level, base, birth, err);
+    const struct node *node = held.node;
     if (!node)
         return false;
     uint64_t covers = place_covers(level);

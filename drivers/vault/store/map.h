@@ -54,6 +54,11 @@ struct map_source {
     bool (*node)(void *arg, struct addr addr, struct bytes *ret, struct err *err);
     bool (*record_hash)(void *arg, struct addr addr, struct hash *ret, struct err *err);
     void *arg;
+    /* What map_node would give, held until let_go; for who reads the same nodes again and again.
+     * NULL: none. */
+    const struct node *(*hold)(void *arg, struct addr addr, int level, uint64_t first_record,
+                               uint64_t birth, struct err *err);
+    void (*let_go)(const struct node *node);
 };
 
 uint8_t map_level(uint64_t size); /* the least level that covers a file of that size */

@@ -205,7 +205,8 @@ struct store *store_open(struct io *io, const uint8_t box_id[16],
     if (!open_identity(store, err) || (!store->read_only && !take_ownership(store, err)))
         return err_null(err, "open store '%s'", io_label(io));
     store->cache = cache_new(io, &cache, err);
-    if (!store->cache)
+    store->nodes = store->cache ? nodes_new(err) : NULL;
+    if (!store->nodes)
         return NULL;
     store->lane = lane_new("vault-press", (int)store->threads, err);
     return store->lane ? TAKE(store) : NULL;
@@ -217,6 +218,7 @@ void store_close(struct store *store)
         return;
     lane_free(store->lane);
     cache_free(store->cache);
+    nodes_free(store->nodes);
     own_free(store);
 }
 

@@ -5,7 +5,7 @@
 
 /* ---- rows ---- */
 
-static void list_unref(struct table_list *list)
+void table_list_unref(struct table_list *list)
 {
     if (!list || __atomic_sub_fetch(&list->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
@@ -15,15 +15,20 @@ static void list_unref(struct table_list *list)
 
 static void deaths_done(struct deaths *deaths)
 {
-    for (size_t i = 0; i < deaths->count; i++)
-        list_unref(deaths->segments[i].list);
-    own_free(deaths->segments);
+    if (deaths->refs && __atomic_sub_fetch(deaths->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        for (size_t i = 0; i < deaths->count; i++)
+            table_list_unref(deaths->segments[i].list);
+        own_free(deaths->segments);
+        own_free(deaths->refs);
+    }
     *deaths = (struct deaths){0};
 }
 
-static bool deaths_add(struct deaths *deaths, struct table_list *list, uint64_t cut,
-                       struct err *err)
+bool deaths_add(struct deaths *deaths, struct table_list *list, uint64_t cut, struct err *err)
 {
+    if (!deaths->refs && !(deaths->refs = own_alloc(sizeof *deaths->refs, err)))
+        return false;
+    *deaths->refs = 1; /* who adds has it alone */
     if (!own_grow((void **)&deaths->segments, &deaths->capacity, deaths->count,
                   sizeof *deaths->segments, err))
         return false;
@@ -32,15 +37,28 @@ static bool deaths_add(struct deaths *deaths, struct table_list *list, uint64_t 
     return true;
 }
 
-static bool deaths_copy(const struct deaths *from, struct deaths *ret, struct err *err)
+static void deaths_ref(const struct deaths *deaths)
 {
-    *ret = (struct deaths){0};
-    for (size_t i = 0; i < from->count; i++)
-        if (!deaths_add(ret, from->segments[i].list, from->segments[i].cut, err)) {
-            deaths_done(ret);
-            return false;
-        }
-    return true;
+    if (deaths->refs)
+        __atomic_add_fetch(deaths->refs, 1, __ATOMIC_RELAXED);
+}
+
+/* Before it is changed: from here on no other table has it. */
+static bool deaths_own(struct deaths *deaths, struct err *err)
+{
+    struct deaths own = {0};
+    bool ok = true;
+    if (!deaths->refs || __atomic_load_n(deaths->refs, __ATOMIC_ACQUIRE) == 1)
+        return true;
+    for (size_t i = 0; ok && i < deaths->count; i++)
+        ok = deaths_add(&own, deaths->segments[i].list, deaths->segments[i].cut, err);
+    if (ok) {
+        struct deaths shared = *deaths;
+        *deaths = own;
+        own = shared;
+    }
+    deaths_done(&own);
+    return ok;
 }
 
 static void bad_unref(struct table_bad *bad)
@@ -92,7 +110,7 @@ void table_unref(struct table *table)
 static void *copy_rows(const void *rows, size_t count, size_t size, size_t *ret_capacity,
                        struct err *err)
 {
-    void *copy = own_alloc((count + 1) * size, err);
+    void *copy = own_realloc(NULL, (count + 1) * size, err);
     if (copy && count > 0)
         memcpy(copy, rows, count * size);
     if (copy)
@@ -120,13 +138,10 @@ struct table *table_copy(const struct table *table, struct err *err)
     for (; copy->pack_count < table->pack_count; copy->pack_count++)
         masks_ref(copy->packs[copy->pack_count].live);
     for (; copy->volume_count < table->volume_count; copy->volume_count++)
-        if (!deaths_copy(&table->volumes[copy->volume_count].deaths,
-                         &copy->volumes[copy->volume_count].deaths, err))
-            return NULL;
+        deaths_ref(&copy->volumes[copy->volume_count].deaths);
     for (; copy->snapshot_count < table->snapshot_count; copy->snapshot_count++) {
         struct table_snapshot *row = &copy->snapshots[copy->snapshot_count];
-        if (!deaths_copy(&table->snapshots[copy->snapshot_count].deaths, &row->deaths, err))
-            return NULL;
+        deaths_ref(&row->deaths);
         if (row->bad)
             __atomic_add_fetch(&row->bad->refs, 1, __ATOMIC_RELAXED);
     }
@@ -281,6 +296,8 @@ static bool deaths_cut(const struct table *table, struct deaths *deaths, uint64_
                        struct freed *meta, struct err *err)
 {
     size_t kept = 0, gone = 0;
+    if (!deaths_own(deaths, err))
+        return false;
     for (size_t i = 0; i < deaths->count; i++)
         if (!let_chunks_go(table, meta, &deaths->segments[i], cut, err))
             return false;
@@ -297,7 +314,7 @@ static bool deaths_cut(const struct table *table, struct deaths *deaths, uint64_
         }
         if (gone == 0 || !same_frame(seals[gone - 1], segment.list->seal))
             seals[gone++] = segment.list->seal;
-        list_unref(segment.list);
+        table_list_unref(segment.list);
     }
     deaths->count = kept;
     for (size_t i = 0; i < gone; i++)
@@ -308,6 +325,8 @@ static bool deaths_cut(const struct table *table, struct deaths *deaths, uint64_
 
 static bool deaths_join(struct deaths *to, const struct deaths *from, struct err *err)
 {
+    if (!deaths_own(to, err))
+        return false;
     for (size_t i = 0; i < from->count; i++)
         if (!deaths_add(to, from->segments[i].list, from->segments[i].cut, err))
             return false;
@@ -411,8 +430,9 @@ static bool add_list(struct deaths *deaths, const struct dead_list *from,
     list->list.chunks = own_alloc((from->count + 1) * sizeof *from->chunks, err);
     if (list->list.chunks && from->count > 0)
         memcpy(list->list.chunks, from->chunks, from->count * sizeof *from->chunks);
-    bool done = list->list.chunks && deaths_add(deaths, list, change->cut, err);
-    list_unref(list);
+    bool done =
+        list->list.chunks && deaths_own(deaths, err) && deaths_add(deaths, list, change->cut, err);
+    table_list_unref(list);
     return done;
 }
 

@@ -15,9 +15,11 @@ struct segment {
     struct table_list *list;
     uint64_t cut;
 };
+/* Shared by the tables that copy it. */
 struct deaths {
     struct segment *segments;
     size_t count, capacity;
+    unsigned *refs; /* NULL while there are no segments */
 };
 
 struct table_lock {
@@ -83,6 +85,11 @@ uint64_t table_before(const struct table *table, uint64_t volume, uint64_t seque
 /* What died between the snapshot before `sequence` (of a snapshot, or UINT64_MAX: the head) and it.
  */
 const struct deaths *table_deaths(const struct table *table, uint64_t volume, uint64_t sequence);
+
+/* For who makes rows: one more segment, with a reference of its own to the list. */
+bool deaths_add(struct deaths *deaths, struct table_list *list, uint64_t cut, struct err *err) MUST;
+void table_list_unref(struct table_list *list);
+OWN_DEFINE(table_list, struct table_list, table_list_unref);
 
 /* ---- changes ---- */
 enum change_kind {

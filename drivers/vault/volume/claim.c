@@ -80,6 +80,8 @@ struct view_touch *view_touches(struct view *view, size_t *ret_count, struct err
     while (rows && index_after(&m.tree.files, file, none, &file, &none, &item)) {
         const struct entry *entry = item;
         const struct root_item *root = index_get(&m.base, file, 0);
+        if (entry->kind == INODE_LINK)
+            continue;
         if (!own_grow((void **)&rows, &capacity, count, sizeof *rows, err))
             return NULL;
         rows[count++] = (struct view_touch){

@@ -122,7 +122,7 @@ struct composing {
     uint8_t sources[4096]; /* per part: which origin */
     const char *names[RECORD_MEMBERS_MAX];
 };
-enum { PARTS_MAX = 4096 };
+enum { PARTS_MAX = 4096, CLONES_MAX = 10000 };
 
 static struct snap *origin_of(struct composing *c, const char *name, struct err *err)
 {
@@ -217,7 +217,8 @@ static bool add_part(struct composing *c, size_t i, struct err *err)
     const struct vault_part *part = &c->parts[i];
     struct inode from = {0};
     pthread_mutex_lock(&v->vault->lock);
-    const struct entry *entry = tree_at(&v->origins[c->sources[i]]->tree, part->path);
+    const struct tree *tree = &v->origins[c->sources[i]]->tree;
+    const struct entry *entry = tree_named(tree, tree_at(tree, part->path));
     if (entry)
         tree_show(entry, &from);
     pthread_mutex_unlock(&v->vault->lock);
@@ -315,13 +316,17 @@ static bool reserve_name(struct vault *vault, struct volume *v, struct volume *s
                          struct err *err)
 {
     bool ok = true;
+    size_t clones = 0;
     pthread_mutex_lock(&vault->lock);
     for (size_t i = 0; ok && i < vault->volume_count; i++) {
         const struct volume *other = vault->volumes[i];
+        clones += other->clone;
         if (other->clone && !other->gone && other->landing == v->landing &&
             strcmp(other->name, v->name) == 0)
             ok = err_set(err, ERR_EXISTS, "clone '%s' of '%s'", v->name, v->landing->name);
     }
+    if (ok && clones >= CLONES_MAX)
+        ok = err_set(err, ERR_LIMIT, "a store has at most %d clones", CLONES_MAX);
     if (ok && source->gone)
         ok = err_set(err, ERR_NOT_FOUND, "no volume '%s'", source->name);
     pthread_mutex_unlock(&vault->lock);

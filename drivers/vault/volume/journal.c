@@ -4,6 +4,7 @@
 
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -395,6 +396,7 @@ static void sync_once(struct journal *j)
 
 bool journal_sync(struct journal *j, uint64_t number, struct err *err)
 {
+    waiting_begins();
     pthread_mutex_lock(&j->lock);
     while (j->synced < number && number <= j->last && !j->broken) {
         if (j->syncing)
@@ -467,6 +469,14 @@ bool journal_compact(struct journal *j, const struct bytes *state, struct err *e
     pthread_cond_broadcast(&j->synced_more);
     pthread_mutex_unlock(&j->lock);
     return ok || err_wrap(err, "compact the journal of '%s'", j->folder);
+}
+
+bool journal_is_well(struct journal *j, struct err *err)
+{
+    pthread_mutex_lock(&j->lock);
+    bool broken = is_broken(j, err);
+    pthread_mutex_unlock(&j->lock);
+    return !broken;
 }
 
 uint64_t journal_bytes(const struct journal *j)

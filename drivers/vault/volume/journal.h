@@ -26,4 +26,6 @@ bool journal_add(struct journal *journal, uint8_t kind, const struct bytes *payl
 bool journal_sync(struct journal *journal, uint64_t number, struct err *err) MUST;
 /* Replaces what was replayed so far by a state; records before it are forgotten. */
 bool journal_compact(struct journal *journal, const struct bytes *state, struct err *err) MUST;
+/* False with the reason (IO) when it takes nothing more. */
+bool journal_is_well(struct journal *journal, struct err *err) MUST;
 uint64_t journal_bytes(const struct journal *journal); /* since the last state */

@@ -3,7 +3,7 @@
 #include "agent/base/log.h"
 #include "drivers/vault/volume/vault_int.h"
 
-enum { LOCK_TOLD_MS = 3600 * 1000, COMPLAIN_MS = 60 * 1000 };
+enum { LOCK_TOLD_MS = 3600 * 1000, COMPLAIN_MS = 60 * 1000, JOURNAL_FULL = 8 << 20 };
 
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only)
 {
@@ -23,14 +23,23 @@ static bool is_full(const struct volume *v)
     return layer_records(slot_active(v)->layer) << RECORD_SHIFT > o->layer_bytes;
 }
 
-/* What is not synced, what is not sealed: writers wait for both. */
-static bool has_room(const struct volume *v, const char **ret_why)
+/* Names and attributes alone fill a journal, not a layer; only a seal shortens it. */
+static bool is_wordy(const struct volume *v)
+{
+    return v->slot_count == 1 && journal_bytes(v->journal) > JOURNAL_FULL;
+}
+
+/* What is not synced, what is not sealed: writers wait for both; the keeper sees to it before. */
+static bool has_room(struct volume *v, const char **ret_why)
 {
     const struct vault *vault = v->vault;
     const struct vault_options *o = &vault->options;
     uint64_t active = layer_records(slot_active(v)->layer) << RECORD_SHIFT;
+    uint64_t debt = layer_debt(slot_active(v)->layer);
+    if (debt > o->debt_bytes / 2 || active > o->layer_bytes)
+        volume_want(v);
     *ret_why = "its disk";
-    if (layer_debt(slot_active(v)->layer) > o->debt_bytes)
+    if (debt > o->debt_bytes)
         return false;
     *ret_why = "its store";
     return vault->frozen_bytes <= o->frozen_bytes &&
@@ -45,9 +54,6 @@ bool volume_room(struct volume *v, struct err *err)
     bool late = false, room;
     uint64_t deadline = 0;
     pthread_mutex_lock(&vault->lock);
-    if (layer_debt(slot_active(v)->layer) > o->debt_bytes / 2 || is_full(v)) {
-        volume_want(v);
-    }
     while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
         deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
         late = !vault_wait_until(vault, deadline);
@@ -141,7 +147,8 @@ static void tend_admin(struct volume *v, bool locks_too)
     /* What a deleted snapshot had and the live area has overwritten since is let go by the seal of
      * what overwrote it, and not before. */
     bool owing = v->owing && layer_records(slot_active(v)->layer) > 0;
-    bool full = (owing || is_full(v)) && v->vault->frozen_bytes <= v->vault->options.frozen_bytes;
+    bool full = (owing || is_full(v) || is_wordy(v)) &&
+                v->vault->frozen_bytes <= v->vault->options.frozen_bytes;
     v->owing = v->owing && !owing;
     pthread_mutex_unlock(&v->vault->lock);
     if (full && !swap_quietly(v, &err))
@@ -168,6 +175,7 @@ static void tend(struct volume *v, bool locks_too)
             complain(v, "a drop", &err);
         return;
     }
+    event_files_look(v);
     write_back(v);
     commit_frozen(v);
     tend_admin(v, locks_too);

@@ -125,6 +125,14 @@ bool layer_is_broken(const struct layer *layer, struct err *err)
     return layer->broken;
 }
 
+bool layer_is_well(struct layer *layer, struct err *err)
+{
+    pthread_mutex_lock(&layer->lock);
+    bool broken = layer_is_broken(layer, err);
+    pthread_mutex_unlock(&layer->lock);
+    return !broken;
+}
+
 void layer_break(struct layer *layer, const struct err *why)
 {
     if (!layer->broken)
@@ -440,20 +448,13 @@ struct layer *layer_open(const char *path, uint64_t sequence, uint64_t seed, boo
 
 struct layer *layer_ref(struct layer *layer)
 {
-    pthread_mutex_lock(&layer->lock);
-    layer->refs++;
-    pthread_mutex_unlock(&layer->lock);
+    atomic_fetch_add(&layer->refs, 1);
     return layer;
 }
 
 void layer_unref(struct layer *layer)
 {
-    if (!layer)
-        return;
-    pthread_mutex_lock(&layer->lock);
-    bool last = --layer->refs == 0;
-    pthread_mutex_unlock(&layer->lock);
-    if (!last)
+    if (!layer || atomic_fetch_sub(&layer->refs, 1) > 1)
         return;
     struct err ignored = {0};
     if (layer->dropped)
@@ -690,7 +691,7 @@ static struct lfile *enter(struct layer *layer, uint64_t file, struct err *err)
 
 static void leave(struct layer *layer)
 {
-    if (--layer->under_way == 0)
+    if (--layer->under_way == 0 && layer->frozen) /* who commits waits for other things */
         pthread_cond_broadcast(&layer->changed);
 }
 
@@ -968,18 +969,11 @@ bool layer_verify(struct layer *layer, uint64_t *ret_bad_file, uint64_t *ret_bad
     return keys;
 }
 
-uint64_t layer_debt(const struct layer *layer)
-{
-    struct layer *own = (struct layer *)(uintptr_t)layer; /* only its lock changes */
-    pthread_mutex_lock(&own->lock);
-    uint64_t debt = layer->debt;
-    pthread_mutex_unlock(&own->lock);
-    return debt;
-}
+uint64_t layer_debt(const struct layer *layer) { return atomic_load(&layer->debt); }
 
 uint64_t layer_records(const struct layer *layer)
 {
-    struct layer *own = (struct layer *)(uintptr_t)layer;
+    struct layer *own = (struct layer *)(uintptr_t)layer; /* only its lock changes */
     pthread_mutex_lock(&own->lock);
     uint64_t records = layer->cells.count;
     pthread_mutex_unlock(&own->lock);

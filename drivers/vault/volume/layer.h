@@ -50,6 +50,8 @@ void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_
  * share their syncs. Only a commit of all makes layer_open's `clean` true:
  * it never saves the log's sync (README.md, Layers 3). After a failed sync all changes say IO. */
 bool layer_commit(struct layer *layer, uint64_t file, struct err *err) MUST;
+/* False with the reason (IO) when a failed sync made it refuse changes. */
+bool layer_is_well(struct layer *layer, struct err *err) MUST;
 /* Bytes written and not yet committed; records present, and their bytes on disk. */
 uint64_t layer_debt(const struct layer *layer);
 uint64_t layer_records(const struct layer *layer);

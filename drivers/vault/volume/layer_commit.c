@@ -1,6 +1,7 @@
 /* Commits of a layer: one thread works for all that wait. Data first, then the log, then answers.
  */
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include "drivers/vault/volume/layer_int.h"
 #include <fcntl.h>
 #include <limits.h>
@@ -352,6 +353,7 @@ static void lead(struct layer *layer)
 bool layer_commit(struct layer *layer, uint64_t file, struct err *err)
 {
     struct waiter me = {.file = file};
+    waiting_begins();
     pthread_mutex_lock(&layer->lock);
     me.next = layer->waiters;
     /* cppcheck-suppress autoVariables; it is off the list before this returns */

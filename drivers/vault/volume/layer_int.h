@@ -4,6 +4,7 @@
 #include "drivers/vault/volume/layer.h"
 #include "drivers/vault/volume/presence.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum {
     RECORD_BITS = FILE_MAX_SHIFT - RECORD_SHIFT,
@@ -54,7 +55,7 @@ struct layer {
     char *path;
     int dir, log;
     uint64_t sequence, seed;
-    unsigned refs;
+    atomic_uint refs;
     bool frozen, dropped, broken, folder_unsynced;
     struct err why; /* of broken */
     unsigned under_way;
@@ -64,7 +65,7 @@ struct layer {
     size_t file_count, file_capacity;
     struct lfile **open; /* those with a descriptor */
     size_t open_count, open_capacity, hand;
-    uint64_t debt;
+    _Atomic uint64_t debt;
     uint64_t *sorted; /* keys of all cells, once frozen and asked for */
     struct waiter *waiters;
     bool committing;

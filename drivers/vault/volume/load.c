@@ -51,7 +51,8 @@ static bool load_record(struct loading *l, uint64_t record, struct err *err)
         if (inode.file != file)
             return err_set(err, ERR_CORRUPT, "slot %llu of a file table says it is file %llu",
                            (unsigned long long)file, (unsigned long long)inode.file);
-        if (!tree_load(&l->tree, &inode, err) || !root_put(&l->base, inode.file, &inode.root, err))
+        if (!tree_load(&l->tree, &inode, err) ||
+            (inode.kind != INODE_LINK && !root_put(&l->base, inode.file, &inode.root, err)))
             return false;
     }
     return true;

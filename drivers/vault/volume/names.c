@@ -40,6 +40,19 @@ static bool apply_create(struct tree *tree, const struct slot *slot, const struc
     return tree_add(tree, &inode, record->time_us, err);
 }
 
+static bool apply_link(struct tree *tree, const struct slot *slot, const struct record *record,
+                       struct err *err)
+{
+    struct inode inode = {.file = record->file,
+                          .parent = record->folder,
+                          .generation = (uint32_t)slot->sequence,
+                          .kind = INODE_LINK,
+                          .target = record->below,
+                          .name_len = (uint8_t)strlen(record->name)};
+    IGNORE(str_copy(inode.name, sizeof inode.name, record->name));
+    return tree_link(tree, &inode, record->time_us, err);
+}
+
 static bool apply_rename(struct tree *tree, const struct record *record, struct err *err)
 {
     AUTO(tree) struct tree work = tree_copy(tree);
@@ -68,13 +81,23 @@ static bool apply_attributes(struct tree *tree, const struct record *record, str
         entry->mtime_us = record->mtime_us;
     if (record->mask & SET_ATIME)
         entry->atime_us = record->atime_us;
+    else if (entry->atime_us & ENTRY_EXCLUSIVE)
+        entry->atime_us = record->time_us;
     entry->ctime_us = record->time_us;
     return true;
 }
 
+/* The number and the file that it is a further name of. */
+static bool mark_name(const struct tree *tree, struct slot *slot, uint64_t number, struct err *err)
+{
+    const struct entry *entry = tree_find(tree, number);
+    bool link = entry && entry->kind == INODE_LINK;
+    return slot_mark(slot, number, err) && (!link || slot_mark(slot, entry->target, err));
+}
+
 bool names_apply(struct tree *tree, struct slot *slot, const struct record *record, struct err *err)
 {
-    if (!slot_mark(slot, record->file, err))
+    if (!mark_name(tree, slot, record->file, err))
         return false;
     switch (record->kind) {
     case RECORD_CREATE:
@@ -84,12 +107,15 @@ bool names_apply(struct tree *tree, struct slot *slot, const struct record *reco
                tree_remove(tree, record->file, record->time_us, err);
     case RECORD_RENAME:
         return slot_mark(slot, record->folder, err) && slot_mark(slot, record->to_folder, err) &&
-               (!record->replaced || slot_mark(slot, record->replaced, err)) &&
+               (!record->replaced || mark_name(tree, slot, record->replaced, err)) &&
                apply_rename(tree, record, err);
+    case RECORD_LINK:
+        return slot_mark(slot, record->folder, err) && slot_mark(slot, record->below, err) &&
+               apply_link(tree, slot, record, err);
     case RECORD_ATTRIBUTES:
         return apply_attributes(tree, record, err);
     case RECORD_PART:
-        return tree_resize(tree, record->file, record->size, record->mtime_us, err);
+        return tree_resize(tree, record->file, record->size, record->mtime_us, 0, err);
     default:
         return true;
     }
@@ -97,7 +123,17 @@ bool names_apply(struct tree *tree, struct slot *slot, const struct record *reco
 
 /* ---- replayed requests ---- */
 
-void answer_keep(struct volume *v, const struct record *record)
+static struct answer *answer_same(struct volume *v, const struct record *record)
+{
+    for (size_t i = 0; record->client && i < v->answer_count; i++) {
+        struct answer *a = &v->answers[i];
+        if (a->client == record->client && a->xid == record->xid && a->sum == record->sum)
+            return a;
+    }
+    return NULL;
+}
+
+void answer_keep(struct volume *v, const struct record *record, enum answer_how how)
 {
     struct err none = {0};
     if (!record->client)
@@ -106,26 +142,21 @@ void answer_keep(struct volume *v, const struct record *record)
         v->answers = own_alloc(ANSWERS * sizeof *v->answers, &none);
     if (!v->answers)
         return;
-    v->answers[v->answer_next] =
-        (struct answer){.client = record->client,
-                        .sum = record->sum,
-                        .file = record->file,
-                        .xid = record->xid,
-                        .asked = record->kind == RECORD_ANSWER ? record->asked : record->kind};
+    struct answer *there = answer_same(v, record);
+    if (there && how != ANSWER_SURE) /* sure is sure */
+        return;
+    struct answer *a = there ? there : &v->answers[v->answer_next];
+    *a = (struct answer){.client = record->client,
+                         .sum = record->sum,
+                         .file = record->file,
+                         .xid = record->xid,
+                         .how = how,
+                         .asked = record->kind == RECORD_ANSWER ? record->asked : record->kind};
+    if (there)
+        return;
     v->answer_next = (v->answer_next + 1) % ANSWERS;
     if (v->answer_count < ANSWERS)
         v->answer_count++;
-}
-
-static const struct answer *answer_find(const struct volume *v, const struct record *record)
-{
-    for (size_t i = 0; record->client && i < v->answer_count; i++) {
-        const struct answer *a = &v->answers[i];
-        if (a->client == record->client && a->xid == record->xid && a->sum == record->sum &&
-            a->asked == record->kind)
-            return a;
-    }
-    return NULL;
 }
 
 static void who_asks(struct record *record, const struct view_caller *caller,
@@ -136,7 +167,70 @@ static void who_asks(struct record *record, const struct view_caller *caller,
         record->xid = caller->xid;
     }
     record->sum = format_sum_of(record->kind, asked, count);
-    record->time_us = clock_wall_us();
+}
+
+/* What attributes ask for, without padding. */
+struct asked {
+    uint64_t words[9];
+};
+static struct asked asked_of(const struct view_attributes *a)
+{
+    struct asked asked = {0};
+    if (!a)
+        return asked;
+    const bool flags[] = {a->set_mode,  a->set_uid,   a->set_gid,   a->set_size,
+                          a->set_mtime, a->set_atime, a->mtime_now, a->atime_now,
+                          a->exclusive, a->unchecked, a->guard};
+    for (size_t i = 0; i < sizeof flags; i++)
+        asked.words[0] |= (uint64_t)flags[i] << i;
+    asked.words[1] = a->set_mode ? a->mode : 0;
+    asked.words[2] = a->set_uid ? a->uid : 0;
+    asked.words[3] = a->set_gid ? a->gid : 0;
+    asked.words[4] = a->set_size ? a->size : 0;
+    asked.words[5] = a->set_mtime && !a->mtime_now ? a->mtime_us : 0;
+    asked.words[6] = a->set_atime && !a->atime_now ? a->atime_us : 0;
+    asked.words[7] = a->exclusive ? a->verifier : 0;
+    asked.words[8] = a->guard ? a->guard_ctime_us : 0;
+    return asked;
+}
+
+/* Later than whatever the change touches was changed; volume.write is held. */
+static void stamp(struct volume *v, struct record *record)
+{
+    const uint64_t files[] = {record->file, record->folder, record->to_folder, record->replaced,
+                              record->below};
+    pthread_mutex_lock(&v->vault->lock);
+    record->time_us = tree_later(&v->tree, clock_wall_us(), files, sizeof files / sizeof files[0]);
+    pthread_mutex_unlock(&v->vault->lock);
+}
+
+/* As it is now; file 0 when there is none. */
+static void look(struct volume *v, uint64_t file, struct view_file *ret)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    const struct entry *entry = tree_file(&v->tree, file);
+    *ret = (struct view_file){0};
+    if (entry)
+        view_show(entry, ret);
+    pthread_mutex_unlock(&v->vault->lock);
+}
+
+static void look_before(struct volume *v, uint64_t file, struct view_change *ret)
+{
+    if (ret)
+        look(v, file, &ret->before);
+}
+
+static void look_after(struct volume *v, uint64_t file, struct view_change *ret)
+{
+    if (ret)
+        look(v, file, &ret->after);
+}
+
+static void forget_change(struct view_change *ret)
+{
+    if (ret)
+        *ret = (struct view_change){0};
 }
 
 /* Journal, then memory; both or neither. volume.write is held. */
@@ -154,7 +248,8 @@ static bool change(struct volume *v, const struct record *record, struct err *er
     v->tree = work;
     work = old;
     pthread_mutex_unlock(&v->vault->lock);
-    answer_keep(v, record);
+    event_names_changed(v, &work, record);
+    answer_keep(v, record, record->mask & SET_CONTENT ? ANSWER_UNDERWAY : ANSWER_SURE);
     return true;
 }
 
@@ -174,188 +269,155 @@ static void forget(struct volume *v, uint64_t file)
     pthread_mutex_unlock(&v->write);
 }
 
-/* ---- views ---- */
-
-struct view *view_open(struct vault *vault, const char *volume, const char *snapshot,
-                       const char *clone, struct err *err)
-{
-    AUTO(volume) struct volume *v = volume_get_clone(vault, volume, clone, err);
-    AUTO(view) struct view *view = v ? own_alloc(sizeof *view, err) : NULL;
-    if (!view)
-        return NULL;
-    view->vault = vault;
-    if (snapshot) {
-        pthread_mutex_lock(&vault->lock);
-        struct snap *snap = snap_find(v, snapshot);
-        if (snap)
-            snap->uses++; /* so that it stays while it is loaded */
-        pthread_mutex_unlock(&vault->lock);
-        if (!snap)
-            return err_set(err, ERR_NOT_FOUND, "no snapshot '%s' of '%s'", snapshot, volume), NULL;
-        bool loaded = snap_use(snap, err);
-        snap_unuse(snap);
-        if (!loaded)
-            return NULL;
-        view->snap = snap;
-    }
-    pthread_mutex_lock(&vault->lock);
-    bool gone = v->gone;
-    if (!gone) {
-        v->users++;
-        view->volume = v;
-    }
-    pthread_mutex_unlock(&vault->lock);
-    if (gone) {
-        if (view->snap)
-            snap_unuse(TAKE(view->snap));
-        return err_set(err, ERR_NOT_FOUND, "'%s' was dropped", volume), NULL;
-    }
-    v = NULL; /* the view has the reference now */
-    return TAKE(view);
-}
-
-void view_close(struct view *view)
-{
-    if (!view)
-        return;
-    if (view->snap)
-        snap_unuse(view->snap);
-    if (view->volume) {
-        pthread_mutex_lock(&view->volume->write);
-        if (view->volume->claim == view)
-            view->volume->claim = NULL;
-        pthread_mutex_unlock(&view->volume->write);
-        pthread_mutex_lock(&view->vault->lock);
-        view->volume->users--;
-        pthread_mutex_unlock(&view->vault->lock);
-        volume_put(view->volume);
-    }
-    own_free(view);
-}
-
-uint64_t view_volume_id(const struct view *view) { return view->volume->id; }
-bool view_is_read_only(const struct view *view) { return view->snap != NULL; }
-
-static const struct tree *view_tree(const struct view *view)
-{
-    return view->snap ? &view->snap->tree : &view->volume->tree;
-}
-
-static void show(const struct entry *entry, struct view_file *ret)
-{
-    uint64_t records = (entry->size + RECORD_BYTES - 1) >> RECORD_SHIFT;
-    *ret = (struct view_file){.file = entry->file,
-                              .parent = entry->parent,
-                              .generation = entry->generation,
-                              .kind = entry->kind,
-                              .mode = entry->mode,
-                              .uid = entry->uid,
-                              .gid = entry->gid,
-                              .links = entry->links,
-                              .size = entry->size,
-                              .used_bytes = records << RECORD_SHIFT,
-                              .mtime_us = entry->mtime_us,
-                              .ctime_us = entry->ctime_us,
-                              .atime_us = entry->atime_us};
-}
-
-static bool show_found(const struct entry *entry, const char *name, uint64_t file,
-                       struct view_file *ret, struct err *err)
-{
-    if (entry)
-        show(entry, ret);
-    else if (name)
-        err_set(err, ERR_NOT_FOUND, "no '%s'", name);
-    else
-        err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
-    return entry != NULL;
-}
-
-bool view_stat(struct view *view, uint64_t file, uint32_t generation, struct view_file *ret,
-               struct err *err)
-{
-    pthread_mutex_lock(&view->vault->lock);
-    const struct entry *entry = tree_find(view_tree(view), file);
-    if (entry && generation && entry->generation != generation)
-        entry = NULL;
-    bool ok = show_found(entry, NULL, file, ret, err);
-    pthread_mutex_unlock(&view->vault->lock);
-    return ok;
-}
-
-bool view_lookup(struct view *view, uint64_t folder, const char *name, struct view_file *ret,
-                 struct err *err)
-{
-    pthread_mutex_lock(&view->vault->lock);
-    const struct tree *tree = view_tree(view);
-    const struct entry *at = tree_find(tree, folder);
-    const struct entry *entry = NULL;
-    bool ok = true;
-    if (at && at->kind != INODE_DIRECTORY)
-        ok = err_set(err, ERR_PRECONDITION, "'%s' is no folder", at->name);
-    else if (at && strcmp(name, ".") == 0)
-        entry = at;
-    else if (at && strcmp(name, "..") == 0)
-        entry = tree_find(tree, at->parent);
-    else if (at)
-        entry = tree_child(tree, folder, name);
-    ok = ok && show_found(entry, name, 0, ret, err);
-    pthread_mutex_unlock(&view->vault->lock);
-    return ok;
-}
-
-bool view_find(struct view *view, const char *path, struct view_file *ret, struct err *err)
-{
-    pthread_mutex_lock(&view->vault->lock);
-    bool ok = show_found(tree_at(view_tree(view), path), path, 0, ret, err);
-    pthread_mutex_unlock(&view->vault->lock);
-    return ok;
-}
-
-bool view_list(struct view *view, uint64_t folder, uint64_t cookie, view_entry *fn, void *arg,
-               bool *ret_end, struct err *err)
-{
-    pthread_mutex_lock(&view->vault->lock);
-    AUTO(tree) struct tree tree = tree_copy(view_tree(view));
-    pthread_mutex_unlock(&view->vault->lock);
-    const struct entry *at = tree_find(&tree, folder);
-    if (!at)
-        return err_set(err, ERR_NOT_FOUND, "no folder %llu", (unsigned long long)folder);
-    if (at->kind != INODE_DIRECTORY)
-        return err_set(err, ERR_PRECONDITION, "'%s' is no folder", at->name);
-    bool more = true;
-    const struct entry *entry = NULL;
-    while (more && (entry = tree_after(&tree, folder, cookie))) {
-        struct view_file file;
-        show(entry, &file);
-        more = fn(arg, entry->file, entry->name, &file);
-        cookie = entry->file;
-    }
-    *ret_end = more;
-    return true;
-}
-
-bool view_readlink(struct view *view, uint64_t file, char *ret, size_t size, struct err *err)
-{
-    char target[TREE_TARGET_MAX + 1];
-    struct view_file info;
-    if (!view_stat(view, file, 0, &info, err))
-        return false;
-    if (info.kind != INODE_SYMLINK)
-        return err_set(err, ERR_INVALID, "file %llu is no link", (unsigned long long)file);
-    ssize_t got = view_read(view, file, target, TREE_TARGET_MAX, 0, err);
-    if (got < 0)
-        return false;
-    target[got] = '\0';
-    return str_copy(ret, size, target) || err_set(err, ERR_LIMIT, "the link's target is longer");
-}
-
 /* ---- changes ---- */
 
 static bool may_change(const struct view *view, struct err *err)
 {
     return !view->snap || err_set(err, ERR_DENIED, "snapshot '%s' is read-only", view->snap->name);
 }
+
+static bool is_folder(struct volume *v, uint64_t folder, struct err *err)
+{
+    struct view_file file;
+    look(v, folder, &file);
+    if (file.kind == INODE_FREE)
+        return err_set(err, ERR_NOT_FOUND, "no folder %llu", (unsigned long long)folder);
+    return file.kind == INODE_DIRECTORY ||
+           err_set(err, ERR_PRECONDITION, "file %llu is no folder", (unsigned long long)folder);
+}
+
+/* A name's number and its file; 0 and INODE_FREE: nothing has that name. */
+struct named {
+    uint64_t number;
+    struct view_file file;
+};
+
+static bool find_name(struct volume *v, uint64_t folder, const char *name, struct named *ret,
+                      struct err *err)
+{
+    *ret = (struct named){0};
+    if (!is_folder(v, folder, err))
+        return false;
+    pthread_mutex_lock(&v->vault->lock);
+    const struct entry *entry = tree_child(&v->tree, folder, name);
+    if (entry) {
+        ret->number = entry->file;
+        view_show(tree_named(&v->tree, entry), &ret->file);
+    }
+    pthread_mutex_unlock(&v->vault->lock);
+    return true;
+}
+
+static bool must_find_name(struct volume *v, uint64_t folder, const char *name, struct named *ret,
+                           struct err *err)
+{
+    return find_name(v, folder, name, ret, err) &&
+           (ret->number || err_set(err, ERR_NOT_FOUND, "no '%.255s'", name));
+}
+
+/* ---- attributes ---- */
+
+static uint8_t set_mask(const struct view_attributes *a)
+{
+    return (uint8_t)((a->set_mode ? SET_MODE : 0) | (a->set_uid ? SET_UID : 0) |
+                     (a->set_gid ? SET_GID : 0) | (a->set_atime ? SET_ATIME : 0) |
+                     (a->set_mtime ? SET_MTIME : 0));
+}
+
+/* Sizes and times of regular files go with the layer, so that their order with writes is one; the
+ * journal says the rest, and the ctime of all. */
+static bool set_now(struct volume *v, struct record *record, const struct view_attributes *a,
+                    const struct view_file *now, struct err *err)
+{
+    record->mask = set_mask(a);
+    record->mode = a->mode & 07777;
+    record->uid = a->uid;
+    record->gid = a->gid;
+    stamp(v, record);
+    record->mtime_us = a->mtime_now ? record->time_us : a->mtime_us;
+    record->atime_us = (a->atime_now ? record->time_us : a->atime_us) & ~ENTRY_EXCLUSIVE;
+    if (now->kind == INODE_FILE && (a->set_size || a->set_mtime)) {
+        uint64_t mtime_us = a->set_mtime ? record->mtime_us : record->time_us;
+        if (!write_size(v, record->file, a->set_size ? a->size : now->size, mtime_us,
+                        record->time_us, err))
+            return false;
+        pthread_mutex_lock(&v->vault->lock);
+        v->landing->changes++;
+        pthread_mutex_unlock(&v->vault->lock);
+        record->mask |= SET_CONTENT;
+    }
+    return change(v, record, err);
+}
+
+static bool set_locked(struct volume *v, struct record *record, const struct view_attributes *a,
+                       struct err *err)
+{
+    struct view_file now;
+    const struct answer *answer = answer_same(v, record);
+    look(v, record->file, &now);
+    if (now.kind == INODE_FREE)
+        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)record->file);
+    if (answer && answer->how != ANSWER_UNSURE)
+        return true;
+    if (a->set_size && now.kind != INODE_FILE)
+        return err_set(err, ERR_INVALID, "file %llu has no size to set",
+                       (unsigned long long)record->file);
+    if (!answer && a->guard && now.ctime_us != a->guard_ctime_us)
+        return err_set(err, ERR_PRECONDITION, "file %llu was changed meanwhile",
+                       (unsigned long long)record->file);
+    return set_now(v, record, a, &now, err);
+}
+
+/* First that it was asked is on disk, so that asked again after a crash it is not refused for what
+ * it did itself; then what the layer has of it, and the answer is one to repeat. Not synced: a
+ * journal that loses that has the change done once more. */
+static bool set_settle(struct volume *v, const struct record *record, struct err *err)
+{
+    struct record answer = {.kind = RECORD_ANSWER,
+                            .client = record->client,
+                            .xid = record->xid,
+                            .sum = record->sum,
+                            .asked = record->kind,
+                            .file = record->file};
+    if (!volume_sync(v, err) || !volume_commit(v, record->file, err))
+        return false;
+    if (!record->client || !(record->mask & SET_CONTENT))
+        return true;
+    pthread_mutex_lock(&v->write);
+    bool ok = volume_note(v, &answer, err);
+    if (ok)
+        answer_keep(v, &answer, ANSWER_SURE);
+    pthread_mutex_unlock(&v->write);
+    return ok;
+}
+
+bool view_set(struct view *view, const struct view_caller *caller, uint64_t file,
+              const struct view_attributes *attributes, struct view_file *ret,
+              struct view_change *ret_change, struct err *err)
+{
+    struct volume *v = view->volume;
+    struct record record = {.kind = RECORD_ATTRIBUTES, .file = file};
+    forget_change(ret_change);
+    if (!may_change(view, err) || !volume_room(v, err) ||
+        (attributes->set_size && !write_fetch(v, file, 0, attributes->size, err)))
+        return false;
+    struct asked asked = asked_of(attributes);
+    who_asks(&record, caller, (struct format_piece[]){{&file, sizeof file}, {&asked, sizeof asked}},
+             2);
+    pthread_mutex_lock(&v->write);
+    look_before(v, file, ret_change);
+    bool ok = write_allowed(view, err) && set_locked(v, &record, attributes, err);
+    look_after(v, file, ret_change);
+    struct view_file now;
+    look(v, file, &now);
+    pthread_mutex_unlock(&v->write);
+    if (!ok || !set_settle(v, &record, err))
+        return false;
+    *ret = now;
+    return true;
+}
+
+/* ---- new names ---- */
 
 /* A new file's content before its name: a link's target, or a size. */
 static bool create_content(struct volume *v, struct record *record, const char *target,
@@ -373,7 +435,7 @@ static bool create_content(struct volume *v, struct record *record, const char *
         record->size = len;
         if (!layer_write(layer, record->file, 0, 1, bytes, err))
             return false;
-    } else if (record->file_kind == INODE_FILE && a && a->set_size) {
+    } else if (record->file_kind == INODE_FILE && a && a->set_size && a->size > 0) {
         if (a->size > (uint64_t)1 << FILE_MAX_SHIFT)
             return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
         record->size = a->size;
@@ -384,28 +446,79 @@ static bool create_content(struct volume *v, struct record *record, const char *
     return layer_commit(layer, record->file, err);
 }
 
-static bool create_locked(struct volume *v, struct record *record, const char *target,
-                          const struct view_attributes *a, struct err *err)
+/* 63 bits are as good as 64 to tell verifiers apart. */
+static uint64_t exclusive_atime(uint64_t verifier)
+{
+    return ENTRY_EXCLUSIVE | format_sum(0, &verifier, sizeof verifier);
+}
+
+/* The name is there: only some ways of asking put up with that. */
+static bool create_there(struct volume *v, struct record *record, const struct view_attributes *a,
+                         const struct view_file *there, struct err *err)
+{
+    bool files = record->file_kind == INODE_FILE && there->kind == INODE_FILE;
+    record->file = there->file;
+    if (files && a && a->exclusive) {
+        pthread_mutex_lock(&v->vault->lock);
+        bool same = tree_find(&v->tree, there->file)->atime_us == exclusive_atime(a->verifier);
+        pthread_mutex_unlock(&v->vault->lock);
+        if (same)
+            return true;
+    }
+    if (!files || !a || !a->unchecked)
+        return err_set(err, ERR_EXISTS, "'%s' is there", record->name);
+    struct view_attributes size = {.set_size = true, .size = a->size};
+    record->kind = RECORD_ATTRIBUTES;
+    return !a->set_size || set_now(v, record, &size, there, err);
+}
+
+static void create_attributes(struct record *record, const struct view_caller *caller,
+                              const struct view_attributes *a)
+{
+    uint64_t now = record->time_us;
+    record->mode = a && a->set_mode                       ? a->mode & 07777
+                   : record->file_kind == INODE_DIRECTORY ? 0755
+                                                          : 0644;
+    record->uid = a && a->set_uid ? a->uid : caller ? caller->uid : 0;
+    record->gid = a && a->set_gid ? a->gid : caller ? caller->gid : 0;
+    record->mtime_us = a && a->set_mtime && !a->mtime_now ? a->mtime_us : now;
+    record->atime_us = a && a->set_atime && !a->atime_now ? a->atime_us & ~ENTRY_EXCLUSIVE : now;
+    if (a && a->exclusive && record->file_kind == INODE_FILE)
+        record->atime_us = exclusive_atime(a->verifier);
+}
+
+/* volume.write is held. */
+static bool next_number(struct volume *v, struct record *record, struct err *err)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    record->file = v->tree.next_file;
+    pthread_mutex_unlock(&v->vault->lock);
+    return record->file < TREE_NUMBERS ||
+           err_set(err, ERR_LIMIT,
+                   "volume '%s' has given out all of its %d file numbers. hint: copy its files to "
+                   "a new volume",
+                   v->name, TREE_NUMBERS);
+}
+
+static bool create_locked(struct volume *v, struct record *record, const struct view_caller *caller,
+                          const char *target, const struct view_attributes *a, struct err *err)
 {
     struct vault *vault = v->vault;
-    const struct answer *answer = answer_find(v, record);
-    if (answer) {
+    const struct answer *answer = answer_same(v, record);
+    struct named there;
+    if (answer && answer->how != ANSWER_UNSURE) {
         record->file = answer->file;
+        record->kind = answer->asked;
         return true;
     }
-    pthread_mutex_lock(&vault->lock);
-    record->file = v->tree.next_file;
-    const struct entry *folder = tree_find(&v->tree, record->folder);
-    bool exists = tree_child(&v->tree, record->folder, record->name);
-    uint8_t folder_kind = folder ? folder->kind : INODE_FREE;
-    pthread_mutex_unlock(&vault->lock);
-    if (folder_kind == INODE_FREE)
-        return err_set(err, ERR_NOT_FOUND, "no folder %llu", (unsigned long long)record->folder);
-    if (folder_kind != INODE_DIRECTORY)
-        return err_set(err, ERR_PRECONDITION, "file %llu is no folder",
-                       (unsigned long long)record->folder);
-    if (exists)
-        return err_set(err, ERR_EXISTS, "'%s' is there", record->name);
+    if (!find_name(v, record->folder, record->name, &there, err))
+        return false;
+    if (there.number)
+        return create_there(v, record, a, &there.file, err);
+    if (!next_number(v, record, err))
+        return false;
+    stamp(v, record);
+    create_attributes(record, caller, a);
     if (!create_content(v, record, target, a, err) || !change(v, record, err)) {
         /* The number may have content now: it is not given to anybody else. */
         pthread_mutex_lock(&vault->lock);
@@ -419,11 +532,12 @@ static bool create_locked(struct volume *v, struct record *record, const char *t
 
 bool view_create(struct view *view, const struct view_caller *caller, uint64_t folder,
                  const char *name, uint8_t kind, const char *target,
-                 const struct view_attributes *attributes, struct view_file *ret, struct err *err)
+                 const struct view_attributes *attributes, struct view_file *ret,
+                 struct view_change *ret_folder, struct err *err)
 {
     struct volume *v = view->volume;
-    const struct view_attributes *a = attributes;
     struct record record = {.kind = RECORD_CREATE, .folder = folder, .file_kind = kind};
+    forget_change(ret_folder);
     if (!may_change(view, err))
         return false;
     if (kind < INODE_FILE || kind > INODE_SYMLINK || !inode_name_is_valid(name, strlen(name)))
@@ -431,92 +545,151 @@ bool view_create(struct view *view, const struct view_caller *caller, uint64_t f
     if (!volume_room(v, err))
         return false;
     IGNORE(str_copy(record.name, sizeof record.name, name));
+    struct asked asked = asked_of(attributes);
     who_asks(&record, caller,
-             (struct format_piece[]){{&folder, sizeof folder}, {name, strlen(name)}, {&kind, 1}},
-             3);
-    record.mode = a && a->set_mode ? a->mode & 07777 : kind == INODE_DIRECTORY ? 0755 : 0644;
-    record.uid = a && a->set_uid ? a->uid : caller ? caller->uid : 0;
-    record.gid = a && a->set_gid ? a->gid : caller ? caller->gid : 0;
-    record.mtime_us = a && a->set_mtime ? a->mtime_us : record.time_us;
-    record.atime_us = a && a->set_atime ? a->atime_us : record.time_us;
+             (struct format_piece[]){{&folder, sizeof folder},
+                                     {name, strlen(name)},
+                                     {&kind, 1},
+                                     {&asked, sizeof asked},
+                                     {target, target ? strlen(target) : 0}},
+             5);
     pthread_mutex_lock(&v->write);
-    bool ok = write_allowed(view, err) && create_locked(v, &record, target, a, err);
-    pthread_mutex_unlock(&v->write);
-    return ok && volume_sync(v, err) && view_stat(view, record.file, 0, ret, err);
-}
-
-static bool named(struct volume *v, uint64_t folder, const char *name, uint64_t *ret_file,
-                  uint8_t *ret_kind, struct err *err)
-{
-    pthread_mutex_lock(&v->vault->lock);
-    const struct entry *entry = tree_child(&v->tree, folder, name);
-    if (entry) {
-        *ret_file = entry->file;
-        *ret_kind = entry->kind;
-    }
-    pthread_mutex_unlock(&v->vault->lock);
-    return entry || err_set(err, ERR_NOT_FOUND, "no '%.255s'", name);
-}
-
-bool view_remove(struct view *view, const struct view_caller *caller, uint64_t folder,
-                 const char *name, bool folder_wanted, struct err *err)
-{
-    struct volume *v = view->volume;
-    struct record record = {.kind = RECORD_REMOVE, .folder = folder};
-    if (!may_change(view, err))
-        return false;
-    who_asks(&record, caller,
-             (struct format_piece[]){{&folder, sizeof folder}, {name, strlen(name)}}, 2);
-    pthread_mutex_lock(&v->write);
-    uint8_t kind = INODE_FREE;
-    bool replayed = answer_find(v, &record) != NULL;
+    look_before(v, folder, ret_folder);
     bool ok =
-        write_allowed(view, err) && (replayed || named(v, folder, name, &record.file, &kind, err));
-    if (ok && !replayed && (kind == INODE_DIRECTORY) != folder_wanted)
-        ok = err_set(err, ERR_PRECONDITION,
-                     folder_wanted ? "'%s' is no folder" : "'%s' is a folder", name);
-    ok = ok && (replayed || change(v, &record, err));
+        write_allowed(view, err) && create_locked(v, &record, caller, target, attributes, err);
+    look_after(v, folder, ret_folder);
+    struct view_file now;
+    look(v, record.file, &now);
     pthread_mutex_unlock(&v->write);
-    if (!ok || !volume_sync(v, err))
+    if (!ok || !(record.kind == RECORD_CREATE ? volume_sync(v, err) : set_settle(v, &record, err)))
         return false;
-    if (!replayed)
-        forget(v, record.file);
+    if (now.kind == INODE_FREE) /* asked again, after somebody removed it */
+        return err_set(err, ERR_NOT_FOUND, "'%s' is gone again", name);
+    *ret = now;
     return true;
 }
 
-/* What stands under the new name: nothing, the same, or something that may be replaced. */
-static bool rename_target(struct volume *v, struct record *record, uint8_t kind, bool *ret_same,
-                          struct err *err)
+static bool link_locked(struct volume *v, struct record *record, struct err *err)
 {
-    bool ok = true;
-    pthread_mutex_lock(&v->vault->lock);
-    const struct entry *there = tree_child(&v->tree, record->to_folder, record->name);
-    *ret_same = there && there->file == record->file;
-    if (there && !*ret_same) {
-        record->replaced = there->file;
-        if ((there->kind == INODE_DIRECTORY) != (kind == INODE_DIRECTORY))
-            ok = err_set(err, ERR_PRECONDITION, "'%s' is of another kind", record->name);
-    }
-    pthread_mutex_unlock(&v->vault->lock);
-    return ok;
+    struct named there;
+    if (answer_same(v, record))
+        return true;
+    if (!find_name(v, record->folder, record->name, &there, err))
+        return false;
+    if (there.number)
+        return err_set(err, ERR_EXISTS, "'%s' is there", record->name);
+    if (!next_number(v, record, err))
+        return false;
+    stamp(v, record);
+    return change(v, record, err);
 }
 
-static bool rename_locked(struct volume *v, struct record *record, const char *from, bool *ret_done,
-                          struct err *err)
+bool view_link(struct view *view, const struct view_caller *caller, uint64_t file, uint64_t folder,
+               const char *name, struct view_file *ret, struct view_change *ret_folder,
+               struct err *err)
 {
-    uint8_t kind = INODE_FREE;
-    *ret_done = answer_find(v, record) != NULL;
-    if (*ret_done)
+    struct volume *v = view->volume;
+    struct record record = {.kind = RECORD_LINK, .below = file, .folder = folder};
+    forget_change(ret_folder);
+    if (!may_change(view, err))
+        return false;
+    if (!inode_name_is_valid(name, strlen(name)))
+        return err_set(err, ERR_INVALID, "'%.255s' cannot be a name", name);
+    IGNORE(str_copy(record.name, sizeof record.name, name));
+    who_asks(&record, caller,
+             (struct format_piece[]){
+                 {&file, sizeof file}, {&folder, sizeof folder}, {name, strlen(name)}},
+             3);
+    pthread_mutex_lock(&v->write);
+    look_before(v, folder, ret_folder);
+    bool ok = write_allowed(view, err) && link_locked(v, &record, err);
+    look_after(v, folder, ret_folder);
+    struct view_file now;
+    look(v, file, &now);
+    pthread_mutex_unlock(&v->write);
+    if (!ok || !volume_sync(v, err))
+        return false;
+    *ret = now;
+    return true;
+}
+
+/* ---- names that go ---- */
+
+static bool remove_locked(struct volume *v, struct record *record, const char *name,
+                          bool folder_wanted, uint64_t *ret_file, struct err *err)
+{
+    struct named there;
+    *ret_file = 0;
+    if (answer_same(v, record))
         return true;
-    return named(v, record->folder, from, &record->file, &kind, err) &&
-           rename_target(v, record, kind, ret_done, err) && (*ret_done || change(v, record, err));
+    if (!must_find_name(v, record->folder, name, &there, err))
+        return false;
+    if ((there.file.kind == INODE_DIRECTORY) != folder_wanted)
+        return err_set(err, ERR_PRECONDITION,
+                       folder_wanted ? "'%s' is no folder" : "'%s' is a folder", name);
+    record->file = there.number;
+    *ret_file = there.file.file;
+    stamp(v, record);
+    return change(v, record, err);
+}
+
+bool view_remove(struct view *view, const struct view_caller *caller, uint64_t folder,
+                 const char *name, bool folder_wanted, struct view_change *ret_folder,
+                 struct err *err)
+{
+    struct volume *v = view->volume;
+    struct record record = {.kind = RECORD_REMOVE, .folder = folder};
+    uint8_t wanted = folder_wanted;
+    uint64_t file = 0;
+    forget_change(ret_folder);
+    if (!may_change(view, err))
+        return false;
+    who_asks(&record, caller,
+             (struct format_piece[]){{&folder, sizeof folder}, {name, strlen(name)}, {&wanted, 1}},
+             3);
+    pthread_mutex_lock(&v->write);
+    look_before(v, folder, ret_folder);
+    bool ok =
+        write_allowed(view, err) && remove_locked(v, &record, name, folder_wanted, &file, err);
+    look_after(v, folder, ret_folder);
+    pthread_mutex_unlock(&v->write);
+    if (!ok || !volume_sync(v, err))
+        return false;
+    forget(v, file);
+    return true;
+}
+
+/* Nothing happens when both are names of one file already. ret_file: what lost a name. */
+static bool rename_locked(struct volume *v, struct record *record, const char *from,
+                          uint64_t *ret_file, struct err *err)
+{
+    struct named there, target;
+    *ret_file = 0;
+    if (answer_same(v, record))
+        return true;
+    if (!must_find_name(v, record->folder, from, &there, err) ||
+        !find_name(v, record->to_folder, record->name, &target, err))
+        return false;
+    if (there.file.file == target.file.file)
+        return true;
+    if (target.number &&
+        (target.file.kind == INODE_DIRECTORY) != (there.file.kind == INODE_DIRECTORY))
+        return err_set(err, ERR_PRECONDITION, "'%s' is of another kind", record->name);
+    record->file = there.number;
+    record->replaced = target.number;
+    *ret_file = target.file.file;
+    stamp(v, record);
+    return change(v, record, err);
 }
 
 bool view_rename(struct view *view, const struct view_caller *caller, uint64_t from_folder,
-                 const char *from, uint64_t to_folder, const char *to, struct err *err)
+                 const char *from, uint64_t to_folder, const char *to, struct view_change *ret_from,
+                 struct view_change *ret_to, struct err *err)
 {
     struct volume *v = view->volume;
     struct record record = {.kind = RECORD_RENAME, .folder = from_folder, .to_folder = to_folder};
+    forget_change(ret_from);
+    forget_change(ret_to);
     if (!may_change(view, err))
         return false;
     if (!inode_name_is_valid(to, strlen(to)))
@@ -529,67 +702,15 @@ bool view_rename(struct view *view, const struct view_caller *caller, uint64_t f
                                      {to, strlen(to)}},
              4);
     pthread_mutex_lock(&v->write);
-    bool done = false;
-    bool ok = write_allowed(view, err) && rename_locked(v, &record, from, &done, err);
+    look_before(v, from_folder, ret_from);
+    look_before(v, to_folder, ret_to);
+    uint64_t replaced = 0;
+    bool ok = write_allowed(view, err) && rename_locked(v, &record, from, &replaced, err);
+    look_after(v, from_folder, ret_from);
+    look_after(v, to_folder, ret_to);
     pthread_mutex_unlock(&v->write);
     if (!ok || !volume_sync(v, err))
         return false;
-    if (!done)
-        forget(v, record.replaced);
+    forget(v, replaced);
     return true;
-}
-
-static uint8_t set_mask(const struct view_attributes *a, bool regular)
-{
-    return (uint8_t)((a->set_mode ? SET_MODE : 0) | (a->set_uid ? SET_UID : 0) |
-                     (a->set_gid ? SET_GID : 0) | (a->set_atime ? SET_ATIME : 0) |
-                     (a->set_mtime && !regular ? SET_MTIME : 0));
-}
-
-/* Sizes and times of regular files go with the layer, so that their order with writes is one. */
-static bool set_locked(struct volume *v, struct record *record, const struct view_attributes *a,
-                       const struct view_file *now, struct err *err)
-{
-    bool regular = now->kind == INODE_FILE;
-    if (answer_find(v, record))
-        return true;
-    if (a->set_size && !regular)
-        return err_set(err, ERR_INVALID, "file %llu has no size to set",
-                       (unsigned long long)record->file);
-    if (regular && (a->set_size || a->set_mtime)) {
-        uint64_t mtime_us = a->set_mtime ? a->mtime_us : record->time_us;
-        if (!write_size(v, record->file, a->set_size ? a->size : now->size, mtime_us, err))
-            return false;
-        pthread_mutex_lock(&v->vault->lock);
-        v->landing->changes++;
-        pthread_mutex_unlock(&v->vault->lock);
-    }
-    record->mask = set_mask(a, regular);
-    return record->mask == 0 || change(v, record, err);
-}
-
-bool view_set(struct view *view, const struct view_caller *caller, uint64_t file,
-              const struct view_attributes *attributes, struct view_file *ret, struct err *err)
-{
-    struct volume *v = view->volume;
-    const struct view_attributes *a = attributes;
-    struct record record = {.kind = RECORD_ATTRIBUTES,
-                            .file = file,
-                            .mode = a->mode & 07777,
-                            .uid = a->uid,
-                            .gid = a->gid,
-                            .mtime_us = a->mtime_us,
-                            .atime_us = a->atime_us};
-    if (!may_change(view, err) || !volume_room(v, err))
-        return false;
-    uint8_t flags = (uint8_t)(set_mask(a, false) | (a->set_size ? 128 : 0));
-    who_asks(&record, caller,
-             (struct format_piece[]){{&file, sizeof file}, {&flags, 1}, {&a->size, sizeof a->size}},
-             3);
-    pthread_mutex_lock(&v->write);
-    struct view_file now;
-    bool ok = write_allowed(view, err) && view_stat(view, file, 0, &now, err) &&
-              set_locked(v, &record, a, &now, err);
-    pthread_mutex_unlock(&v->write);
-    return ok && volume_commit(v, file, err) && view_stat(view, file, 0, ret, err);
 }

@@ -69,7 +69,7 @@ static bool plan_descend(struct plan *plan, const struct volume *v, const struct
 bool plan_make(struct volume *v, const struct snap *snap, uint64_t file, struct plan *ret,
                struct err *err)
 {
-    const struct entry *entry = tree_find(snap ? &snap->tree : &v->tree, file);
+    const struct entry *entry = tree_file(snap ? &snap->tree : &v->tree, file);
     if (!entry)
         return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
     plan_done(ret);
@@ -79,6 +79,7 @@ bool plan_make(struct volume *v, const struct snap *snap, uint64_t file, struct 
     ret->family = v->family;
     ret->changes = v->landing->changes;
     ret->size = entry->size;
+    ret->kind = entry->kind;
     return plan_descend(ret, v, snap, file, err);
 }
 
@@ -161,38 +162,49 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
     }
 }
 
+/* All of it by one plan; of the first and last record maybe only a part. */
+static bool read_bytes(const struct plan *plan, uint8_t *to, size_t size, uint64_t offset,
+                       struct err *err)
+{
+    for (size_t done = 0, part; done < size; done += part) {
+        uint64_t at = offset + done, record = at >> RECORD_SHIFT;
+        size_t skip = at & (RECORD_BYTES - 1), left = size - done;
+        uint8_t bytes[RECORD_BYTES];
+        if (skip == 0 && left >= RECORD_BYTES) {
+            part = left & ~(size_t)(RECORD_BYTES - 1);
+            if (!plan_read(plan, record, part >> RECORD_SHIFT, to + done, err))
+                return false;
+            continue;
+        }
+        part = left < RECORD_BYTES - skip ? left : RECORD_BYTES - skip;
+        if (!plan_read(plan, record, 1, bytes, err))
+            return false;
+        memcpy(to + done, bytes + skip, part);
+    }
+    return true;
+}
+
 ssize_t view_read(struct view *view, uint64_t file, void *to, size_t size, uint64_t offset,
                   struct err *err)
 {
     struct volume *v = view->volume;
-    struct view_file info;
-    if (!view_stat(view, file, 0, &info, err))
-        return -1;
-    if (info.kind == INODE_DIRECTORY)
-        return err_set(err, ERR_PRECONDITION, "file %llu is a folder", (unsigned long long)file),
-               -1;
-    if (offset >= info.size || size == 0)
-        return 0;
-    if (size > info.size - offset)
-        size = (size_t)(info.size - offset);
-    size_t done = 0;
-    while (done < size) {
-        uint64_t at = offset + done, record = at >> RECORD_SHIFT;
-        size_t skip = at & (RECORD_BYTES - 1), left = size - done;
-        if (skip == 0 && left >= RECORD_BYTES) {
-            size_t whole = left & ~(size_t)(RECORD_BYTES - 1);
-            if (!volume_read(v, view->snap, file, record, whole >> RECORD_SHIFT, (char *)to + done,
-                             err))
-                return -1;
-            done += whole;
-            continue;
-        }
-        uint8_t bytes[RECORD_BYTES];
-        size_t part = left < RECORD_BYTES - skip ? left : RECORD_BYTES - skip;
-        if (!volume_read(v, view->snap, file, record, 1, bytes, err))
+    for (;;) {
+        AUTO(plan) struct plan plan = {0};
+        struct err own = {0};
+        if (!plan_under_lock(v, view->snap, file, &plan, err))
             return -1;
-        memcpy((char *)to + done, bytes + skip, part);
-        done += part;
+        if (plan.kind == INODE_DIRECTORY)
+            return err_set(err, ERR_PRECONDITION, "file %llu is a folder",
+                           (unsigned long long)file),
+                   -1;
+        if (offset >= plan.size)
+            return 0;
+        size_t some = size < plan.size - offset ? size : (size_t)(plan.size - offset);
+        if (read_bytes(&plan, to, some, offset, &own))
+            return (ssize_t)some;
+        if (plan_is_stale(v, &plan))
+            continue;
+        *err = own;
+        return -1;
     }
-    return (ssize_t)done;
 }

@@ -5,7 +5,8 @@
 enum field_type { U8, U16, U32, U64, TEXT, BOOT, MEMBERS };
 
 #define IN(kind) (1u << RECORD_##kind)
-#define ASKED (IN(CREATE) | IN(REMOVE) | IN(RENAME) | IN(ATTRIBUTES) | IN(ANSWER))
+#define NAMES (IN(CREATE) | IN(REMOVE) | IN(RENAME) | IN(LINK))
+#define ASKED (NAMES | IN(ATTRIBUTES) | IN(ANSWER))
 #define ROW(type, member, kinds)                                                                   \
     {                                                                                              \
         offsetof(struct record, member), type, kinds                                               \
@@ -21,8 +22,7 @@ static const struct {
     ROW(U32, xid, ASKED),
     ROW(U64, sum, ASKED),
     ROW(U8, asked, IN(ANSWER)),
-    ROW(U64, time_us,
-        IN(CREATE) | IN(REMOVE) | IN(RENAME) | IN(ATTRIBUTES) | IN(FACTS) | IN(SNAPSHOT)),
+    ROW(U64, time_us, NAMES | IN(ATTRIBUTES) | IN(FACTS) | IN(SNAPSHOT)),
     ROW(U64, sequence,
         IN(FACTS) | IN(LAYER) | IN(SWAP) | IN(SNAPSHOT) | IN(DELETED) | IN(SEALED) | IN(LOCKED)),
     ROW(U64, next, IN(SWAP)),
@@ -32,10 +32,10 @@ static const struct {
     ROW(U8, clone, IN(FACTS)),
     ROW(U8, mapped, IN(FACTS)),
     ROW(U64, file, ASKED | IN(PART)),
-    ROW(U64, folder, IN(CREATE) | IN(REMOVE) | IN(RENAME)),
+    ROW(U64, folder, NAMES),
     ROW(U64, to_folder, IN(RENAME)),
     ROW(U64, replaced, IN(RENAME)),
-    ROW(U64, below, IN(PART)),
+    ROW(U64, below, IN(PART) | IN(LINK)),
     ROW(U64, size, IN(CREATE) | IN(PART)),
     ROW(U8, source, IN(PART)),
     ROW(U8, file_kind, IN(CREATE)),
@@ -48,7 +48,7 @@ static const struct {
     ROW(U64, remaining_ms, IN(LOCKED)),
     ROW(U64, until_boot_ms, IN(LOCKED)),
     ROW(BOOT, boot_id, IN(LOCKED)),
-    ROW(TEXT, name, IN(FACTS) | IN(SNAPSHOT) | IN(CREATE) | IN(RENAME)),
+    ROW(TEXT, name, IN(FACTS) | IN(SNAPSHOT) | IN(CREATE) | IN(RENAME) | IN(LINK)),
     ROW(TEXT, origin, IN(FACTS)),
     ROW(MEMBERS, member_count, IN(FACTS) | IN(SNAPSHOT)),
 };

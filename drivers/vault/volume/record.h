@@ -17,13 +17,21 @@ enum record_kind {
     RECORD_ATTRIBUTES,
     RECORD_PART,   /* file's content is that of file `below` in origin `source` */
     RECORD_ANSWER, /* what a caller was told before the state was written */
+    RECORD_LINK,   /* `file` becomes a further name of `below` */
     RECORD_KINDS,
 };
 
 enum { RECORD_MEMBERS_MAX = 16, RECORD_TEXT_MAX = 256 };
 
 /* Which attributes a RECORD_ATTRIBUTES sets. */
-enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_MTIME = 8, SET_ATIME = 16 };
+enum {
+    SET_MODE = 1,
+    SET_UID = 2,
+    SET_GID = 4,
+    SET_MTIME = 8,
+    SET_ATIME = 16,
+    SET_CONTENT = 32, /* size or mtime are the layer's to keep: maybe not on disk with the record */
+};
 
 struct record {
     uint8_t kind;

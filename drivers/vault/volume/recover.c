@@ -8,26 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a volume's journal told: layers with the records made in them. */
-struct replayed {
-    bool facts, clean;
-    uint64_t sealed, current; /* current: the active layer's sequence, 0 none */
-    struct replayed_layer {
-        uint64_t sequence;
-        bool begun; /* a swap led to it, or it was the first */
-        struct bytes records;
-    } * layers;
-    size_t layer_count, layer_capacity;
-    uint64_t *deleted;
-    size_t deleted_count, deleted_capacity;
-    struct record *locks;
-    size_t lock_count, lock_capacity;
-    struct record facts_record;
-    bool has_row; /* of the store */
-    struct volume_row row;
-    uint64_t last; /* the highest sequence seen */
-};
-
 void replayed_free(struct replayed *r)
 {
     for (size_t i = 0; r && i < r->layer_count; i++)
@@ -132,13 +112,13 @@ static bool take(void *arg, const struct record *record, struct err *err)
         r->locks[r->lock_count++] = *record;
         return true;
     case RECORD_ANSWER:
-        answer_keep(v, record);
+        answer_keep(v, record, ANSWER_SURE);
         return true;
     default: {
         struct replayed_layer *layer = layer_at(r, r->current);
         if (!layer)
             return err_set(err, ERR_CORRUPT, "a change of names before any layer");
-        answer_keep(v, record);
+        answer_keep(v, record, record->mask & SET_CONTENT ? ANSWER_UNSURE : ANSWER_SURE);
         return record_append(&layer->records, record, err);
     }
     }
@@ -288,7 +268,46 @@ static bool adopt_clone(struct vault *vault, struct volume *v, bool *ret_kept)
     if (*ret_kept) {
         v->landing = landing;
         v->family = landing->family;
+        v->family_id = facts->family;
+        v->clone = true;
     }
+    return true;
+}
+
+/* After a failure: true when it was damage, of that family alone, which is closed now. */
+static bool shut(struct vault *vault, uint64_t family, struct err *err)
+{
+    struct err why = *err;
+    if (!is_damage(&why))
+        return false;
+    err_clear(err);
+    return family_shut(vault, family, &why, err);
+}
+
+/* A clone that the store does not know, of a family that is closed. */
+static bool shut_with(struct vault *vault, struct volume *v, const struct closed *with,
+                      struct err *err)
+{
+    const struct record *facts = &v->replayed->facts_record;
+    struct closed what = {.id = v->id, .family_id = facts->family, .created_us = facts->time_us};
+    const struct closed *landing = closed_by_id(vault, facts->family);
+    if (!str_format(what.name, sizeof what.name, "%s/%s", (landing ? landing : with)->name,
+                    facts->name))
+        what.name[0] = '\0';
+    journal_leave(v);
+    return closed_add(vault, &what, with->why, err);
+}
+
+/* The box may know the name of what the store could not tell of. */
+static bool name_closed(struct vault *vault, uint64_t id, struct err *err)
+{
+    struct err ignored = {0};
+    AUTO(volume_object) struct volume *v = volume_new(vault, id, err);
+    if (!v)
+        return false;
+    if (replay(v, &ignored) && v->replayed->facts)
+        closed_name(vault, id, v->replayed->facts_record.name);
+    journal_leave(v);
     return true;
 }
 
@@ -296,11 +315,20 @@ static bool open_folder(struct vault *vault, uint64_t id, struct err *err)
 {
     struct volume *known = volume_by_id(vault, id);
     if (known)
-        return replay(known, err);
+        return replay(known, err) || shut(vault, known->family_id, err);
+    if (closed_by_id(vault, id))
+        return name_closed(vault, id, err);
     AUTO(volume_object) struct volume *v = volume_new(vault, id, err);
     bool kept = false;
-    if (!v || !replay(v, err) || !adopt_clone(vault, v, &kept))
+    if (!v)
         return false;
+    if (!replay(v, err))
+        return shut(vault, id, err);
+    if (!adopt_clone(vault, v, &kept))
+        return false;
+    const struct closed *with = closed_of_family(vault, v->replayed->facts_record.family);
+    if (!kept && v->replayed->facts && with)
+        return shut_with(vault, v, with, err);
     if (!kept && v->replayed->facts) {
         log_error("a volume of the box is not in the store and is left alone path=%s", v->path);
         return true;
@@ -324,6 +352,9 @@ static bool open_folders(struct vault *vault, struct err *err)
         uint64_t id;
         char whole[sizeof path + 300];
         if (str_ends(names.names[i], ".gone")) {
+            /* A row that could not be dropped must not come to life without it. */
+            if (vault->closed_count > 0)
+                continue;
             if (!str_format(whole, sizeof whole, "%s/%s", path, names.names[i]) ||
                 !sys_remove_tree(whole, err))
                 return false;
@@ -372,8 +403,9 @@ static bool settle_facts(struct volume *v, struct err *err)
 }
 
 /* A member that does not say so itself is whole when another one says so and still has it. */
-static bool set_is_whole(struct vault *vault, const struct snap *snap)
+static bool set_is_whole(struct vault *vault, const struct snap *snap, bool *ret_unknown)
 {
+    *ret_unknown = false;
     for (size_t i = 0; i < snap->set->member_count; i++) {
         struct volume *other = volume_by_id(vault, snap->set->members[i].volume);
         for (size_t k = 0; other && k < other->snap_count; k++) {
@@ -384,6 +416,7 @@ static bool set_is_whole(struct vault *vault, const struct snap *snap)
             if (s->set && s->set->id == snap->set->id && s->whole && !deleted)
                 return true;
         }
+        *ret_unknown |= closed_by_id(vault, snap->set->members[i].volume) != NULL;
     }
     return false;
 }
@@ -391,7 +424,10 @@ static bool set_is_whole(struct vault *vault, const struct snap *snap)
 static bool resolve_set(struct vault *vault, struct snap *snap, struct err *err)
 {
     struct record record = {.kind = RECORD_WHOLE, .id = snap->set->id};
-    if (!set_is_whole(vault, snap)) {
+    bool unknown, whole = set_is_whole(vault, snap, &unknown);
+    if (!whole && unknown) /* kept, until the one that may say so is there again */
+        return true;
+    if (!whole) {
         struct replayed *r = snap->volume->replayed;
         record = (struct record){.kind = RECORD_DELETED, .sequence = snap->sequence};
         if (!own_grow((void **)&r->deleted, &r->deleted_capacity, r->deleted_count,
@@ -493,8 +529,11 @@ static bool sizes_of(struct volume *v, struct slot *slot, struct err *err)
     for (size_t i = 0; files && i < count; i++) {
         if (v->tree.next_file <= files[i].file)
             v->tree.next_file = files[i].file + 1;
-        if (files[i].sized &&
-            !tree_resize(&v->tree, files[i].file, files[i].size, files[i].mtime_us, err))
+        const struct entry *entry = tree_find(&v->tree, files[i].file);
+        /* A time that a client set is no change's: the journal says when it was set. */
+        bool set = entry && entry->mtime_us == files[i].mtime_us;
+        if (files[i].sized && !tree_resize(&v->tree, files[i].file, files[i].size,
+                                           files[i].mtime_us, set ? 0 : files[i].mtime_us, err))
             return false;
     }
     return true;
@@ -701,24 +740,58 @@ static void settle_sequences(struct volume *v)
         v->landing->next_sequence = last + 1;
 }
 
-static bool settle_all(struct vault *vault, struct volume **order, struct err *err)
+static bool settle_moment(struct volume *v, struct err *err)
 {
-    for (size_t i = 0; i < vault->volume_count; i++)
-        if (!settle_facts(order[i], err))
-            return false;
-    /* By start: origins come before what stands on them, also among clones. */
-    qsort(order, vault->volume_count, sizeof(struct volume *), by_start);
-    if (!settle_sets(vault, err))
-        return false;
-    for (size_t i = 0; i < vault->volume_count; i++) {
-        settle_deleted(order[i]);
-        settle_locks(order[i]);
-        settle_sequences(order[i]);
-    }
-    for (size_t i = 0; i < vault->volume_count; i++)
-        if (!build(order[i], err))
-            return err_wrap(err, "volume '%s'", order[i]->name);
+    (void)err;
+    settle_deleted(v);
+    settle_locks(v);
+    settle_sequences(v);
     return true;
+}
+
+static bool build_named(struct volume *v, struct err *err)
+{
+    return build(v, err) || err_wrap(err, "volume '%s'", v->name);
+}
+
+/* With each that is there; where one is damaged, its family is not there any more. */
+static bool each(struct vault *vault, const uint64_t *ids, size_t count,
+                 bool (*step)(struct volume *v, struct err *err), struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct volume *v = volume_by_id(vault, ids[i]);
+        if (v && !step(v, err) && !shut(vault, v->family_id, err))
+            return false;
+    }
+    return true;
+}
+
+/* By start: origins come before what stands on them, also among clones. */
+static size_t order_of(struct vault *vault, struct volume **order, uint64_t *ids)
+{
+    size_t count = vault->volume_count;
+    for (size_t i = 0; i < count; i++)
+        order[i] = vault->volumes[i];
+    if (count > 0)
+        qsort(order, count, sizeof(struct volume *), by_start);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = order[i]->id;
+    return count;
+}
+
+static bool settle_all(struct vault *vault, struct err *err)
+{
+    size_t count = vault->volume_count;
+    AUTO(mem) struct volume **order = own_alloc((count + 1) * sizeof(struct volume *), err);
+    AUTO(mem) uint64_t *ids = order ? own_alloc((count + 1) * sizeof *ids, err) : NULL;
+    if (!ids)
+        return false;
+    count = order_of(vault, order, ids);
+    if (!each(vault, ids, count, settle_facts, err))
+        return false;
+    count = order_of(vault, order, ids); /* the facts say when clones began */
+    return settle_sets(vault, err) && each(vault, ids, count, settle_moment, err) &&
+           each(vault, ids, count, build_named, err);
 }
 
 static bool recover(struct vault *vault, struct err *err)
@@ -731,17 +804,9 @@ static bool recover(struct vault *vault, struct err *err)
         return false;
     }
     for (size_t i = 0; families && i < count; i++)
-        if (!open_family(vault, families[i], err))
+        if (!open_family(vault, families[i], err) && !shut(vault, families[i], err))
             return false;
-    bool ok = open_folders(vault, err);
-    AUTO(mem)
-    struct volume **order =
-        ok ? own_alloc((vault->volume_count + 1) * sizeof(struct volume *), err) : NULL;
-    if (!order)
-        return false;
-    for (size_t i = 0; i < vault->volume_count; i++)
-        order[i] = vault->volumes[i];
-    return settle_all(vault, order, err);
+    return open_folders(vault, err) && settle_all(vault, err);
 }
 
 bool vault_recover(struct vault *vault, struct err *err)

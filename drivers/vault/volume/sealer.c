@@ -240,7 +240,8 @@ static void show_slots(const struct sealing *s, uint64_t record, uint8_t *ret)
             continue;
         struct inode inode;
         tree_show(entry, &inode);
-        inode.root = root_of(s, entry);
+        if (entry->kind != INODE_LINK)
+            inode.root = root_of(s, entry);
         inode_encode(&inode, store_seed(s->v->vault->store), ret + i * INODE_BYTES);
     }
 }
@@ -286,11 +287,12 @@ static bool list_paths(const struct tree *tree, struct named_path *list, size_t 
     void *item = NULL;
     while (index_after(&tree->files, file, b, &file, &b, &item)) {
         char path[TREE_PATH_MAX + 1];
-        if (file == INODE_ROOT)
+        const struct entry *entry = item;
+        if (file == INODE_ROOT || !entry->parent)
             continue;
         if (!tree_path(tree, file, path, sizeof path, err))
             return false;
-        list[*count] = (struct named_path){own_strdup(path, err), item};
+        list[*count] = (struct named_path){own_strdup(path, err), tree_named(tree, entry)};
         if (!list[*count].path)
             return false;
         ++*count;
@@ -481,6 +483,8 @@ static bool seal_marked(struct volume *v, struct err *err)
     v->failures = ok ? 0 : v->failures + 1;
     uint64_t wait = v->failures < 7 ? (uint64_t)1000 << v->failures : BACK_OFF_MAX_MS;
     v->seal_after_ms = ok ? 0 : clock_mono_ms() + (wait < BACK_OFF_MAX_MS ? wait : BACK_OFF_MAX_MS);
+    if (ok)
+        thin_want(v);
     pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
     return ok;
@@ -529,9 +533,11 @@ void *sealer_run(void *arg)
     struct vault *vault = arg;
     uint64_t after = 0;
     pthread_mutex_lock(&vault->lock);
+    for (size_t i = 0; i < vault->volume_count; i++)
+        thin_want(vault->volumes[i]); /* what a crash left undone */
     while (!vault->stopping) {
         struct volume *v = pick(vault, after);
-        if (!v && count_unique(vault))
+        if (!v && (count_unique(vault) || thin_some(vault)))
             continue;
         if (!v) {
             copies_look(vault);
@@ -608,26 +614,5 @@ bool vault_swap(struct vault *vault, const char *volume, const char *clone, stru
     pthread_mutex_lock(&v->admin);
     bool ok = swap_quietly(v, err);
     pthread_mutex_unlock(&v->admin);
-    return ok;
-}
-
-static bool is_stopping(void *arg)
-{
-    struct vault *vault = arg;
-    pthread_mutex_lock(&vault->lock);
-    bool stop = vault->stopping;
-    pthread_mutex_unlock(&vault->lock);
-    return stop;
-}
-
-bool vault_thin(struct vault *vault, const char *volume, uint64_t *ret_freed, struct err *err)
-{
-    AUTO(volume) struct volume *v = volume_get(vault, volume, err);
-    if (!v)
-        return false;
-    bool ok = family_thin(v->family, is_stopping, vault, ret_freed, err);
-    pthread_mutex_lock(&vault->lock);
-    unique_forget_family(v->landing); /* also what was thinned before it failed */
-    pthread_mutex_unlock(&vault->lock);
     return ok;
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SNAPSHOTS_MAX = 10000 };
+
 struct snap *snap_new(struct volume *v, uint64_t sequence, const char *name, struct err *err)
 {
     struct snap *snap = own_alloc(sizeof *snap, err);
@@ -323,8 +325,9 @@ static bool create_admin(struct volume **volumes, size_t count, const char *name
             ok = err_set(err, ERR_NOT_FOUND, "no volume '%s'", volumes[i]->name);
         else if (snap_find(volumes[i], name))
             ok = err_set(err, ERR_EXISTS, "snapshot '%s' of '%s'", name, volumes[i]->name);
-        else if (volumes[i]->snap_count >= 10000)
-            ok = err_set(err, ERR_LIMIT, "'%s' has 10,000 snapshots", volumes[i]->name);
+        else if (volumes[i]->snap_count >= SNAPSHOTS_MAX)
+            ok = err_set(err, ERR_LIMIT, "volume '%s' has %d snapshots, and no more are possible",
+                         volumes[i]->name, SNAPSHOTS_MAX);
     }
     pthread_mutex_unlock(&vault->lock);
     return ok && snap_create(volumes, count, name, false, NULL, err);
@@ -428,6 +431,7 @@ static bool reap_sealed(struct snap *snap, struct err *err)
     pthread_mutex_lock(&v->vault->lock);
     unique_forget(v, snap->sequence);
     snap_delist(snap);
+    thin_want(v);
     pthread_mutex_unlock(&v->vault->lock);
     return true;
 }

@@ -27,6 +27,7 @@ struct tree tree_copy(const struct tree *tree)
     copy.files = index_copy(&tree->files);
     copy.names = index_copy(&tree->names);
     copy.children = index_copy(&tree->children);
+    copy.links = index_copy(&tree->links);
     return copy;
 }
 
@@ -35,6 +36,7 @@ void tree_done(struct tree *tree)
     index_done(&tree->files);
     index_done(&tree->names);
     index_done(&tree->children);
+    index_done(&tree->links);
 }
 
 /* What was done on a copy becomes the tree, or nothing does. */
@@ -48,9 +50,20 @@ static bool adopt(struct tree *tree, struct tree *copy, bool ok)
     return ok;
 }
 
-const struct entry *tree_find(const struct tree *tree, uint64_t file)
+const struct entry *tree_find(const struct tree *tree, uint64_t number)
 {
-    return index_get(&tree->files, file, 0);
+    return index_get(&tree->files, number, 0);
+}
+
+const struct entry *tree_file(const struct tree *tree, uint64_t file)
+{
+    const struct entry *entry = tree_find(tree, file);
+    return entry && entry->kind != INODE_LINK ? entry : NULL;
+}
+
+const struct entry *tree_named(const struct tree *tree, const struct entry *entry)
+{
+    return entry && entry->kind == INODE_LINK ? tree_find(tree, entry->target) : entry;
 }
 
 const struct entry *tree_child(const struct tree *tree, uint64_t folder, const char *name)
@@ -94,7 +107,11 @@ bool tree_path(const struct tree *tree, uint64_t file, char *ret, size_t size, s
 {
     size_t at = size - 1;
     ret[at] = '\0';
-    for (const struct entry *e = tree_find(tree, file); e && e->file != INODE_ROOT;
+    const struct entry *first = tree_find(tree, file);
+    uint64_t a = 0, link = 0;
+    if (first && !first->parent && index_after(&tree->links, file, 0, &a, &link, NULL) && a == file)
+        first = tree_find(tree, link);
+    for (const struct entry *e = first; e && e->file != INODE_ROOT;
          e = tree_find(tree, e->parent)) {
         size_t need = e->name_len + (ret[at] ? 1u : 0u);
         if (need > at)
@@ -149,6 +166,7 @@ static struct entry *entry_new(const struct inode *inode, struct err *err)
         return NULL;
     e->file = inode->file;
     e->parent = inode->parent;
+    e->target = inode->target;
     e->generation = inode->generation;
     e->kind = inode->kind;
     e->mode = inode->mode;
@@ -168,6 +186,7 @@ void tree_show(const struct entry *entry, struct inode *ret)
 {
     *ret = (struct inode){.file = entry->file,
                           .parent = entry->parent,
+                          .target = entry->target,
                           .generation = entry->generation,
                           .kind = entry->kind,
                           .mode = entry->mode,
@@ -211,8 +230,23 @@ static uint64_t held(const struct entry *entry)
     return entry->kind == INODE_FILE ? entry->size : 0;
 }
 
+uint64_t tree_later(const struct tree *tree, uint64_t now, const uint64_t *files, size_t count)
+{
+    const struct entry *entry;
+    for (size_t i = 0; i < count; i++)
+        if ((entry = tree_named(tree, tree_find(tree, files[i]))) && now <= entry->ctime_us)
+            now = entry->ctime_us + 1;
+    for (size_t i = 0; i < count;) {
+        entry = tree_named(tree, tree_find(tree, files[i]));
+        bool same = entry && entry->mtime_us == now;
+        now += same;
+        i = same ? 0 : i + 1;
+    }
+    return now;
+}
+
 bool tree_resize(struct tree *tree, uint64_t file, uint64_t size, uint64_t mtime_us,
-                 struct err *err)
+                 uint64_t ctime_us, struct err *err)
 {
     struct err own = {0};
     struct entry *entry = tree_own(tree, file, &own);
@@ -225,8 +259,8 @@ bool tree_resize(struct tree *tree, uint64_t file, uint64_t size, uint64_t mtime
     entry->size = size;
     tree->bytes += held(entry);
     entry->mtime_us = mtime_us;
-    if (entry->ctime_us < mtime_us)
-        entry->ctime_us = mtime_us;
+    if (entry->ctime_us < ctime_us)
+        entry->ctime_us = ctime_us;
     return true;
 }
 
@@ -266,46 +300,127 @@ static size_t depth_bytes(const struct tree *tree, uint64_t folder)
     return bytes;
 }
 
-bool tree_add(struct tree *tree, const struct inode *inode, uint64_t time_us, struct err *err)
+static bool may_add(const struct tree *tree, const struct inode *inode, struct err *err)
 {
     if (!folder_of(tree, inode->parent, inode->name, err))
         return false;
-    if (tree->count >= TREE_FILES_MAX)
+    if (tree->count > TREE_FILES_MAX) /* the root counts */
         return err_set(err, ERR_LIMIT, "a volume holds at most %d files", TREE_FILES_MAX);
-    if (depth_bytes(tree, inode->parent) + inode->name_len > TREE_PATH_MAX)
-        return err_set(err, ERR_LIMIT, "the path of '%s' is too long", inode->name);
-    AUTO(tree) struct tree work = tree_copy(tree);
-    struct entry *entry = entry_new(inode, err);
+    return depth_bytes(tree, inode->parent) + inode->name_len <= TREE_PATH_MAX ||
+           err_set(err, ERR_LIMIT, "the path of '%s' is too long", inode->name);
+}
+
+/* An entry and its name. */
+static bool put_new(struct tree *tree, struct entry *entry, uint64_t time_us, struct err *err)
+{
     if (!entry)
         return false;
     bool folder = entry->kind == INODE_DIRECTORY;
+    uint64_t number = entry->file, parent = entry->parent;
     entry->links = folder ? 2 : 1;
-    work.count++;
-    work.bytes += held(entry);
-    if (work.next_file <= entry->file)
-        work.next_file = entry->file + 1;
-    bool ok = name_add(&work, entry, err);
-    if (!ok)
+    tree->count++;
+    tree->bytes += held(entry);
+    if (tree->next_file <= number)
+        tree->next_file = number + 1;
+    if (!name_add(tree, entry, err)) {
         item_unref(entry);
-    ok = ok && index_put(&work.files, inode->file, 0, entry, err) &&
-         folder_changed(&work, inode->parent, folder, time_us, err);
+        return false;
+    }
+    return index_put(&tree->files, number, 0, entry, err) &&
+           folder_changed(tree, parent, folder, time_us, err);
+}
+
+bool tree_add(struct tree *tree, const struct inode *inode, uint64_t time_us, struct err *err)
+{
+    if (!may_add(tree, inode, err))
+        return false;
+    AUTO(tree) struct tree work = tree_copy(tree);
+    bool ok = put_new(&work, entry_new(inode, err), time_us, err);
     return adopt(tree, &work, ok);
 }
 
-bool tree_remove(struct tree *tree, uint64_t file, uint64_t time_us, struct err *err)
+/* How many names a file has, and that this is a change of it. */
+static bool links_changed(struct tree *tree, uint64_t file, int names, uint64_t time_us,
+                          struct err *err)
 {
-    const struct entry *entry = tree_find(tree, file);
-    if (!entry || file == INODE_ROOT)
-        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
-    if (tree_after(tree, file, 0))
+    struct entry *entry = tree_own(tree, file, err);
+    if (!entry)
+        return false;
+    entry->links += (uint32_t)names;
+    entry->ctime_us = time_us;
+    return true;
+}
+
+bool tree_link(struct tree *tree, const struct inode *inode, uint64_t time_us, struct err *err)
+{
+    const struct entry *target = tree_file(tree, inode->target);
+    if (!target)
+        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)inode->target);
+    if (target->kind == INODE_DIRECTORY)
+        return err_set(err, ERR_PRECONDITION, "'%s' is a folder", target->name);
+    if (target->kind != INODE_FILE)
+        return err_set(err, ERR_UNSUPPORTED, "only regular files have several names");
+    if (!may_add(tree, inode, err))
+        return false;
+    if (target->links >= TREE_LINKS_MAX)
+        return err_set(err, ERR_LIMIT, "a file has at most %d names", TREE_LINKS_MAX);
+    AUTO(tree) struct tree work = tree_copy(tree);
+    bool ok = put_new(&work, entry_new(inode, err), time_us, err) &&
+              index_put(&work.links, inode->target, inode->file, NULL, err) &&
+              links_changed(&work, inode->target, 1, time_us, err);
+    return adopt(tree, &work, ok);
+}
+
+static bool file_gone(struct tree *tree, const struct entry *entry, struct err *err)
+{
+    tree->count--;
+    tree->bytes -= held(entry);
+    return index_remove(&tree->files, entry->file, 0, err);
+}
+
+/* A further name; its file too when it was the last one. */
+static bool link_gone(struct tree *tree, const struct entry *entry, uint64_t time_us,
+                      struct err *err)
+{
+    const struct entry *file = tree_find(tree, entry->target);
+    bool last = file && file->links <= 1;
+    if (!file || !index_remove(&tree->links, entry->target, entry->file, err))
+        return false;
+    bool ok = last ? file_gone(tree, file, err) : links_changed(tree, file->file, -1, time_us, err);
+    return ok && file_gone(tree, entry, err);
+}
+
+/* A file's own name, while it has others. */
+static bool name_gone(struct tree *tree, const struct entry *entry, uint64_t time_us,
+                      struct err *err)
+{
+    struct inode bare;
+    tree_show(entry, &bare);
+    bare.parent = 0;
+    bare.name_len = 0;
+    bare.links--;
+    bare.ctime_us = time_us;
+    struct entry *fresh = entry_new(&bare, err);
+    return fresh && index_put(&tree->files, bare.file, 0, fresh, err);
+}
+
+bool tree_remove(struct tree *tree, uint64_t number, uint64_t time_us, struct err *err)
+{
+    const struct entry *entry = tree_find(tree, number);
+    if (!entry || !entry->parent || number == INODE_ROOT)
+        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)number);
+    if (tree_after(tree, number, 0))
         return err_set(err, ERR_EXISTS, "folder '%s' is not empty", entry->name);
     AUTO(tree) struct tree work = tree_copy(tree);
-    work.count--;
-    work.bytes -= held(entry);
-    bool ok = name_remove(&work, entry, err) &&
-              folder_changed(&work, entry->parent, entry->kind == INODE_DIRECTORY ? -1 : 0, time_us,
-                             err) &&
-              index_remove(&work.files, file, 0, err);
+    bool ok =
+        name_remove(&work, entry, err) &&
+        folder_changed(&work, entry->parent, entry->kind == INODE_DIRECTORY ? -1 : 0, time_us, err);
+    if (entry->kind == INODE_LINK)
+        ok = ok && link_gone(&work, entry, time_us, err);
+    else if (entry->kind == INODE_FILE && entry->links > 1)
+        ok = ok && name_gone(&work, entry, time_us, err);
+    else
+        ok = ok && file_gone(&work, entry, err);
     return adopt(tree, &work, ok);
 }
 
@@ -320,15 +435,15 @@ static bool is_below(const struct tree *tree, uint64_t folder, uint64_t above)
     return false;
 }
 
-bool tree_rename(struct tree *tree, uint64_t file, uint64_t folder, const char *name,
+bool tree_rename(struct tree *tree, uint64_t number, uint64_t folder, const char *name,
                  uint64_t time_us, struct err *err)
 {
-    const struct entry *old = tree_find(tree, file);
-    if (!old || file == INODE_ROOT)
-        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
+    const struct entry *old = tree_find(tree, number);
+    if (!old || !old->parent || number == INODE_ROOT)
+        return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)number);
     if (!folder_of(tree, folder, name, err))
         return false;
-    if (is_below(tree, folder, file))
+    if (is_below(tree, folder, number))
         return err_set(err, ERR_INVALID, "folder '%s' cannot go into itself", old->name);
     if (depth_bytes(tree, folder) + strlen(name) > TREE_PATH_MAX)
         return err_set(err, ERR_LIMIT, "the path of '%s' is too long", name);
@@ -348,19 +463,22 @@ bool tree_rename(struct tree *tree, uint64_t file, uint64_t folder, const char *
               name_add(&work, entry, err);
     if (!ok)
         item_unref(entry);
-    ok = ok && index_put(&work.files, file, 0, entry, err) &&
-         folder_changed(&work, folder, folders, time_us, err);
+    ok = ok && index_put(&work.files, number, 0, entry, err) &&
+         folder_changed(&work, folder, folders, time_us, err) &&
+         (moved.kind != INODE_LINK || links_changed(&work, moved.target, 0, time_us, err));
     return adopt(tree, &work, ok);
 }
 
 bool tree_load(struct tree *tree, const struct inode *inode, struct err *err)
 {
-    bool root = inode->file == INODE_ROOT;
-    if (root != (inode->name_len == 0) || (root && inode->kind != INODE_DIRECTORY) ||
+    bool root = inode->file == INODE_ROOT, named = inode->name_len > 0;
+    bool bare = !root && !named;
+    if ((root && (named || inode->kind != INODE_DIRECTORY)) ||
+        (bare ? inode->kind != INODE_FILE || inode->parent : !inode->parent) ||
         inode->file == INODE_TABLE)
         return err_set(err, ERR_CORRUPT, "slot %llu of a file table makes no sense",
                        (unsigned long long)inode->file);
-    if (!root && tree->count >= TREE_FILES_MAX)
+    if (!root && tree->count > TREE_FILES_MAX)
         return err_set(err, ERR_CORRUPT, "a file table has more than %d files", TREE_FILES_MAX);
     struct entry *entry = entry_new(inode, err);
     if (!entry)
@@ -368,7 +486,9 @@ bool tree_load(struct tree *tree, const struct inode *inode, struct err *err)
     if (!root) {
         tree->count++;
         tree->bytes += held(entry);
-        if (!name_add(tree, entry, err)) {
+        if ((named && !name_add(tree, entry, err)) ||
+            (entry->kind == INODE_LINK &&
+             !index_put(&tree->links, entry->target, entry->file, NULL, err))) {
             item_unref(entry);
             return false;
         }
@@ -390,14 +510,30 @@ static bool hangs_on_root(const struct tree *tree, const struct entry *entry)
     return false;
 }
 
+/* A file's names are as many as it says; a further name is one of a file. */
+static bool names_fit(const struct tree *tree, const struct entry *entry)
+{
+    const struct entry *named = tree_named(tree, entry);
+    uint64_t a = 0, link = 0;
+    uint32_t further = 0;
+    if (entry->kind == INODE_LINK)
+        return named && named->kind == INODE_FILE;
+    while (index_after(&tree->links, entry->file, link, &a, &link, NULL) && a == entry->file)
+        further++;
+    return (entry->parent && further == 0) ||
+           (further > 0 && entry->links == further + (entry->parent ? 1 : 0));
+}
+
 bool tree_load_end(struct tree *tree, struct err *err)
 {
     uint64_t file = 0, b = 0;
     void *item = NULL;
     while (index_after(&tree->files, file, b, &file, &b, &item)) {
         const struct entry *entry = item;
-        if (!hangs_on_root(tree, entry) ||
-            (file != INODE_ROOT && tree_child(tree, entry->parent, entry->name) != entry))
+        bool hangs = !entry->parent || hangs_on_root(tree, entry);
+        if (!hangs || !names_fit(tree, entry) ||
+            (file != INODE_ROOT && entry->parent &&
+             tree_child(tree, entry->parent, entry->name) != entry))
             return err_set(err, ERR_CORRUPT, "file %llu of a file table hangs on nothing",
                            (unsigned long long)file);
     }

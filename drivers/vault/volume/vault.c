@@ -4,11 +4,12 @@
 #include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include "drivers/vault/volume/vault_int.h"
 #include <fcntl.h>
 #include <string.h>
 
-enum { FORMAT_BYTES = 48, VOLUMES_MAX = 4096, RESERVE_PIECE = 1 << 20 };
+enum { FORMAT_BYTES = 48, VOLUMES_MAX = 1000, RESERVE_PIECE = 1 << 20 };
 
 /* ---- the box ---- */
 
@@ -175,6 +176,7 @@ static void stop(struct vault *vault)
     pthread_mutex_lock(&vault->lock);
     vault->stopping = true;
     pthread_cond_broadcast(&vault->changed);
+    pthread_cond_broadcast(&vault->told);
     pthread_cond_signal(&vault->attend);
     pthread_mutex_unlock(&vault->lock);
     for (size_t i = 0; i < vault->thread_count; i++)
@@ -189,7 +191,10 @@ static void vault_free(struct vault *vault)
             if (vault->volumes[i] && vault->volumes[i]->clone == (pass == 0))
                 volume_free(TAKE(vault->volumes[i]));
     own_free(vault->volumes);
+    own_free(vault->closed);
     store_close(vault->store);
+    event_ring_free(vault->events);
+    pthread_cond_destroy(&vault->told);
     pthread_cond_destroy(&vault->attend);
     pthread_cond_destroy(&vault->changed);
     pthread_mutex_destroy(&vault->lock);
@@ -216,11 +221,16 @@ static struct vault *vault_new(const char *box, struct io *io, const struct vaul
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&vault->changed, &monotonic);
     pthread_cond_init(&vault->attend, &monotonic);
+    pthread_cond_init(&vault->told, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (str_copy(vault->box, sizeof vault->box, box))
+    vault->events = event_ring_new(err);
+    bool fits = str_copy(vault->box, sizeof vault->box, box);
+    if (vault->events && fits)
         return vault;
+    if (!fits)
+        err_set(err, ERR_LIMIT, "the path of box '%s' is too long", box);
     vault_free(vault);
-    return err_set(err, ERR_LIMIT, "the path of box '%s' is too long", box), NULL;
+    return NULL;
 }
 
 struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
@@ -289,6 +299,7 @@ bool vault_wait_on(struct vault *vault, pthread_cond_t *on, uint64_t deadline_ms
     uint64_t now = clock_mono_ms();
     if (now >= deadline_ms)
         return false;
+    waiting_begins();
     uint64_t wait_ms = deadline_ms - now < 1000 ? deadline_ms - now : 1000;
     struct timespec at;
     IGNORE(clock_gettime(CLOCK_MONOTONIC, &at)); /* the real one: the condition knows no other */
@@ -360,11 +371,14 @@ bool vault_volume_create(struct vault *vault, const char *name, struct err *err)
     if (!snapshot_name_is_valid(name, err))
         return false;
     pthread_mutex_lock(&vault->names);
-    bool exists = false;
+    bool exists = closed_by_name(vault, name, strlen(name));
+    size_t landings = vault->closed_count; /* clones among them hardly matter */
     pthread_mutex_lock(&vault->lock);
-    for (size_t i = 0; i < vault->volume_count; i++)
+    for (size_t i = 0; i < vault->volume_count; i++) {
+        landings += !vault->volumes[i]->clone;
         exists |= !vault->volumes[i]->clone && strcmp(vault->volumes[i]->name, name) == 0;
-    bool full = vault->volume_count >= VOLUMES_MAX;
+    }
+    bool full = landings >= VOLUMES_MAX;
     pthread_mutex_unlock(&vault->lock);
     bool ok = exists ? err_set(err, ERR_EXISTS, "volume '%s'", name)
               : full ? err_set(err, ERR_LIMIT, "a store has at most %d volumes", VOLUMES_MAX)
@@ -458,6 +472,7 @@ bool volume_end(struct volume *v, struct err *err)
         !v->in_family || family_volume_drop(v->family, v->id, &own) || own.code == ERR_NOT_FOUND;
     pthread_mutex_lock(&vault->lock);
     v->in_family = v->in_family && !ok;
+    thin_want(v);
     pthread_mutex_unlock(&vault->lock);
     ok = ok && str_format(gone, sizeof gone, "%s.gone", v->path) && sys_remove_tree(gone, &own);
     if (!ok) {
@@ -514,9 +529,12 @@ static void show(const struct volume *v, struct vault_volume_info *ret)
 bool vault_volume_info(struct vault *vault, const char *name, struct vault_volume_info *ret,
                        struct err *err)
 {
-    AUTO(volume) struct volume *v = volume_get(vault, name, err);
+    const struct closed *closed = closed_by_name(vault, name, strlen(name));
+    AUTO(volume) struct volume *v = closed ? NULL : volume_get(vault, name, err);
+    if (closed)
+        closed_show(closed, ret);
     if (!v)
-        return false;
+        return closed;
     struct vault_volume_info info;
     struct family_stat stat;
     pthread_mutex_lock(&vault->lock);
@@ -527,6 +545,7 @@ bool vault_volume_info(struct vault *vault, const char *name, struct vault_volum
             return false;
         info.stored_bytes = stat.stored_bytes;
     }
+    volume_tell_closed(v, info.closed);
     *ret = info;
     return true;
 }
@@ -537,7 +556,8 @@ static struct vault_volume_info *list(struct vault *vault, const struct volume *
 {
     size_t count = 0;
     pthread_mutex_lock(&vault->lock);
-    struct vault_volume_info *list = own_alloc((vault->volume_count + 1) * sizeof *list, err);
+    struct vault_volume_info *list =
+        own_alloc((vault->volume_count + vault->closed_count + 1) * sizeof *list, err);
     for (size_t i = 0; list && i < vault->volume_count; i++) {
         const struct volume *v = vault->volumes[i];
         if (v->gone || v->making || v->clone != (landing != NULL) ||
@@ -566,6 +586,8 @@ struct vault_volume_info *vault_volume_list(struct vault *vault, size_t *ret_cou
         if (vault_volume_info(vault, all[i].name, &info, &gone))
             all[i] = info;
     }
+    for (size_t i = 0; all && i < vault->closed_count; i++) /* there is room for them */
+        closed_show(&vault->closed[i], &all[count++]);
     if (all)
         *ret_count = count;
     return TAKE(all);

@@ -20,7 +20,8 @@ struct vault_options {
     void *check_arg;
 };
 /* box: a local folder, made when missing. io is borrowed and must outlive the vault. Recovers,
- * sweeps, goes on sealing. */
+ * sweeps, goes on sealing. What is damaged stays closed, a landing volume with all its clones:
+ * listed, with the reason; nothing of it is changed, and calls for it say CORRUPT. */
 struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
                          struct err *err) MUST;
 /* Orderly: commits what was written. Sealing that is under way is given up and begun again later.
@@ -46,10 +47,15 @@ struct vault_volume_info {
     uint64_t logical_bytes, stored_bytes,
         unsealed_bytes; /* of a landing volume: its family's stored */
     uint64_t users;     /* open handles */
+    /* Why it takes no changes, or (damaged: CORRUPT) nothing at all, until the box is opened anew;
+     * "" when all is well. */
+    char closed[400];
+    bool damaged;
 };
 bool vault_volume_create(struct vault *vault, const char *name, struct err *err) MUST;
 bool vault_volume_info(struct vault *vault, const char *name, struct vault_volume_info *ret,
                        struct err *err) MUST;
+/* By creation; damaged ones last, clones of them too (by their path). */
 struct vault_volume_info *vault_volume_list(struct vault *vault, size_t *ret_count, struct err *err)
     MUST;
 /* PRECONDITION while it has snapshots or clones. */
@@ -120,12 +126,14 @@ void view_close(struct view *view);
 OWN_DEFINE(view, struct view, view_close);
 uint64_t view_volume_id(const struct view *view);
 bool view_is_read_only(const struct view *view);
+/* Files, folders and links in it. */
+uint64_t view_files(struct view *view);
 
 /* What is known of a file; root omitted. */
 struct view_file {
-    uint64_t file, parent;
+    uint64_t file, parent; /* parent: where it was found; of view_stat 0 when that is not known */
     uint32_t generation;
-    uint8_t kind; /* enum inode_kind */
+    uint8_t kind; /* enum inode_kind; never LINK */
     uint16_t mode;
     uint32_t uid, gid, links;
     uint64_t size, used_bytes, mtime_us, ctime_us, atime_us;
@@ -143,8 +151,19 @@ bool view_list(struct view *view, uint64_t folder, uint64_t cookie, view_entry *
 /* By path, '/' between, relative to the root; "" is the root. Links are not followed. */
 bool view_find(struct view *view, const char *path, struct view_file *ret, struct err *err) MUST;
 
-/* Who asks, for replayed requests: the same client and xid get the first answer again. 0: nobody.
- */
+/* A file or folder before and after a change, as one instant saw them: nothing came between. file
+ * 0: it is not there, or was not looked at. */
+struct view_change {
+    struct view_file before, after;
+};
+/* ret_change of every call may be NULL. It is filled on failure too, as far as the call came: all
+ * refusals for what names and files are (see below) have it, BUSY, DENIED and INVALID names have
+ * not. A change of a folder's entries makes its mtime and ctime later, one of a file's content its
+ * own; every other change its ctime: by a microsecond at least, whatever the clock says. Only a
+ * client that sets an mtime may put that back. */
+
+/* Who asks, for replayed requests: the same client, xid and arguments get the first answer again,
+ * also after a crash when it was given. client 0: nobody. */
 struct view_caller {
     uint64_t client;
     uint32_t xid;
@@ -152,27 +171,49 @@ struct view_caller {
 };
 struct view_attributes {
     bool set_mode, set_uid, set_gid, set_size, set_mtime, set_atime;
+    bool mtime_now, atime_now; /* with set_: the time of the change itself */
     uint16_t mode;
     uint32_t uid, gid;
     uint64_t size, mtime_us, atime_us;
+    bool guard; /* view_set: only while the file's ctime is guard_ctime_us */
+    uint64_t guard_ctime_us;
+    /* view_create of a file whose name is there. exclusive: fine when it was made with that
+     * verifier and not set since, whoever asks; unchecked: fine when it is a file, which gets the
+     * size, and no other attribute, as open(2) has it. Else EXISTS. */
+    bool exclusive, unchecked;
+    uint64_t verifier;
 };
+/* Refusals: NOT_FOUND no such file, folder or name; PRECONDITION a folder where there may be none,
+ * or none where there must be one, and in view_set the guard and nothing else; EXISTS the name is
+ * there, or the folder that should go is not empty; INVALID a name that may not be, a folder into
+ * itself, a size for what has none; LIMIT. Whether the caller may is for others to know. */
 bool view_create(struct view *view, const struct view_caller *caller, uint64_t folder,
                  const char *name, uint8_t kind, const char *target,
-                 const struct view_attributes *attributes, struct view_file *ret, struct err *err)
-    MUST;
+                 const struct view_attributes *attributes, struct view_file *ret,
+                 struct view_change *ret_folder, struct err *err) MUST;
+/* A further name of a regular file (else UNSUPPORTED). Which name came first is not to be seen.
+ * Nothing happens when both names of a rename are one file's. */
+bool view_link(struct view *view, const struct view_caller *caller, uint64_t file, uint64_t folder,
+               const char *name, struct view_file *ret, struct view_change *ret_folder,
+               struct err *err) MUST;
+/* Of a file with several names only that one goes. */
 bool view_remove(struct view *view, const struct view_caller *caller, uint64_t folder,
-                 const char *name, bool folder_wanted, struct err *err) MUST;
+                 const char *name, bool folder_wanted, struct view_change *ret_folder,
+                 struct err *err) MUST;
 bool view_rename(struct view *view, const struct view_caller *caller, uint64_t from_folder,
-                 const char *from, uint64_t to_folder, const char *to, struct err *err) MUST;
+                 const char *from, uint64_t to_folder, const char *to, struct view_change *ret_from,
+                 struct view_change *ret_to, struct err *err) MUST;
 /* Durable when it returns; a new size included. */
 bool view_set(struct view *view, const struct view_caller *caller, uint64_t file,
-              const struct view_attributes *attributes, struct view_file *ret, struct err *err)
-    MUST;
+              const struct view_attributes *attributes, struct view_file *ret,
+              struct view_change *ret_change, struct err *err) MUST;
 bool view_readlink(struct view *view, uint64_t file, char *ret, size_t size, struct err *err) MUST;
 /* Bytes read, fewer only at the end; -1. */
 ssize_t view_read(struct view *view, uint64_t file, void *to, size_t size, uint64_t offset,
                   struct err *err) MUST;
 /* stable: on disk when it returns. BUSY when the box or the store cannot keep up within wait_ms. */
 bool view_write(struct view *view, uint64_t file, const void *from, size_t size, uint64_t offset,
-                bool stable, struct err *err) MUST;
-bool view_commit(struct view *view, uint64_t file, struct err *err) MUST;
+                bool stable, struct view_change *ret_change, struct err *err) MUST;
+/* A commit changes no attribute: before and after are one moment. */
+bool view_commit(struct view *view, uint64_t file, struct view_change *ret_change, struct err *err)
+    MUST;

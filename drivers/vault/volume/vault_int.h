@@ -65,8 +65,11 @@ struct part_item {
 struct answer {
     uint64_t client, sum, file;
     uint32_t xid;
-    uint8_t asked;
+    uint8_t asked, how;
 };
+/* Of attributes the layer has its part of: UNDERWAY while that may not be on disk yet, UNSURE when
+ * we were opened since and it may never have come there. */
+enum answer_how { ANSWER_SURE, ANSWER_UNDERWAY, ANSWER_UNSURE };
 enum { ANSWERS = 1024 };
 
 struct volume {
@@ -79,10 +82,11 @@ struct volume {
     struct family *family; /* the landing volume's */
     struct snap *origins[RECORD_MEMBERS_MAX];
     size_t origin_count;
-    struct index parts; /* mapped, until ready */
-    bool ready;         /* base says what lies below the layers; else the origins do */
-    bool in_family;     /* it has a row in the store */
-    bool making;        /* has its name, but is not there yet */
+    struct index parts;   /* mapped, until ready */
+    struct index watched; /* files that were extended, until they are quiet (events.c) */
+    bool ready;           /* base says what lies below the layers; else the origins do */
+    bool in_family;       /* it has a row in the store */
+    bool making;          /* has its name, but is not there yet */
     bool gone, erased, ending, delisted;
     uint32_t refs;  /* calls and threads that are at it */
     uint64_t users; /* views */
@@ -110,6 +114,8 @@ struct volume {
     uint64_t complain_after_ms, copies_after_ms;
     uint64_t unique_epoch; /* counts what may change unique bytes of its snapshots */
     bool unique_asked;
+    bool thin_wanted; /* something died in its packs (the landing volume's counts) */
+    uint64_t thin_after_ms;
     struct volume *next_wanted; /* in the vault's list, with a reference */
     bool wanted;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
@@ -117,6 +123,12 @@ struct volume {
     size_t answer_count, answer_next;
     uint64_t next_sequence;    /* of the family; the landing volume's counts */
     struct replayed *replayed; /* while opening (recover.c) */
+};
+
+/* What was found damaged at opening, with the name that could be found out. */
+struct closed {
+    uint64_t id, family_id, created_us;
+    char name[128], why[400];
 };
 
 struct vault {
@@ -131,14 +143,20 @@ struct vault {
     pthread_cond_t changed;  /* whatever somebody may wait for */
     struct volume **volumes; /* by id */
     size_t volume_count, volume_capacity;
+    struct closed *closed; /* none comes or goes once it is open */
+    size_t closed_count, closed_capacity;
     pthread_t threads[9];
     size_t thread_count;
     bool stopping, crashed;
     bool work;             /* for the keeper, at any volume */
     struct volume *wanted; /* volumes that want it, whatever the others do */
     pthread_cond_t attend; /* what the keeper waits for */
+    struct event_ring *events;
+    atomic_bool listened; /* somebody asked for events */
+    pthread_cond_t told;  /* there is one */
     bool reserve_gone;
     bool unique_asked; /* of some volume */
+    bool thin_wanted;  /* by some volume */
     uint64_t pause_us, frozen_bytes;
     uint64_t tended_ms;
 };
@@ -187,11 +205,15 @@ bool volume_sync(struct volume *v, struct err *err) MUST;
 bool volume_compact(struct volume *v, struct err *err) MUST; /* when it is time */
 struct record volume_facts(const struct volume *v);
 
+/* ---- view.c ---- */
+void view_show(const struct entry *entry, struct view_file *ret);
+
 /* ---- names: what a record does to a volume, live and at opening ---- */
 bool names_apply(struct tree *tree, struct slot *slot, const struct record *record, struct err *err)
     MUST;
 bool slot_mark(struct slot *slot, uint64_t file, struct err *err) MUST;
-void answer_keep(struct volume *v, const struct record *record); /* forgets, when memory is short */
+/* Forgets, when memory is short. */
+void answer_keep(struct volume *v, const struct record *record, enum answer_how how);
 
 /* ---- swap.c ---- */
 struct slot *slot_new(struct volume *v, uint64_t sequence, struct err *err) MUST; /* planned */
@@ -251,6 +273,14 @@ void clone_unpin(struct volume *v);                          /* no lock; reaps w
 bool vault_wait_until(struct vault *vault, uint64_t deadline_ms);
 bool vault_wait_on(struct vault *vault, pthread_cond_t *on, uint64_t deadline_ms);
 
+/* ---- events.c ---- */
+struct event_ring *event_ring_new(struct err *err) MUST;
+void event_ring_free(struct event_ring *events);
+/* What a record did to the names, `old` as they were; volume.write is held. */
+void event_names_changed(struct volume *v, const struct tree *old, const struct record *record);
+void event_file_extended(struct volume *v, uint64_t file); /* vault.lock is held */
+void event_files_look(struct volume *v);
+
 /* ---- sealer.c ---- */
 bool seal_oldest(struct volume *v, struct err *err) MUST;
 bool seal_is_due(const struct volume *v); /* vault.lock is held */
@@ -272,8 +302,50 @@ struct volume *unique_pick(struct vault *vault); /* one that was asked, referenc
 /* One snapshot; ret_more false: all are known. No lock. */
 bool unique_count(struct volume *v, bool *ret_more, struct err *err) MUST;
 
+/* ---- thin.c: vault.lock is held, and given up while it thins ---- */
+void thin_want(struct volume *v);    /* something died in its family's packs */
+bool thin_some(struct vault *vault); /* false: nothing to do */
+
 /* ---- recover.c ---- */
+/* What a volume's journal told: layers with the records made in them. */
+struct replayed {
+    bool facts, clean;
+    uint64_t sealed, current; /* current: the active layer's sequence, 0 none */
+    struct replayed_layer {
+        uint64_t sequence;
+        bool begun; /* a swap led to it, or it was the first */
+        struct bytes records;
+    } * layers;
+    size_t layer_count, layer_capacity;
+    uint64_t *deleted;
+    size_t deleted_count, deleted_capacity;
+    struct record *locks;
+    size_t lock_count, lock_capacity;
+    struct record facts_record;
+    bool has_row; /* of the store */
+    struct volume_row row;
+    uint64_t last; /* the highest sequence seen */
+};
 bool vault_recover(struct vault *vault, struct err *err) MUST;
+
+/* ---- closed.c ---- */
+/* An error that another try does not mend, and that is of one family alone. */
+bool is_damage(const struct err *err);
+/* Takes all volumes of the family out of the vault, while it is opened. */
+bool family_shut(struct vault *vault, uint64_t family, const struct err *why, struct err *err) MUST;
+/* One more that is closed; name "": not known. */
+bool closed_add(struct vault *vault, const struct closed *what, const char *why, struct err *err)
+    MUST;
+void closed_name(struct vault *vault, uint64_t id, const char *name); /* unless it has one */
+/* A journal that was closed in order is so again: nothing was changed. */
+void journal_leave(struct volume *v);
+const struct closed *closed_by_id(const struct vault *vault, uint64_t id);
+const struct closed *closed_of_family(const struct vault *vault, uint64_t family);
+const struct closed *closed_by_name(const struct vault *vault, const char *name, size_t len);
+void closed_show(const struct closed *closed, struct vault_volume_info *ret);
+/* Why a volume that is open takes no changes any more: a journal or layer of it whose sync failed.
+ * No lock; "" when it takes them. */
+void volume_tell_closed(struct volume *v, char ret[400]);
 
 /* ---- read.c ---- */
 struct plan_step {
@@ -286,6 +358,7 @@ struct plan {
     struct root root; /* stored false: nothing below */
     struct family *family;
     uint64_t changes, size;
+    uint8_t kind;
 };
 void plan_done(struct plan *plan);
 OWN_DEFINE_INPLACE(plan, struct plan, plan_done);
@@ -301,11 +374,12 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
 /* ---- write.c; volume.write is held ---- */
 /* BUSY while another view has claimed the live area. */
 bool write_allowed(const struct view *view, struct err *err) MUST;
-bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size, uint64_t offset,
-                 struct err *err) MUST;
-bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us, struct err *err)
+bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
+                uint64_t ctime_us, struct err *err) MUST;
+/* No lock. What a write or a cut leaves of the records at its ends may lie in the store alone: it
+ * is fetched where no other writer waits for it, and found in memory under the lock. */
+bool write_fetch(struct volume *v, uint64_t file, uint64_t offset, uint64_t end, struct err *err)
     MUST;
-/* No lock. */
 bool volume_commit(struct volume *v, uint64_t file, struct err *err) MUST;
 
 struct view {

@@ -50,6 +50,7 @@ void volume_free(struct volume *v)
     tree_done(&v->tree);
     index_done(&v->base);
     index_done(&v->parts);
+    index_done(&v->watched);
     if (v->landing == v)
         family_close(v->family);
     pthread_mutex_destroy(&v->admin);
@@ -120,7 +121,10 @@ struct volume *volume_get_clone(struct vault *vault, const char *volume, const c
     if (v)
         volume_ref(v);
     pthread_mutex_unlock(&vault->lock);
-    if (!v)
+    const struct closed *closed = v ? NULL : closed_by_name(vault, volume, len);
+    if (closed)
+        err_set(err, ERR_CORRUPT, "volume '%s' is closed: %s", closed->name, closed->why);
+    else if (!v)
         err_set(err, ERR_NOT_FOUND, "no %s '%s'", clone ? "clone" : "volume",
                 clone ? clone : volume);
     return v;
@@ -184,7 +188,10 @@ void volume_want(struct volume *v)
 
 /* ---- the journal ---- */
 
-static bool is_kept(uint8_t kind) { return kind >= RECORD_CREATE && kind <= RECORD_PART; }
+static bool is_kept(uint8_t kind)
+{
+    return (kind >= RECORD_CREATE && kind <= RECORD_PART) || kind == RECORD_LINK;
+}
 
 bool volume_note(struct volume *v, const struct record *record, struct err *err)
 {
@@ -291,7 +298,8 @@ static bool state_answers(const struct volume *v, struct bytes *state, struct er
                                 .xid = a->xid,
                                 .asked = a->asked,
                                 .file = a->file};
-        ok = record_append(state, &record, err);
+        if (a->how == ANSWER_SURE) /* the others' own records tell of them */
+            ok = record_append(state, &record, err);
     }
     return ok;
 }

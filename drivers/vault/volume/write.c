@@ -21,40 +21,50 @@ static bool write_part(struct volume *v, uint64_t file, uint64_t old_size, const
     return layer_write(slot_active(v)->layer, file, record, 1, bytes, err);
 }
 
-/* Size and time as they are now, in memory and with the layer's next commit. */
-static bool tell_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
-                      struct err *err)
+/* Size and time after a write, in memory and with the layer's next commit. */
+static bool tell_written(struct volume *v, uint64_t file, uint64_t size, struct view_file *ret,
+                         struct err *err)
 {
     pthread_mutex_lock(&v->vault->lock);
-    bool ok = tree_resize(&v->tree, file, size, mtime_us, err);
+    uint64_t time_us = tree_later(&v->tree, clock_wall_us(), &file, 1);
+    bool ok = tree_resize(&v->tree, file, size, time_us, time_us, err);
+    if (ok && size > ret->size)
+        event_file_extended(v, file);
+    if (ok)
+        view_show(tree_find(&v->tree, file), ret);
     pthread_mutex_unlock(&v->vault->lock);
     if (ok)
-        layer_attributes(slot_active(v)->layer, file, size, mtime_us);
+        layer_attributes(slot_active(v)->layer, file, size, time_us);
     return ok;
 }
 
-static bool file_size(struct volume *v, uint64_t file, uint64_t *ret_size, struct err *err)
+static bool find_file(struct volume *v, uint64_t file, struct view_file *ret, struct err *err)
 {
+    *ret = (struct view_file){0};
     pthread_mutex_lock(&v->vault->lock);
-    const struct entry *entry = tree_find(&v->tree, file);
-    uint8_t kind = entry ? entry->kind : INODE_FREE;
-    *ret_size = entry ? entry->size : 0;
+    const struct entry *entry = tree_file(&v->tree, file);
+    if (entry)
+        view_show(entry, ret);
     pthread_mutex_unlock(&v->vault->lock);
-    if (kind == INODE_FREE)
+    if (ret->kind == INODE_FREE)
         return err_set(err, ERR_NOT_FOUND, "no file %llu", (unsigned long long)file);
-    if (kind == INODE_DIRECTORY)
+    if (ret->kind == INODE_DIRECTORY)
         return err_set(err, ERR_PRECONDITION, "file %llu is a folder", (unsigned long long)file);
-    return true;
+    return ret->kind == INODE_FILE ||
+           err_set(err, ERR_INVALID, "file %llu is a link", (unsigned long long)file);
 }
 
-bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size, uint64_t offset,
-                 struct err *err)
+static bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size,
+                        uint64_t offset, struct view_change *ret, struct err *err)
 {
-    uint64_t old_size;
     if (offset > file_max || size > file_max - offset)
         return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
-    if (!file_size(v, file, &old_size, err) || !active_ready(v, err))
+    if (!find_file(v, file, &ret->before, err))
         return false;
+    ret->after = ret->before;
+    if (!active_ready(v, err))
+        return false;
+    uint64_t old_size = ret->before.size;
     const uint8_t *at = from;
     uint64_t end = offset + size;
     while (offset < end) {
@@ -73,18 +83,19 @@ bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size,
         at += part;
         offset += part;
     }
-    return size == 0 || tell_size(v, file, end > old_size ? end : old_size, clock_wall_us(), err);
+    return size == 0 || tell_written(v, file, end > old_size ? end : old_size, &ret->after, err);
 }
 
-bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us, struct err *err)
+bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
+                uint64_t ctime_us, struct err *err)
 {
-    uint64_t old_size;
+    struct view_file now;
     if (size > file_max)
         return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
-    if (!file_size(v, file, &old_size, err) || !active_ready(v, err))
+    if (!find_file(v, file, &now, err) || !active_ready(v, err))
         return false;
     struct layer *layer = slot_active(v)->layer;
-    if (size < old_size) {
+    if (size < now.size) {
         uint8_t bytes[RECORD_BYTES];
         size_t kept = size & (RECORD_BYTES - 1);
         if (kept && !volume_read(v, NULL, file, size >> RECORD_SHIFT, 1, bytes, err))
@@ -97,7 +108,14 @@ bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_u
                 return false;
         }
     }
-    return tell_size(v, file, size, mtime_us, err);
+    pthread_mutex_lock(&v->vault->lock);
+    bool ok = tree_resize(&v->tree, file, size, mtime_us, ctime_us, err);
+    if (ok && size > now.size)
+        event_file_extended(v, file);
+    pthread_mutex_unlock(&v->vault->lock);
+    if (ok)
+        layer_attributes(layer, file, size, mtime_us);
+    return ok;
 }
 
 /* Layers that hold something not yet on disk: the active one, and any that was just frozen. */
@@ -136,19 +154,44 @@ bool write_allowed(const struct view *view, struct err *err)
            err_set(err, ERR_BUSY, "volume '%s' is being filled from its source", v->name);
 }
 
+bool write_fetch(struct volume *v, uint64_t file, uint64_t offset, uint64_t end, struct err *err)
+{
+    uint8_t bytes[RECORD_BYTES];
+    if (offset > end || end > file_max)
+        return true; /* it is refused later */
+    const uint64_t within = RECORD_BYTES - 1;
+    bool first = offset & within, last = end & within;
+    last = last && !(first && offset >> RECORD_SHIFT == end >> RECORD_SHIFT);
+    return (!first || volume_read(v, NULL, file, offset >> RECORD_SHIFT, 1, bytes, err)) &&
+           (!last || volume_read(v, NULL, file, end >> RECORD_SHIFT, 1, bytes, err));
+}
+
 bool view_write(struct view *view, uint64_t file, const void *from, size_t size, uint64_t offset,
-                bool stable, struct err *err)
+                bool stable, struct view_change *ret_change, struct err *err)
 {
     struct volume *v = view->volume;
-    if (!may_write(view, err) || !volume_room(v, err))
+    struct view_change change = {0};
+    if (ret_change)
+        *ret_change = change;
+    if (!may_write(view, err) || !volume_room(v, err) ||
+        !write_fetch(v, file, offset, offset + size, err))
         return false;
     pthread_mutex_lock(&v->write);
-    bool ok = write_allowed(view, err) && write_bytes(v, file, from, size, offset, err);
+    bool ok = write_allowed(view, err) && write_bytes(v, file, from, size, offset, &change, err);
     pthread_mutex_unlock(&v->write);
+    if (ret_change)
+        *ret_change = change;
     return ok && (!stable || volume_commit(v, file, err));
 }
 
-bool view_commit(struct view *view, uint64_t file, struct err *err)
+bool view_commit(struct view *view, uint64_t file, struct view_change *ret_change, struct err *err)
 {
-    return view->snap || volume_commit(view->volume, file, err);
+    bool ok = view->snap || volume_commit(view->volume, file, err);
+    struct view_file now;
+    struct err gone = {0};
+    if (ret_change)
+        *ret_change = (struct view_change){0};
+    if (ret_change && view_stat(view, file, 0, &now, &gone))
+        *ret_change = (struct view_change){now, now};
+    return ok;
 }

@@ -1,0 +1,135 @@
+/* WRITEs that were done lately: buckets of four keys, the oldest of a bucket goes first. */
+#include "drivers/vault/nfs/nfs3_seen.h"
+
+#include "agent/base/waiting.h"
+#include "drivers/vault/store/format.h"
+#include <pthread.h>
+#include <string.h>
+
+enum {
+    WAYS = 4,
+    BUCKETS = 1 << 15, /* 131,072 WRITEs: a minute of large ones, seconds of small ones */
+    LANES = 64,
+    SAMPLES = 16,
+    SAMPLE_BYTES = 64,
+    SAMPLE_STRIDE = 1024,
+    SUM_OF_WRITE = 0x57, /* no record of a journal */
+};
+
+struct bucket {
+    uint64_t keys[WAYS]; /* 0: none */
+    bool under_way[WAYS];
+    uint8_t next;
+};
+struct lane {
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    unsigned waiting;
+};
+struct nfs3_seen {
+    struct lane lanes[LANES];
+    struct bucket buckets[BUCKETS];
+};
+
+struct nfs3_seen *nfs3_seen_new(struct err *err)
+{
+    struct nfs3_seen *seen = own_alloc(sizeof *seen, err);
+    for (int i = 0; seen && i < LANES; i++) {
+        pthread_mutex_init(&seen->lanes[i].lock, NULL);
+        pthread_cond_init(&seen->lanes[i].ended, NULL);
+    }
+    return seen;
+}
+
+void nfs3_seen_free(struct nfs3_seen *seen)
+{
+    for (int i = 0; seen && i < LANES; i++) {
+        pthread_mutex_destroy(&seen->lanes[i].lock);
+        pthread_cond_destroy(&seen->lanes[i].ended);
+    }
+    own_free(seen);
+}
+
+uint64_t nfs3_seen_key(const struct view_caller *caller, const struct nfs3_seen_write *write)
+{
+    uint8_t samples[SAMPLES * SAMPLE_BYTES];
+    size_t len = 0;
+    uint32_t stride =
+        write->count / SAMPLES > SAMPLE_STRIDE ? write->count / SAMPLES : SAMPLE_STRIDE;
+    for (uint32_t at = 0; at < write->count && len < sizeof samples; at += stride) {
+        uint32_t left = write->count - at;
+        size_t part = left < SAMPLE_BYTES ? left : SAMPLE_BYTES;
+        memcpy(samples + len, write->data + at, part);
+        len += part;
+    }
+    struct format_piece pieces[] = {
+        {&caller->client, sizeof caller->client}, {&caller->xid, sizeof caller->xid},
+        {&write->volume, sizeof write->volume},   {&write->file, sizeof write->file},
+        {&write->offset, sizeof write->offset},   {&write->count, sizeof write->count},
+        {&write->stable, sizeof write->stable},   {samples, len}};
+    uint64_t key = format_sum_of(SUM_OF_WRITE, pieces, sizeof pieces / sizeof pieces[0]);
+    return key ? key : 1;
+}
+
+static struct bucket *bucket_of(struct nfs3_seen *seen, uint64_t key, struct lane **ret_lane)
+{
+    uint64_t i = key % BUCKETS;
+    *ret_lane = &seen->lanes[i % LANES];
+    return &seen->buckets[i];
+}
+
+static int find(const struct bucket *bucket, uint64_t key)
+{
+    int i = 0;
+    while (i < WAYS && bucket->keys[i] != key)
+        i++;
+    return i;
+}
+
+/* The oldest goes that is not under way; when all are, this one is not remembered. */
+static void keep(struct bucket *bucket, uint64_t key)
+{
+    for (int tried = 0; tried < WAYS; tried++) {
+        int i = bucket->next++ % WAYS;
+        if (bucket->under_way[i])
+            continue;
+        bucket->keys[i] = key;
+        bucket->under_way[i] = true;
+        return;
+    }
+}
+
+bool nfs3_seen_begin(struct nfs3_seen *seen, uint64_t key)
+{
+    struct lane *lane;
+    struct bucket *bucket = bucket_of(seen, key, &lane);
+    pthread_mutex_lock(&lane->lock);
+    int i = find(bucket, key);
+    while (i < WAYS && bucket->under_way[i]) {
+        waiting_begins();
+        lane->waiting++;
+        pthread_cond_wait(&lane->ended, &lane->lock);
+        lane->waiting--;
+        i = find(bucket, key);
+    }
+    if (i == WAYS)
+        keep(bucket, key);
+    pthread_mutex_unlock(&lane->lock);
+    return i == WAYS;
+}
+
+void nfs3_seen_end(struct nfs3_seen *seen, uint64_t key, bool done)
+{
+    struct lane *lane;
+    struct bucket *bucket = bucket_of(seen, key, &lane);
+    pthread_mutex_lock(&lane->lock);
+    int i = find(bucket, key);
+    if (i < WAYS) {
+        bucket->under_way[i] = false;
+        if (!done)
+            bucket->keys[i] = 0;
+    }
+    if (lane->waiting > 0)
+        pthread_cond_broadcast(&lane->ended);
+    pthread_mutex_unlock(&lane->lock);
+}

@@ -1,0 +1,70 @@
+/* The NFS port: listens, keeps connections, reads records, sends replies. Knows no NFS: programs
+ * answer. README.md draws a connection's states. */
+#pragma once
+#include "agent/base/own.h"
+#include "drivers/vault/nfs/rpc.h"
+
+struct nfsd_peer {
+    uint8_t address[16]; /* IPv6, or IPv4 mapped */
+    uint16_t port;
+    char text[64]; /* the address, for people */
+};
+
+/* One call under way, on its own thread. */
+struct nfsd_connection;
+struct nfsd_call {
+    struct nfsd_connection *connection;
+    const struct nfsd_peer *peer;
+    struct rpc_call rpc;
+    uint8_t *results; /* room for results_max bytes, at first NFSD_RESULTS_FEW */
+    size_t results_len, results_max;
+};
+enum { NFSD_RESULTS_FEW = 4096 };
+/* Room for size bytes of results, at most RPC_RECORD_MAX; what was written stays, but may move:
+ * call->results is read anew. Waits 2 s for memory, then LIMIT when this client has used up its
+ * share, BUSY when all is lent. */
+bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err) MUST;
+/* Says that this call may take a while (a disk, a lock): meanwhile others read this connection's
+ * next records and answer them. Its arguments stay where they are. A program that waits through
+ * agent/base (waiting.h) need not say it. */
+void nfsd_call_is_slow(struct nfsd_call *call);
+/* Says that it moves much: the same, but only where the client has sent more by now. */
+void nfsd_call_is_large(struct nfsd_call *call);
+
+struct nfsd_program {
+    uint32_t program, version_low, version_high;
+    uint32_t procedures; /* 0 .. procedures - 1 */
+    enum rpc_accept (*run)(void *arg, struct nfsd_call *call);
+    void *arg;
+    /* A client's last connection has closed. Optional. */
+    void (*gone)(void *arg, const struct nfsd_peer *peer);
+};
+
+struct nfsd_options {
+    const char *const *listen; /* addresses: "0.0.0.0", "::", ... */
+    size_t listen_count;
+    uint16_t port; /* 0: 2049 when it is free, else 20490, else any */
+    const struct nfsd_program *programs;
+    size_t program_count;
+    unsigned connections_max;        /* 0: 1,024 */
+    unsigned client_connections_max; /* of one address; 0: 256 */
+    uint64_t buffer_bytes;           /* large buffers of all; 0: 96 MiB */
+    uint64_t stall_ms;               /* a record or a reply that does not move; 0: 20,000 */
+    uint64_t idle_ms;                /* a connection after its last call; 0: for ever */
+    unsigned slow_max;               /* slow calls of one connection; 0: 64 */
+};
+struct nfsd;
+/* Everything in options is borrowed until nfsd_stop returns, the strings of listen only until here.
+ */
+struct nfsd *nfsd_start(const struct nfsd_options *options, struct err *err) MUST;
+/* Accepts no more, answers what is under way (at most 10 s), closes. NULL is fine. */
+void nfsd_stop(struct nfsd *nfsd);
+OWN_DEFINE(nfsd, struct nfsd, nfsd_stop);
+uint16_t nfsd_port(const struct nfsd *nfsd);
+
+struct nfsd_figures {
+    uint64_t connections, calls, bytes_in, bytes_out;
+    uint64_t refused_full, refused_client, refused_lies, stalled; /* since the start */
+    uint64_t buffer_bytes, threads;                               /* now */
+};
+struct nfsd_figures nfsd_figures(struct nfsd *nfsd);

@@ -1,0 +1,128 @@
+/* What the files of the server share: connections, threads, lent buffers, clients. */
+#pragma once
+#include "drivers/vault/nfs/record.h"
+#include "drivers/vault/nfs/server.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- buffers.c: large buffers, lent from one stock ---- */
+struct client;
+struct buffer {
+    struct buffer *next;
+    struct client *client; /* whose share it counts in; NULL: too small to count */
+    size_t size;
+    atomic_uint holders; /* a reader, and slow calls whose arguments lie in it */
+    _Alignas(16) uint8_t bytes[];
+};
+enum {
+    BUFFER_FEW = 4096,         /* an idle connection's; not counted */
+    BUFFER_MIDDLE = 128 << 10, /* many small records, many small replies */
+    BUFFER_LARGE = RPC_RECORD_MAX + 8192,
+    BUFFER_KINDS = 2,
+};
+_Static_assert((int)BUFFER_LARGE >= (int)RECORD_BUFFER_MAX, "a record fits");
+struct stock {
+    pthread_mutex_t lock;
+    pthread_cond_t given;
+    struct buffer *kept[BUFFER_KINDS];
+    uint64_t lent, kept_bytes, max;
+    unsigned waiting;
+    atomic_bool tight; /* who waits for work gives back at once what it holds */
+    bool stopping;
+};
+void stock_init(struct stock *stock, uint64_t max);
+void stock_done(struct stock *stock);
+/* Nobody waits from now on. */
+void stock_stop(struct stock *stock);
+/* The smallest kind with room for size bytes. Waits wait_ms for others to give back: then LIMIT
+ * when it is this client's own share that is used up, BUSY when all is. */
+struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, uint64_t wait_ms,
+                          struct err *err) MUST;
+struct buffer *buffer_few(struct err *err) MUST;
+/* One holder less; the last gives it back. NULL is fine. */
+void buffer_give(struct stock *stock, struct buffer *buffer);
+
+/* ---- clients: by address, while they have connections; under the server's lock ---- */
+struct client {
+    struct client *next;
+    struct nfsd_peer peer;
+    unsigned connections;
+    uint64_t lent; /* under the stock's lock */
+    atomic_uint slow;
+};
+
+/* ---- connection.c ---- */
+struct nfsd_connection {
+    struct nfsd *nfsd;
+    struct client *client;
+    struct nfsd_peer peer;
+    int fd;
+    struct nfsd_connection *next, *previous;
+    atomic_uint users; /* the reader, and slow calls; the last closes */
+    atomic_uint slow;
+    pthread_mutex_t send_lock;
+    /* It has finished replies of the calls before its slow one: whoever sends next sends them. */
+    struct worker *_Atomic handed;
+    atomic_bool broken; /* nothing goes out any more */
+    atomic_uint_least64_t calls, bytes_in, bytes_out;
+    /* The reader's, whichever thread it is. */
+    struct buffer *in;
+    size_t filled;
+    struct record record;
+    uint64_t receive_ms;                         /* the socket's patience; 0: for ever */
+    bool called;                                 /* a whole call has come */
+    uint64_t since_ms, since_calls, since_bytes; /* from when on a record's moving is measured */
+};
+
+/* ---- threads: each serves one connection's records, or one slow call ---- */
+struct worker {
+    struct nfsd_call call; /* first: a call's pointer is its worker's */
+    struct nfsd *nfsd;
+    struct worker *next;
+    pthread_cond_t wake;
+    struct nfsd_connection *task;
+    bool slow;            /* its call was handed on; another thread reads */
+    struct buffer *in;    /* where the slow call's arguments lie */
+    struct buffer *large; /* replies, when they are more than few */
+    uint8_t *out;         /* few, or large's bytes */
+    size_t out_size, out_sent, out_len;
+    size_t handed_from, handed_len;
+    uint8_t few[RPC_HEAD_BYTES + 8 + NFSD_RESULTS_FEW];
+};
+/* Reads and answers until the connection is handed on, or has ended. */
+void connection_serve(struct worker *worker, struct nfsd_connection *c);
+void worker_init(struct worker *worker, struct nfsd *nfsd);
+/* Gives back what it holds of the stock. */
+void worker_rest(struct worker *worker);
+
+/* ---- server.c ---- */
+enum { CLIENT_BUCKETS = 256 };
+struct nfsd {
+    struct nfsd_options options;
+    struct stock stock;
+    int listeners[8];
+    size_t listener_count;
+    int wake;  /* eventfd: the accepting thread looks at stopping */
+    int spare; /* given up for a moment when descriptors run out */
+    uint16_t port;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t ended; /* a connection, or a thread */
+    struct nfsd_connection *connections;
+    unsigned connection_count;
+    struct client *clients[CLIENT_BUCKETS];
+    struct worker *idle;
+    unsigned idle_count, threads;
+    atomic_uint slow;
+    atomic_bool stopping;
+    struct nfsd_figures past; /* of closed connections, and of those refused */
+    atomic_uint_least64_t lies, stalled;
+    uint64_t told_ms, told; /* refusals said in the log */
+};
+/* A thread that serves this connection; false: none can be had. */
+bool nfsd_run(struct nfsd *nfsd, struct nfsd_connection *c) MUST;
+/* Its last user has left. */
+void nfsd_forget(struct nfsd *nfsd, struct nfsd_connection *c);
+
+/* ---- listen.c ---- */
+bool nfsd_listen(struct nfsd *nfsd, struct err *err) MUST;

@@ -1,0 +1,454 @@
+/* What is damaged stays closed and says why; what is whole beside it opens and works. */
+#include "agent/base/exec.h"
+#include "agent/base/log.h"
+#include "drivers/driver.h"
+#include "tests/lib/random.h"
+#include "tests/lib/vault_server.h"
+#include "tests/vault/volume_world.h"
+#include <errno.h>
+#include <fcntl.h>
+
+static void expect_code(struct world *w, bool ok, enum err_code code, const char *text)
+{
+    cr_assert_not(ok);
+    cr_assert_eq(w->err.code, code, "%s: %s", err_code_name(w->err.code), w->err.text);
+    cr_assert(strstr(w->err.text, text), "%s", w->err.text);
+    err_clear(&w->err);
+}
+
+static struct vault_volume_info info_of(struct world *w, const char *name)
+{
+    struct vault_volume_info info;
+    world_ok(w, vault_volume_info(w->vault, name, &info, &w->err));
+    return info;
+}
+
+/* Two volumes with a snapshot of both, sealed or not, a clone of the first; closed in order. */
+static void begin(struct world *w)
+{
+    const char *both[] = {"bad", "good"};
+    log_set_level(LOG_LEVEL_ERROR + 1); /* what is logged here is meant */
+    world_begin(w);
+    for (size_t i = 0; i < 2; i++) {
+        world_ok(w, vault_volume_create(w->vault, both[i], &w->err));
+        world_write(w, both[i], NULL, "f", 'a', 50000, 0);
+    }
+    world_ok(w, vault_snapshot_create(w->vault, both, 2, "s", &w->err));
+    world_ok(w, vault_seal(w->vault, "bad", &w->err) && vault_seal(w->vault, "good", &w->err));
+    world_ok(w, vault_clone_create(w->vault, "bad", "c", "s", NULL, 0, &w->err));
+    world_write(w, "bad", "c", "f", 'c', 100, 0);
+    world_write(w, "bad", NULL, "f", 'b', 100, 0);
+    world_write(w, "good", NULL, "f", 'b', 100, 0);
+    world_ok(w, vault_snapshot_create(w->vault, both, 2, "t", &w->err));
+}
+
+static void expect_all_whole(struct world *w)
+{
+    for (const char *const *v = (const char *const[]){"bad", "good", NULL}; *v; v++) {
+        cr_assert_str_eq(info_of(w, *v).closed, "");
+        world_expect(w, *v, "s", NULL, "f", 'a', 50000, 0);
+        world_expect(w, *v, "t", NULL, "f", 'b', 100, 0);
+    }
+    world_expect(w, "bad", NULL, "c", "f", 'c', 100, 0);
+}
+
+/* Nothing of it can be had, and the other one goes on as if nothing were. */
+static void expect_closed(struct world *w, const char *name, const char *why)
+{
+    size_t count = 0;
+    const char *both[] = {name, "good"};
+    struct vault_volume_info info = info_of(w, name);
+    cr_assert(info.damaged && strstr(info.closed, why), "%s", info.closed);
+    expect_code(w, view_open(w->vault, name, NULL, NULL, &w->err), ERR_CORRUPT, why);
+    expect_code(w, view_open(w->vault, name, NULL, "c", &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_snapshot_create(w->vault, both, 2, "more", &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_snapshot_list(w->vault, name, &count, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_clone_list(w->vault, name, &count, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_seal(w->vault, name, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_volume_drop(w->vault, name, &w->err), ERR_CORRUPT, why);
+    expect_code(w, vault_volume_create(w->vault, name, &w->err), ERR_EXISTS, name);
+    AUTO(mem) struct vault_volume_info *rows = vault_volume_list(w->vault, &count, &w->err);
+    bool listed = false;
+    for (size_t i = 0; rows && i < count; i++)
+        listed |= rows[i].damaged && str_equal(rows[i].name, name);
+    cr_assert(listed, "it is not listed");
+    world_expect(w, "good", "s", NULL, "f", 'a', 50000, 0);
+    world_expect(w, "good", "t", NULL, "f", 'b', 100, 0);
+    cr_assert_str_eq(info_of(w, "good").closed, "");
+}
+
+static void work_on(struct world *w, char with)
+{
+    world_write(w, "good", NULL, "g", with, 70000, 0);
+    char name[8] = {'w', with};
+    world_snapshot(w, "good", name);
+    world_ok(w, vault_seal(w->vault, "good", &w->err));
+    world_expect(w, "good", name, NULL, "g", with, 70000, 0);
+}
+
+static void flip(struct world *w, const char *path, off_t offset)
+{
+    uint8_t byte = 0;
+    AUTO(fd) int fd = sys_open(path, O_RDWR | O_CLOEXEC, 0, &w->err);
+    world_ok(w, fd >= 0);
+    world_ok(w, sys_pread(fd, &byte, 1, (uint64_t)offset, path, &w->err) == 1);
+    byte ^= 0x10;
+    world_ok(w, sys_pwrite(fd, &byte, 1, (uint64_t)offset, path, &w->err));
+}
+
+static void box_file(struct world *w, const char *name, char ret[300])
+{
+    IGNORE(str_format(ret, 300, "%s/v/%016llx/%s", w->box, (unsigned long long)info_of(w, "bad").id,
+                      name));
+}
+
+Test(closed, a_volume_with_a_damaged_journal_is_closed_and_opens_once_it_is_mended)
+{
+    struct world w;
+    char journal[300];
+    begin(&w);
+    box_file(&w, "journal", journal);
+    vault_close(TAKE(w.vault));
+    flip(&w, journal, 30);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        expect_closed(&w, "bad", "journal");
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    flip(&w, journal, 30);
+    world_open(&w);
+    expect_all_whole(&w);
+    world_expect(&w, "good", "wx", NULL, "g", 'x', 70000, 0);
+    world_end(&w);
+}
+
+static void any_layer(struct world *w, const char *folder, char ret[300])
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    world_ok(w, sys_list(folder, &names, &w->err));
+    for (size_t i = 0; i < names.count; i++)
+        if (str_starts(names.names[i], "l-")) {
+            IGNORE(str_format(ret, 300, "%s/%s/map", folder, names.names[i]));
+            return;
+        }
+    cr_assert_fail("no layer");
+}
+
+Test(closed, a_volume_with_a_damaged_layer_is_closed_with_its_clones)
+{
+    struct world w;
+    char folder[300], map[300];
+    begin(&w);
+    box_file(&w, "", folder);
+    any_layer(&w, folder, map); /* of snapshot t, not sealed */
+    vault_close(TAKE(w.vault));
+    flip(&w, map, 50);
+    world_open(&w);
+    expect_closed(&w, "bad", "layer");
+    cr_assert(info_of(&w, "bad/c").damaged);
+    work_on(&w, 'x');
+    vault_close(TAKE(w.vault));
+    flip(&w, map, 50);
+    world_open(&w);
+    expect_all_whole(&w);
+    world_end(&w);
+}
+
+/* Each object of the family in which its rows lie; returns how many. */
+static size_t flip_rows(struct world *w, uint64_t family)
+{
+    char wanted[40], name[IO_NAME_MAX];
+    size_t flipped = 0;
+    IGNORE(str_format(wanted, sizeof wanted, "f/%016llx/commit/", (unsigned long long)family));
+    for (size_t i = 0; memory_io_name(w->memory, i, name); i++)
+        if (str_starts(name, wanted))
+            flipped += memory_io_flip(w->memory, name, 60, 1);
+    return flipped;
+}
+
+Test(closed, a_volume_whose_rows_are_damaged_is_closed_under_its_name_and_its_box_is_left_alone)
+{
+    struct world w;
+    begin(&w);
+    uint64_t family = info_of(&w, "bad").id;
+    vault_close(TAKE(w.vault));
+    cr_assert_gt(flip_rows(&w, family), 0);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        expect_closed(&w, "bad", "commit");
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    flip_rows(&w, family);
+    world_open(&w);
+    expect_all_whole(&w);
+    world_end(&w);
+}
+
+static bool has_snapshot(struct world *w, const char *volume, const char *name)
+{
+    size_t count = 0;
+    bool found = false;
+    AUTO(mem)
+    struct vault_snapshot_info *rows = vault_snapshot_list(w->vault, volume, &count, &w->err);
+    world_ok(w, rows != NULL);
+    for (size_t i = 0; i < count; i++)
+        found |= str_equal(rows[i].name, name);
+    return found;
+}
+
+/* The nth call fails while a set is taken, then the power goes, and one of the two is damaged.
+ * False when there is no such call. */
+static bool half_told(long nth, size_t *ret_taken)
+{
+    struct world w;
+    char journal[300];
+    const char *both[] = {"bad", "good"};
+    begin(&w);
+    while (info_of(&w, "good").id < info_of(&w, "bad").id) { /* "bad" is told first */
+        world_end(&w);
+        begin(&w);
+    }
+    box_file(&w, "journal", journal);
+    IGNORE(sys_fault(nth, ENOSPC) < 0);
+    bool taken = vault_snapshot_create(w.vault, both, 2, "half", &w.err);
+    bool fired = sys_fault(0, 0) >= nth;
+    err_clear(&w.err);
+    vault_abandon(TAKE(w.vault));
+    flip(&w, journal, 30);
+    world_open(&w);
+    cr_assert(!taken || has_snapshot(&w, "good", "half"), "call %ld: it was acknowledged", nth);
+    vault_close(TAKE(w.vault));
+    flip(&w, journal, 30);
+    world_open(&w);
+    cr_assert_eq(has_snapshot(&w, "good", "half"), has_snapshot(&w, "bad", "half"), "half a set");
+    *ret_taken += taken && fired;
+    world_end(&w);
+    return fired;
+}
+
+/* A set's last word may lie with the volume that is damaged. */
+Test(closed, a_snapshot_of_a_set_is_kept_while_who_may_know_that_it_is_whole_is_closed)
+{
+    size_t taken = 0;
+    long nth = 1;
+    while (nth < 200 && half_told(nth, &taken))
+        nth++;
+    cr_assert_gt(taken, 0, "no failing call left a set of which one member does not know");
+    cr_assert_lt(nth, 200);
+}
+
+Test(closed, a_volume_whose_disk_failed_a_sync_says_so_until_it_is_opened_anew)
+{
+    struct world w;
+    struct vault_volume_info info;
+    begin(&w);
+    AUTO(view) struct view *view = world_view(&w, "bad", NULL, NULL);
+    uint64_t file = world_file(&w, view, "f");
+    info = info_of(&w, "bad");
+    cr_assert_str_eq(info.closed, "");
+    /* Whichever call of a stable write fails for good: a sync of data, log or journal among them.
+     */
+    for (long nth = 1; nth < 60 && !info.closed[0]; nth++) {
+        IGNORE(sys_fault(nth, EIO) < 0);
+        bool wrote =
+            view_write(view, file, "zzzz", 4, (uint64_t)nth * 8192 + 60000, true, NULL, &w.err);
+        IGNORE(sys_fault(0, 0) < 0);
+        err_clear(&w.err);
+        info = info_of(&w, "bad");
+        cr_assert(!wrote || !info.closed[0], "a write was acknowledged by a volume that is closed");
+    }
+    cr_assert(strstr(info.closed, "since:"), "no failing call closed it: '%s'", info.closed);
+    cr_assert_not(info.damaged);
+    expect_code(&w, view_write(view, file, "y", 1, 0, true, NULL, &w.err), ERR_IO, "since:");
+    world_expect(&w, "bad", "s", NULL, "f", 'a', 50000, 0); /* reading goes on */
+    work_on(&w, 'x');
+    view_close(TAKE(view));
+    world_reopen(&w);
+    expect_all_whole(&w);
+    world_write(&w, "bad", NULL, "f", 'y', 100, 0);
+    world_end(&w);
+}
+
+/* ---- any byte ---- */
+
+static void collect(struct world *w, const char *folder, char (*files)[300], size_t *count)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    world_ok(w, sys_list(folder, &names, &w->err));
+    for (size_t i = 0; i < names.count && *count < 64; i++) {
+        struct stat st;
+        char path[300];
+        IGNORE(str_format(path, sizeof path, "%s/%s", folder, names.names[i]));
+        world_ok(w, sys_lstat(path, &st, &w->err));
+        if (S_ISDIR(st.st_mode))
+            collect(w, path, files, count);
+        else if (st.st_size > 0)
+            IGNORE(str_copy(files[(*count)++], 300, path));
+    }
+}
+
+/* Of what is kept for one volume, on the box or on the store. */
+static void damage(struct world *w, uint64_t id, struct rnd *rnd)
+{
+    static char files[64][300];
+    char folder[200], object[IO_NAME_MAX];
+    size_t count = 0, objects = 0;
+    IGNORE(str_format(folder, sizeof folder, "f/%016llx/", (unsigned long long)id));
+    for (size_t i = 0; memory_io_name(w->memory, i, object); i++)
+        if (str_starts(object, folder) && objects < 64)
+            IGNORE(str_copy(files[objects++], 300, object));
+    if (rnd_below(rnd, 2)) {
+        const char *name = files[rnd_below(rnd, (uint32_t)objects)];
+        uint64_t bytes = 0;
+        world_ok(w, io_size(w->io, name, &bytes, &w->err));
+        uint64_t at = rnd_below(rnd, (uint32_t)bytes);
+        printf("byte %llu of %s\n", (unsigned long long)at, name);
+        cr_assert(memory_io_flip(w->memory, name, at, (uint8_t)(1u << rnd_below(rnd, 8))));
+        return;
+    }
+    IGNORE(str_format(folder, sizeof folder, "%s/v/%016llx", w->box, (unsigned long long)id));
+    collect(w, folder, files, &count);
+    const char *path = files[rnd_below(rnd, (uint32_t)count)];
+    struct stat st;
+    world_ok(w, sys_lstat(path, &st, &w->err));
+    uint32_t at = rnd_below(rnd, (uint32_t)st.st_size);
+    printf("byte %u of %s\n", at, path);
+    flip(w, path, at);
+}
+
+/* What was written, or an error: never other bytes. */
+static void expect_true_or_refused(struct world *w, const char *snapshot, const char *clone,
+                                   char with)
+{
+    struct err why = {0};
+    struct view_file file;
+    char bytes[100];
+    AUTO(view) struct view *view = view_open(w->vault, "bad", snapshot, clone, &why);
+    if (!view || !view_find(view, "f", &file, &why))
+        return;
+    ssize_t n = view_read(view, file.file, bytes, sizeof bytes, 0, &why);
+    for (ssize_t i = 0; i < n; i++)
+        cr_assert_eq(bytes[i], with, "%s/%s: byte %zd is '%c'", snapshot, clone, i, bytes[i]);
+}
+
+static void one_byte(const struct world *from, const char *start, uint64_t id, struct rnd *rnd)
+{
+    struct world w = *from;
+    const char *const copy[] = {"/bin/cp", "-a", start, w.box, NULL};
+    const char *const none[] = {NULL};
+    struct exec_result result;
+    struct exec exec = {.argv = copy, .envp = none, .deadline_ms = 20000};
+    world_ok(&w, sys_remove_tree(w.box, &w.err) && exec_run(&exec, &result, &w.err));
+    w.io = memory_io_after(from->memory, memory_io_changes(from->memory), &w.memory, &w.err);
+    world_ok(&w, w.io != NULL);
+    damage(&w, id, rnd);
+    fflush(stdout);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        world_expect(&w, "good", "s", NULL, "f", 'a', 50000, 0);
+        world_expect(&w, "good", "t", NULL, "f", 'b', 100, 0);
+        expect_true_or_refused(&w, "s", NULL, 'a');
+        expect_true_or_refused(&w, "t", NULL, 'b');
+        expect_true_or_refused(&w, NULL, "c", 'c');
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    io_close(w.io);
+}
+
+Test(closed, whichever_byte_of_one_volume_is_damaged_the_other_opens_and_no_wrong_byte_is_read)
+{
+    struct world w;
+    struct rnd rnd = rnd_begin("closed");
+    begin(&w);
+    uint64_t id = info_of(&w, "bad").id;
+    vault_close(TAKE(w.vault));
+    memory_io_keep_changes(w.memory);
+    AUTO(mem) char *start = own_printf(&w.err, "%s.start", w.box);
+    world_ok(&w, sys_rename(w.box, start, &w.err));
+    for (int i = 0; i < (getenv("EVERCOPY_LONG") ? 2000 : 25); i++)
+        one_byte(&w, start, id, &rnd);
+    io_close(w.io);
+    world_ok(&w, sys_remove_tree(w.box, &w.err) && sys_remove_tree(start, &w.err));
+}
+
+/* ---- as the agent sees it ---- */
+
+static struct driver_volume_info told(struct driver_ref *d, const char *volume, struct err *err)
+{
+    struct driver_volume_info info = {0};
+    cr_assert(driver_volume_info(d, volume, &info, err), "%s", err->text);
+    return info;
+}
+
+/* One journal of the box's volumes; which of them is which is not known from outside. */
+static void flip_one(struct world *w, const char *folder)
+{
+    char path[300], volumes[200];
+    AUTO(sys_names) struct sys_names names = {0};
+    IGNORE(str_format(volumes, sizeof volumes, "%s/box/v", folder));
+    world_ok(w, sys_list(volumes, &names, &w->err));
+    cr_assert_eq(names.count, 2);
+    IGNORE(str_format(path, sizeof path, "%s/%s/journal", volumes, names.names[0]));
+    flip(w, path, 30);
+}
+
+static void keep_line(void *arg, const char *line, size_t len)
+{
+    str_append_n(arg, line, len);
+    str_append(arg, "\n");
+}
+
+static void expect_stat(struct world *w, const char *folder, const char *bad)
+{
+    char program[512], config[100], wanted[60];
+    const char *build = getenv("EVERCOPY_BUILD");
+    AUTO(str) struct str out = {0};
+    str_format(program, sizeof program, "%s/evercopy-vaultd",
+               build ? build : "build/san-address-undefined");
+    AUTO(mem) char *whole = realpath(program, NULL);
+    str_format(config, sizeof config, "%s/vaultd.conf", folder);
+    const char *const argv[] = {whole, "stat", "--config", config, NULL};
+    const char *const envp[] = {NULL};
+    struct exec exec = {
+        .argv = argv, .envp = envp, .deadline_ms = 30000, .line = keep_line, .arg = &out};
+    struct exec_result result;
+    world_ok(w, exec_run(&exec, &result, &w->err));
+    str_format(wanted, sizeof wanted, "closed volume='%s': ", bad);
+    cr_assert(out.text && strstr(out.text, wanted), "%s", out.text);
+    cr_assert_eq(result.exit_code, 1);
+}
+
+Test(closed, the_agent_is_told_which_volume_takes_nothing_and_works_with_the_others)
+{
+    struct world w = {0};
+    char folder[64] = "/tmp/evercopy-closed-XXXXXX";
+    cr_assert(mkdtemp(folder));
+    AUTO(vault_server) struct vault_server server = {0};
+    world_ok(&w, vault_server_begin(&server, folder, NULL, NULL, &w.err));
+    struct driver_option option = {"socket", server.socket};
+    struct driver_ref *d = driver_open("vault", &option, 1, &w.err);
+    world_ok(&w,
+             d && driver_volume_create(d, "one", &w.err) && driver_volume_create(d, "two", &w.err));
+    cr_assert_str_eq(told(d, "one", &w.err).closed, "");
+    driver_close(d);
+    world_ok(&w, vault_server_stop(&server, &w.err));
+    flip_one(&w, folder);
+    world_ok(&w, vault_server_start(&server, &w.err));
+    d = driver_open("vault", &option, 1, &w.err);
+    world_ok(&w, d != NULL);
+    bool one = told(d, "one", &w.err).closed[0], two = told(d, "two", &w.err).closed[0];
+    cr_assert_neq(one, two, "one of them is damaged");
+    const char *good = one ? "two" : "one", *bad = one ? "one" : "two";
+    cr_assert(strstr(told(d, bad, &w.err).closed, "journal"));
+    struct driver_handle handle;
+    bool atomic;
+    world_ok(&w, driver_snapshot_create(d, &good, 1, "s", &handle, &atomic, &w.err));
+    expect_code(&w, driver_snapshot_create(d, &bad, 1, "s", &handle, &atomic, &w.err), ERR_CORRUPT,
+                "is closed");
+    expect_stat(&w, folder, bad);
+    driver_close(d);
+    world_ok(&w, vault_server_stop(&server, &w.err) && sys_remove_tree(folder, &w.err));
+}

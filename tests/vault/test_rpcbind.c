@@ -1,0 +1,243 @@
+/* Registration, against Debian's rpcbind in a network of our own. */
+#include "agent/base/clock.h"
+#include "agent/base/str.h"
+#include "drivers/vault/nfs/rpcbind.h"
+#include "tests/lib/privileged.h"
+#include "tests/lib/vault_server.h"
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { WAIT_MS = 30000, PORT = 2049, OTHER_PORT = 3049 };
+
+static const char *program(const char *name)
+{
+    static char path[64];
+    static const char *const folders[] = {"/usr/sbin", "/usr/bin", "/sbin", "/bin"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        str_format(path, sizeof path, "%s/%s", folders[i], name);
+        if (access(path, X_OK) == 0)
+            return path;
+    }
+    return NULL;
+}
+
+/* A network and a /run of our own, where no port mapper is. */
+static bool enter(const char *name)
+{
+    struct err err = {0};
+    if (!program("rpcbind") || !program("rpcinfo"))
+        err_set(&err, ERR_UNSUPPORTED, "no program rpcbind (package rpcbind)");
+    else if (privileged_enter(true, &err) &&
+             (mount("none", "/run", "tmpfs", 0, NULL) != 0 || mkdir("/run/rpcbind", 0755) != 0))
+        err_errno(&err, errno, "a /run of our own");
+    if (err.code)
+        privileged_skipped("rpcbind", name, &err);
+    return !err.code;
+}
+
+static pid_t start_mapper(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_RDWR);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (int fd = 0; fd < 3; fd++)
+            dup2(null, fd);
+        execl(program("rpcbind"), "rpcbind", "-f", (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static void kill_mapper(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+}
+
+static bool comes_to_say(struct rpcbind *r, const char *text)
+{
+    char says[RPCBIND_SAYS];
+    uint64_t until = clock_mono_ms() + WAIT_MS;
+    do {
+        rpcbind_says(r, says);
+        if (strstr(says, text))
+            return true;
+        usleep(5000); /* a bounded poll: its thread tells nobody */
+    } while (clock_mono_ms() < until);
+    cr_expect(false, "it says '%s', not '%s'", says, text);
+    return false;
+}
+
+/* What a program prints, to the end. */
+static char *output_of(const char *name, const char *argument, bool *ret_well)
+{
+    struct err err = {0};
+    int out[2];
+    size_t len = 0;
+    ssize_t n;
+    char *text = own_alloc(1 << 16, &err);
+    cr_assert(text && pipe(out) == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(out[1], 1);
+        dup2(out[1], 2);
+        execl(program(name), name, argument, (char *)NULL);
+        _exit(127);
+    }
+    close(out[1]);
+    while ((n = read(out[0], text + len, (1 << 16) - 1 - len)) > 0)
+        len += (size_t)n;
+    close(out[0]);
+    int status = 0;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    *ret_well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return text;
+}
+
+static char *mapped(void)
+{
+    bool well = false;
+    return output_of("rpcinfo", NULL, &well);
+}
+
+static bool is_mapped(const char *list, const char *program_no, const char *netid,
+                      const char *address)
+{
+    char line[200];
+    str_format(line, sizeof line, "    %s    3    %-9s %s", program_no, netid, address);
+    return strstr(list, line);
+}
+
+static bool all_mapped(void)
+{
+    AUTO(mem) char *list = mapped();
+    bool all = is_mapped(list, "100003", "tcp", "0.0.0.0.8.1") &&
+               is_mapped(list, "100005", "tcp", "0.0.0.0.8.1") &&
+               is_mapped(list, "100003", "tcp6", "::.8.1") &&
+               is_mapped(list, "100005", "tcp6", "::.8.1");
+    cr_expect(all, "%s", list);
+    return all;
+}
+
+static int listen_on(uint16_t port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+              listen(fd, 5) == 0);
+    return fd;
+}
+
+Test(rpcbind, is_told_whenever_it_comes_and_told_off_at_the_end)
+{
+    struct err err = {0};
+    if (!enter("is_told_whenever_it_comes_and_told_off_at_the_end"))
+        return;
+    AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, true, &err);
+    cr_assert(r, "%s", err.text);
+    comes_to_say(r, "no port mapper");
+    pid_t mapper = start_mapper();
+    if (comes_to_say(r, "registered"))
+        all_mapped();
+    kill_mapper(mapper);
+    comes_to_say(r, "no port mapper");
+    mapper = start_mapper();
+    if (comes_to_say(r, "registered"))
+        all_mapped();
+    rpcbind_stop(TAKE(r));
+    AUTO(mem) char *list = mapped();
+    cr_expect(!strstr(list, "100003") && !strstr(list, "100005"), "%s", list);
+    kill_mapper(mapper);
+}
+
+Test(rpcbind, another_living_server_keeps_its_place_and_a_dead_one_does_not)
+{
+    struct err err = {0};
+    if (!enter("another_living_server_keeps_its_place_and_a_dead_one_does_not"))
+        return;
+    pid_t mapper = start_mapper();
+    int listener = listen_on(OTHER_PORT);
+    AUTO(rpcbind) struct rpcbind *other = rpcbind_start(OTHER_PORT, true, &err);
+    cr_assert(other, "%s", err.text);
+    comes_to_say(other, "registered");
+    AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, true, &err);
+    cr_assert(r, "%s", err.text);
+    comes_to_say(r, "another server is registered on port 3049");
+    rpcbind_stop(TAKE(r));
+    AUTO(mem) char *list = mapped();
+    cr_expect(is_mapped(list, "100003", "tcp", "0.0.0.0.11.233"), "%s", list);
+    close(listener); /* as one that was killed: its entry is there, nobody answers */
+    r = rpcbind_start(PORT, true, &err);
+    cr_assert(r, "%s", err.text);
+    if (comes_to_say(r, "registered"))
+        all_mapped();
+    rpcbind_stop(TAKE(other));
+    all_mapped();
+    kill_mapper(mapper);
+}
+
+static bool ask_vault(const struct vault_server *s, const char *op, const char *name,
+                      struct message *ret)
+{
+    struct err err = {0};
+    AUTO(wire) struct wire *wire = wire_connect(s->socket, &err);
+    AUTO(json) json_t *head = json_object();
+    return wire && json_put_text(head, "op", op, &err) && wire_put_name(head, "name", name, &err) &&
+           wire_call(wire, head, NULL, 0, WAIT_MS, ret, NULL, &err);
+}
+
+/* A host that knows no ports finds the vault, and is told to mount without them. */
+Test(rpcbind, leads_hosts_to_the_vault)
+{
+    struct err err = {0};
+    char folder[200];
+    AUTO(vault_server) struct vault_server server = {0};
+    if (!enter("leads_hosts_to_the_vault"))
+        return;
+    if (!program("nfs-ls")) {
+        err_set(&err, ERR_UNSUPPORTED, "no program nfs-ls (package libnfs-utils)");
+        privileged_skipped("rpcbind", "leads_hosts_to_the_vault", &err);
+        return;
+    }
+    pid_t mapper = start_mapper();
+    str_format(folder, sizeof folder, "%s/vault", privileged_dir());
+    cr_assert_eq(mkdir(folder, 0700), 0);
+    cr_assert(vault_server_begin(&server, folder, NULL,
+                                 "rpcbind = yes\n[export]\nclients = 127.0.0.1\n", &err),
+              "%s", err.text);
+    cr_expect_eq(server.port, PORT, "2049 is free here");
+    AUTO(message) struct message made = {0};
+    cr_assert(ask_vault(&server, "volume.create", "MAIN", &made));
+    uint64_t until = clock_mono_ms() + WAIT_MS;
+    bool registered = false;
+    while (!registered && clock_mono_ms() < until) {
+        AUTO(message) struct message exports = {0};
+        cr_assert(ask_vault(&server, "exports", NULL, &exports));
+        registered = json_flag(exports.head, "registered");
+        const json_t *row = json_array_get(json_object_get(exports.head, "exports"), 0);
+        cr_expect_eq(strstr(json_text(row, "options"), "port=") == NULL, registered, "%s",
+                     json_text(row, "options"));
+        usleep(5000);
+    }
+    cr_expect(registered);
+    bool well = false;
+    AUTO(mem) char *said = output_of("nfs-ls", "nfs://127.0.0.1/MAIN?version=3", &well);
+    cr_expect(well, "%s", said);
+    cr_assert(vault_server_stop(&server, &err), "%s", err.text);
+    AUTO(mem) char *list = mapped();
+    cr_expect(!strstr(list, "100003"), "%s", list);
+    kill_mapper(mapper);
+}
