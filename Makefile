@@ -62,7 +62,7 @@ help:
 	  'make demo      run the main job and show it, as any user; DRIVER=reflink as root, on a scratch XFS' \
 	  'make test      all tests, with address and undefined-behaviour sanitizers' \
 	  'make test-long stress, then the same with more rounds' \
-	  'make test-kernel  a Linux kernel as the NFS client, in a virtual machine (25 minutes; KERNEL_SHORT=1: three)' \
+	  'make test-kernel  a Linux kernel as the NFS client, in a virtual machine (18 minutes; KERNEL_SHORT=1: four)' \
 	  'make lint      warnings, rooms, format, clang-tidy, cppcheck' \
 	  'make bench     figures, a row each' \
 	  'make fuzz      each fuzz target for 20 seconds' \

@@ -1,6 +1,6 @@
 #!/bin/bash
 # A Linux kernel's NFS client, in a virtual machine without hardware help, against our server; README.md.
-#   run.sh BUILD [CASE...]      PEER=ganesha: the reference in our place; KERNEL_SHORT=1: about three minutes
+#   run.sh BUILD [CASE...]      PEER=ganesha: the reference in our place; KERNEL_SHORT=1: about four minutes
 set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit
 build=$1
