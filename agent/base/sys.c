@@ -643,14 +643,24 @@ ssize_t sys_send(int fd, const void *from, size_t size, const char *what, struct
     return n;
 }
 
-ssize_t sys_recv(int fd, void *to, size_t size, const char *what, struct err *err)
+static ssize_t receive(int fd, void *to, size_t size, int flags, const char *what, struct err *err)
 {
-    ssize_t n = SYS_TRY(recv(fd, to, size, 0));
+    ssize_t n = SYS_TRY(recv(fd, to, size, flags));
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         return SYS_AGAIN;
     if (n < 0)
         err_errno(err, errno, "receive from '%s'", what);
     return n;
+}
+
+ssize_t sys_recv(int fd, void *to, size_t size, const char *what, struct err *err)
+{
+    return receive(fd, to, size, 0, what, err);
+}
+
+ssize_t sys_recv_now(int fd, void *to, size_t size, const char *what, struct err *err)
+{
+    return receive(fd, to, size, MSG_DONTWAIT, what, err);
 }
 
 bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *what,

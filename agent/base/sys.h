@@ -94,6 +94,8 @@ bool sys_connected(int fd, const char *what, struct err *err) MUST;
 /* Bytes moved, SYS_AGAIN, or -1; receiving 0 is the other side's end. */
 ssize_t sys_send(int fd, const void *from, size_t size, const char *what, struct err *err) MUST;
 ssize_t sys_recv(int fd, void *to, size_t size, const char *what, struct err *err) MUST;
+/* What is there already, whatever the descriptor's mode. */
+ssize_t sys_recv_now(int fd, void *to, size_t size, const char *what, struct err *err) MUST;
 /* Waits for POLLIN or POLLOUT at most timeout_ms; true when something is to be done. EINTR counts
  * as the time being over. */
 bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *what,

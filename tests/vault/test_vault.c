@@ -3,6 +3,7 @@
 #include "agent/base/sys_record.h"
 #include "tests/vault/volume_world.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 static void create(struct world *w, const char *volume)
@@ -322,6 +323,49 @@ Test(vault, tells_writers_to_come_again_when_the_store_cannot_keep_up)
     expect_code(&w, ok, ERR_BUSY);
     world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
     world_ok(&w, view_write(view, file, "x", 1, 0, true, NULL, &w.err));
+    view_close(view);
+    world_end(&w);
+}
+
+struct committer {
+    struct world *w;
+    struct view *view;
+    uint64_t file;
+    atomic_bool over;
+};
+
+static void *commit_on(void *arg)
+{
+    struct committer *c = arg;
+    struct err err = {0};
+    while (!atomic_load(&c->over))
+        cr_assert(view_commit(c->view, c->file, NULL, &err), "%s", err.text);
+    return NULL;
+}
+
+/* A writer goes on as soon as anybody's commit made room, not with the keeper's next round. */
+Test(vault, writers_wait_for_a_commit_and_no_longer)
+{
+    enum { PIECE = 64 << 10, PIECES = 40000 };
+    struct world w;
+    world_begin_with(&w, &(struct vault_options){.seal_by_hand = true, .debt_bytes = 4 * PIECE});
+    create(&w, "orcl");
+    struct view *view = world_view(&w, "orcl", NULL, NULL);
+    struct committer c = {.w = &w, .view = view, .file = world_file(&w, view, "a")};
+    AUTO(mem) char *bytes = own_alloc(PIECE, &w.err);
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, commit_on, &c), 0);
+    unsigned long_waits = 0;
+    for (uint64_t i = 0; i < PIECES; i++) {
+        memset(bytes, (int)i + 1, PIECE);
+        uint64_t begin = clock_mono_ms();
+        world_ok(&w, view_write(view, c.file, bytes, PIECE, i % 64 * PIECE, false, NULL, &w.err));
+        long_waits += clock_mono_ms() - begin > 400;
+    }
+    atomic_store(&c.over, true);
+    pthread_join(thread, NULL);
+    cr_assert_leq(long_waits, 2, "%u of %d writes waited long after there was room", long_waits,
+                  PIECES);
     view_close(view);
     world_end(&w);
 }

@@ -4,6 +4,7 @@
 #include "agent/base/sys.h"
 #include "agent/base/waiting.h"
 #include "drivers/vault/nfs/server_int.h"
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@ enum {
     READ_BEYOND = 4096,
     SLOW_CLIENT_MAX = 128,
     SLOW_MAX = 256,
+    SOON_US = 60, /* a client whose next call comes within this is looked for, not slept for */
 };
 
 enum turn {
@@ -407,6 +409,41 @@ static bool wait_on(struct worker *worker, struct nfsd_connection *c)
     return waits && give_back(worker, c);
 }
 
+/* A client that sends one call after another, each at once, costs a wake-up a call when its thread
+ * sleeps: more than the call itself. So the next is looked for a moment, as long as they come so
+ * soon and another core is left; whoever wants this core has it first. */
+static ssize_t receive_soon(struct nfsd_connection *c, size_t room, struct err *err)
+{
+    struct nfsd *nfsd = c->nfsd;
+    uint8_t *to = c->in->bytes + c->filled;
+    ssize_t n = SYS_AGAIN;
+    if (atomic_fetch_add(&nfsd->looking, 1) < nfsd->looking_max) {
+        uint64_t begin = clock_mono_us();
+        do {
+            n = sys_recv_now(c->fd, to, room, c->peer.text, err);
+        } while (n == SYS_AGAIN && clock_mono_us() - begin < SOON_US && sched_yield() == 0);
+        c->soon = n != SYS_AGAIN;
+    }
+    atomic_fetch_sub(&nfsd->looking, 1);
+    return n;
+}
+
+static ssize_t receive_bytes(struct nfsd_connection *c, size_t room, struct err *err)
+{
+    uint64_t calls = atomic_load_explicit(&c->calls, memory_order_relaxed);
+    bool between = unread(c) == 0 && calls == c->calls_before + 1; /* who sends many is not waiting */
+    c->calls_before = calls;
+    if (between && c->soon) {
+        ssize_t n = receive_soon(c, room, err);
+        if (n != SYS_AGAIN)
+            return n;
+    }
+    uint64_t begin = between ? clock_mono_us() : 0;
+    ssize_t n = sys_recv(c->fd, c->in->bytes + c->filled, room, c->peer.text, err);
+    c->soon = between && n > 0 && clock_mono_us() - begin < SOON_US;
+    return n;
+}
+
 static bool receive(struct worker *worker, struct nfsd_connection *c)
 {
     struct err err = {0};
@@ -426,7 +463,7 @@ static bool receive(struct worker *worker, struct nfsd_connection *c)
         set_patience(worker, c);
         if (atomic_load_explicit(&nfsd->stopping, memory_order_relaxed))
             return false;
-        ssize_t n = sys_recv(c->fd, c->in->bytes + c->filled, room, c->peer.text, &err);
+        ssize_t n = receive_bytes(c, room, &err);
         if (n > 0) {
             c->filled += (size_t)n;
             atomic_fetch_add_explicit(&c->bytes_in, (uint64_t)n, memory_order_relaxed);

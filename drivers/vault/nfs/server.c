@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/sysinfo.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -425,6 +426,7 @@ struct nfsd *nfsd_start(const struct nfsd_options *options, struct err *err)
     if (!nfsd)
         return NULL;
     set_options(nfsd, options);
+    nfsd->looking_max = (unsigned)get_nprocs() / 2;
     stock_init(&nfsd->stock, nfsd->options.buffer_bytes);
     IGNORE(pthread_mutex_init(&nfsd->lock, NULL));
     IGNORE(pthread_condattr_init(&attr));

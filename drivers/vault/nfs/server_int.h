@@ -71,6 +71,8 @@ struct nfsd_connection {
     struct record record;
     uint64_t receive_ms;                         /* the socket's patience; 0: for ever */
     bool called;                                 /* a whole call has come */
+    uint64_t calls_before;                       /* as it last received */
+    bool soon;                                   /* the last came at once behind its reply */
     uint64_t since_ms, since_calls, since_bytes; /* from when on a record's moving is measured */
 };
 
@@ -114,6 +116,8 @@ struct nfsd {
     struct worker *idle;
     unsigned idle_count, threads;
     atomic_uint slow;
+    atomic_uint looking; /* threads that look for a call instead of sleeping for it */
+    unsigned looking_max;
     atomic_bool stopping;
     struct nfsd_figures past; /* of closed connections, and of those refused */
     atomic_uint_least64_t lies, stalled;

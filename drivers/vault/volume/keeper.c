@@ -46,6 +46,15 @@ static bool has_room(struct volume *v, const char **ret_why)
            (active <= 2 * o->layer_bytes || active <= o->frozen_bytes - vault->frozen_bytes);
 }
 
+/* Somebody's commit, not the keeper's alone, has taken debt away. */
+void volume_room_made(struct volume *v)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    if (v->room_waiters > 0)
+        pthread_cond_broadcast(&v->vault->changed);
+    pthread_mutex_unlock(&v->vault->lock);
+}
+
 bool volume_room(struct volume *v, struct err *err)
 {
     struct vault *vault = v->vault;
@@ -56,7 +65,9 @@ bool volume_room(struct volume *v, struct err *err)
     pthread_mutex_lock(&vault->lock);
     while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
         deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
+        v->room_waiters++;
         late = !vault_wait_until(vault, deadline);
+        v->room_waiters--;
     }
     pthread_mutex_unlock(&vault->lock);
     return room || err_set(err, ERR_BUSY, "'%s' waits for %s", v->name, why);
@@ -88,11 +99,7 @@ static void write_back(struct volume *v)
     if (debt > o->debt_bytes && !layer_commit(layer, UINT64_MAX, &err))
         complain(v, "write-back", &err);
     layer_unref(layer);
-    if (debt > o->debt_bytes) {
-        pthread_mutex_lock(&v->vault->lock);
-        pthread_cond_broadcast(&v->vault->changed); /* writers wait for room */
-        pthread_mutex_unlock(&v->vault->lock);
-    }
+    volume_room_made(v);
 }
 
 /* A frozen layer whose commit failed once is tried again; nothing is sealed before. */

@@ -111,6 +111,7 @@ struct volume {
     uint32_t committing;    /* seals of the family in their commit (the landing volume counts) */
     uint64_t seal_after_ms; /* after a failure: not before this time */
     uint32_t failures;
+    unsigned room_waiters; /* writers in volume_room */
     uint64_t complain_after_ms, copies_after_ms;
     uint64_t unique_epoch; /* counts what may change unique bytes of its snapshots */
     bool unique_asked;
@@ -291,7 +292,10 @@ void copies_look(struct vault *vault);
 /* ---- keeper.c: debt, full layers, leftovers ---- */
 void *keeper_run(void *vault);
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
+/* Waits until what is not synced and what is not sealed leave room; ERR_BUSY after wait_ms. A commit
+ * says when it has made some. */
 bool volume_room(struct volume *v, struct err *err) MUST;
+void volume_room_made(struct volume *v);
 
 /* ---- unique.c; vault.lock is held unless said ---- */
 void unique_ask(struct volume *v); /* unless all is known */

@@ -139,6 +139,7 @@ bool volume_commit(struct volume *v, uint64_t file, struct err *err)
         ok = ok && layer_commit(layers[i], file, err);
         layer_unref(layers[i]);
     }
+    volume_room_made(v);
     return ok && volume_sync(v, err);
 }
 
