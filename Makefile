@@ -122,7 +122,7 @@ $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
 $(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(if $(findstring /test_,$@),-lcriterion)
 $(B)/tests/stress/stress_agent: $(B)/agent/main/serve.o $(B)/agent/main/reload.o
-tests-built: $(TEST_BIN) $(MAINS) $(SIM) $(SIM)-checked
+tests-built: $(TEST_BIN) $(MAINS) $(SIM) $(SIM)-checked $(B)/tests/kernel/ask
 test: deps
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
 	$(Q)tests/run.sh build/san-address-undefined

@@ -23,7 +23,7 @@ struct served {
 };
 
 static bool find_volume(struct served *s, uint64_t id, const char *name, char *ret, size_t size,
-                        struct err *err)
+                        uint64_t *ret_id, struct err *err)
 {
     size_t count = 0;
     AUTO(mem) struct vault_volume_info *below = NULL;
@@ -31,11 +31,13 @@ static bool find_volume(struct served *s, uint64_t id, const char *name, char *r
     if (!vault_volume_info(s->vault, "db", &live, err))
         return false;
     str_format(ret, size, "db");
+    *ret_id = live.id;
     if (name ? strcmp(name, ret) == 0 : id == live.id)
         return true;
     below = vault_clone_list(s->vault, "db", &count, err);
     for (size_t i = 0; below && i < count; i++) {
         str_format(ret, size, "db/%s", below[i].name);
+        *ret_id = below[i].id;
         if (name ? strcmp(name, ret) == 0 : id == below[i].id)
             return true;
     }
@@ -46,15 +48,22 @@ static bool find(void *arg, uint64_t id, const char *name, struct export *ret, s
 {
     struct served *s = arg;
     char full[300] = "plain";
-    if (s->vault ? !find_volume(s, id, name, full, sizeof full, err)
+    *ret = (struct export){.id = 1, .rule = s->rule};
+    if (s->vault ? !find_volume(s, id, name, full, sizeof full, &ret->id, err)
                  : name && strcmp(name, full) != 0)
         return s->vault ? false : err_set(err, ERR_NOT_FOUND, "no such export");
-    *ret = (struct export){.id = 1, .rule = s->rule};
     str_format(ret->path, sizeof ret->path, "/%s", full);
-    ret->ops = s->vault ? &nfsd_vault_tree : &plain_tree;
-    ret->tree = s->vault ? nfsd_vault_tree_open(s->vault, full, &ret->id, err)
-                         : plain_tree_open(s->folder, err);
-    return ret->tree != NULL;
+    return true;
+}
+
+static bool open_tree(void *arg, struct export *export, struct err *err)
+{
+    struct served *s = arg;
+    uint64_t id;
+    export->ops = s->vault ? &nfsd_vault_tree : &plain_tree;
+    export->tree = s->vault ? nfsd_vault_tree_open(s->vault, export->path + 1, &id, err)
+                            : plain_tree_open(s->folder, err);
+    return export->tree != NULL;
 }
 
 static bool each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
@@ -124,7 +133,7 @@ static bool serve(struct served *s, struct err *err)
 {
     static const char *const listen[] = {"127.0.0.1"};
     char line[LINE];
-    struct exports_options finding = {.find = find, .each = each, .arg = s};
+    struct exports_options finding = {.find = find, .open = open_tree, .each = each, .arg = s};
     AUTO(exports) struct exports *exports = exports_new(&finding, err);
     AUTO(nfs3) struct nfs3 *nfs3 = NULL;
     if (exports)

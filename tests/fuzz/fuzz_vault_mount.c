@@ -48,14 +48,21 @@ static void close_tree(void *tree) { (void)tree; }
 
 static bool find(void *arg, uint64_t id, const char *name, struct export *ret, struct err *err)
 {
-    static const struct nfsd_tree_ops ops = {
-        .stat = stat_top, .lookup = lookup, .close = close_tree};
     (void)arg;
     if (name && !str_equal(name, "A") && !str_equal(name, "A/c") && !str_equal(name, "B"))
         return err_set(err, ERR_NOT_FOUND, "no volume");
-    *ret = (struct export){.id = name ? strlen(name) : id, .ops = &ops};
+    *ret = (struct export){.id = name ? strlen(name) : id};
     str_format(ret->path, sizeof ret->path, "/%s", name ? name : "A");
     return export_nets_parse(name && *name == 'B' ? "::/0" : "10.0.0.0/8", &ret->rule, err);
+}
+
+static bool open_tree(void *arg, struct export *export, struct err *err)
+{
+    static const struct nfsd_tree_ops ops = {
+        .stat = stat_top, .lookup = lookup, .close = close_tree};
+    (void)arg, (void)err;
+    export->ops = &ops;
+    return true;
 }
 
 static bool each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
@@ -68,7 +75,7 @@ static bool each(void *arg, bool (*fn)(void *to, const struct export *export), v
 static void ask(const uint8_t *data, size_t size, uint32_t procedure, bool stranger)
 {
     struct err err = {0};
-    struct exports_options options = {.find = find, .each = each};
+    struct exports_options options = {.find = find, .open = open_tree, .each = each};
     AUTO(exports) struct exports *exports = exports_new(&options, &err);
     struct nfsd_peer peer = {.address = {[10] = 0xff, 0xff, stranger ? 11 : 10}, .text = "peer"};
     uint8_t results[ROOM], args[SENT_MAX] = {0};

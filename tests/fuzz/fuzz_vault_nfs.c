@@ -172,8 +172,15 @@ static bool find(void *arg, uint64_t id, const char *name, struct export *ret, s
     (void)arg;
     if (name ? strcmp(name, "v") != 0 : id != VOLUME)
         return err_set(err, ERR_NOT_FOUND, "no such export");
-    *ret = (struct export){.id = VOLUME, .path = "/v", .ops = &tree_ops};
+    *ret = (struct export){.id = VOLUME, .path = "/v"};
     return export_nets_parse("127.0.0.0/8", &ret->rule, err);
+}
+
+static bool open_tree(void *arg, struct export *export, struct err *err)
+{
+    (void)arg, (void)err;
+    export->ops = &tree_ops;
+    return true;
 }
 
 static bool each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
@@ -195,7 +202,7 @@ static struct exports *exports;
 static void begin(void)
 {
     struct err err = {0};
-    const struct exports_options options = {.find = find, .each = each};
+    const struct exports_options options = {.find = find, .open = open_tree, .each = each};
     struct nfs3 *nfs3;
     log_set_level(LOG_LEVEL_ERROR);
     stock_init(&nfsd.stock, 64 << 20);

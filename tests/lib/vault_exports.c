@@ -4,15 +4,26 @@
 #include "agent/base/str.h"
 #include <string.h>
 
-/* By name, or by id when there is none. */
+static bool is_it(const struct vault_volume_info *info, const char *full, uint64_t id,
+                  const char *name, struct export *ret)
+{
+    if (name ? strcmp(name, full) != 0 : id != info->id)
+        return false;
+    ret->id = info->id;
+    str_format(ret->path, sizeof ret->path, "/%s", full);
+    return true;
+}
+
 static bool find_clone(struct vault_exports *of, const char *volume, uint64_t id, const char *name,
-                       char ret[300], struct err *err)
+                       struct export *ret)
 {
     size_t count = 0;
-    AUTO(mem) struct vault_volume_info *clones = vault_clone_list(of->vault, volume, &count, err);
+    char full[300];
+    struct err gone = {0};
+    AUTO(mem) struct vault_volume_info *clones = vault_clone_list(of->vault, volume, &count, &gone);
     for (size_t i = 0; clones && i < count; i++) {
-        str_format(ret, 300, "%s/%s", volume, clones[i].name);
-        if (name ? strcmp(name, ret) == 0 : id == clones[i].id)
+        str_format(full, sizeof full, "%s/%s", volume, clones[i].name);
+        if (is_it(&clones[i], full, id, name, ret))
             return true;
     }
     return false;
@@ -22,21 +33,26 @@ static bool find(void *arg, uint64_t id, const char *name, struct export *ret, s
 {
     struct vault_exports *of = arg;
     size_t count = 0;
-    char full[300];
-    bool found = false;
+    *ret = (struct export){.rule = of->rule};
     AUTO(mem) struct vault_volume_info *all = vault_volume_list(of->vault, &count, err);
-    for (size_t i = 0; all && i < count && !found; i++) {
-        struct err gone = {0};
-        str_copy(full, sizeof full, all[i].name);
-        found = (name ? strcmp(name, full) == 0 : id == all[i].id) ||
-                find_clone(of, all[i].name, id, name, full, &gone);
-    }
-    if (!all || !found)
+    for (size_t i = 0; all && i < count; i++)
+        if (is_it(&all[i], all[i].name, id, name, ret) ||
+            find_clone(of, all[i].name, id, name, ret))
+            return true;
+    return all && err_set(err, ERR_NOT_FOUND, "no such export");
+}
+
+static bool open_tree(void *arg, struct export *export, struct err *err)
+{
+    struct vault_exports *of = arg;
+    uint64_t id = 0;
+    export->ops = &nfsd_vault_tree;
+    export->tree = nfsd_vault_tree_open(of->vault, export->path + 1, &id, err);
+    if (export->tree && id != export->id) { /* made again meanwhile, under the same name */
+        nfsd_vault_tree.close(export->tree);
         return err_set(err, ERR_NOT_FOUND, "no such export");
-    *ret = (struct export){.ops = &nfsd_vault_tree, .rule = of->rule};
-    str_format(ret->path, sizeof ret->path, "/%s", full);
-    ret->tree = nfsd_vault_tree_open(of->vault, full, &ret->id, err);
-    return ret->tree != NULL;
+    }
+    return export->tree != NULL;
 }
 
 static bool each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
@@ -48,5 +64,5 @@ static bool each(void *arg, bool (*fn)(void *to, const struct export *export), v
 
 struct exports_options vault_exports(struct vault_exports *of)
 {
-    return (struct exports_options){.find = find, .each = each, .arg = of};
+    return (struct exports_options){.find = find, .open = open_tree, .each = each, .arg = of};
 }

@@ -431,7 +431,8 @@ static ssize_t receive_soon(struct nfsd_connection *c, size_t room, struct err *
 static ssize_t receive_bytes(struct nfsd_connection *c, size_t room, struct err *err)
 {
     uint64_t calls = atomic_load_explicit(&c->calls, memory_order_relaxed);
-    bool between = unread(c) == 0 && calls == c->calls_before + 1; /* who sends many is not waiting */
+    bool between =
+        unread(c) == 0 && calls == c->calls_before + 1; /* who sends many is not waiting */
     c->calls_before = calls;
     if (between && c->soon) {
         ssize_t n = receive_soon(c, room, err);

@@ -223,11 +223,7 @@ static void sweep(struct entry *entry)
     }
 }
 
-static void close_tree(const struct export *export)
-{
-    if (export->ops)
-        export->ops->close(export->tree);
-}
+static void close_tree(const struct export *export) { export->ops->close(export->tree); }
 
 static void entry_free(struct entry *entry)
 {
@@ -371,12 +367,6 @@ static bool install(struct exports *exports, const struct export *found, struct 
     return true;
 }
 
-static bool open_found(struct exports *exports, struct export *found, struct err *err)
-{
-    const struct exports_options *o = &exports->options;
-    return !o->open || o->open(o->arg, found, err);
-}
-
 /* By id, or by name when there is one: found, judged, opened, entered. */
 static const struct export *get_new(struct exports *exports, uint64_t id, const char *name,
                                     const struct nfsd_peer *peer, struct err *err)
@@ -387,17 +377,14 @@ static const struct export *get_new(struct exports *exports, uint64_t id, const 
     if (!o->find(o->arg, id, name, &found, err))
         return NULL;
     struct mark mark = {.id = found.id};
-    if (!admits(&found, peer, err) || !begin_opening(exports, &mark, err)) {
-        close_tree(&found);
+    if (!admits(&found, peer, err) || !begin_opening(exports, &mark, err))
         return NULL;
-    }
     const struct export *export = get_first(exports, found.id, peer, !name, &known, err);
     if (known) {
         end_opening(exports, &mark);
-        close_tree(&found);
         return export;
     }
-    bool ok = open_found(exports, &found, err) && install(exports, &found, err);
+    bool ok = o->open(o->arg, &found, err) && install(exports, &found, err);
     export = ok ? get_first(exports, found.id, peer, !name, &known, err) : NULL;
     end_opening(exports, &mark);
     return export;
@@ -483,7 +470,6 @@ static bool renew(struct exports *exports, uint64_t id, struct err *err)
     struct export found = {0};
     if (!o->find(o->arg, id, NULL, &found, err))
         return false;
-    close_tree(&found);
     struct version *version = version_of(&found, err);
     if (!version)
         return false;

@@ -36,9 +36,10 @@ struct export
 struct exports;
 struct exports_options {
     /* Which volume has this id or this name ("NAME", "LANDING/CLONE"; NULL: by id) and its rule, as
-     * the configuration now says; NOT_FOUND. Opens the tree, unless `open` does. */
+     * the configuration now says; NOT_FOUND. Nothing is opened: who is not admitted opens nothing,
+     * and a revoked export is open nowhere. */
     bool (*find)(void *arg, uint64_t id, const char *name, struct export *ret, struct err *err);
-    /* Fills in ops and tree of one that was found and whose rule admits the peer. Optional. */
+    /* Fills in ops and tree of one that was found and whose rule admits the peer. */
     bool (*open)(void *arg, struct export *export, struct err *err);
     /* Names of all, for MOUNT's EXPORT (ops and tree are not looked at): fn false stops. */
     bool (*each)(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
