@@ -458,8 +458,9 @@ bool backup_finish(struct catalog *catalog, const char *job, uint64_t token,
 }
 
 /* While the agent itself works for a run (it reads a snapshot, for hours perhaps), the shim waits
- * and cannot renew: such a lease is kept. */
-static bool keep_working(struct catalog *catalog, uint64_t lease_ms, struct err *err)
+ * and cannot renew: such a lease is kept. A job that could not go on does not count. */
+static bool keep_working(struct catalog *catalog, struct engine *engine, uint64_t lease_ms,
+                         struct err *err)
 {
     size_t count;
     AUTO(mem)
@@ -468,7 +469,7 @@ static bool keep_working(struct catalog *catalog, uint64_t lease_ms, struct err 
     for (size_t i = 0; jobs && i < count; i++) {
         struct catalog_lease lease;
         struct err why = {0};
-        if (jobs[i].parent[0] &&
+        if (jobs[i].parent[0] && (!engine || engine_works_on(engine, jobs[i].id)) &&
             catalog_lease_find(catalog, jobs[i].database, "backup", &lease, &why) &&
             str_equal(lease.job, jobs[i].parent) &&
             !catalog_lease_renew(catalog, lease.job, lease.token, lease_ms, err))
@@ -477,11 +478,11 @@ static bool keep_working(struct catalog *catalog, uint64_t lease_ms, struct err 
     return jobs != NULL;
 }
 
-static bool tick_grouped(struct catalog *catalog, uint64_t elapsed_ms, uint64_t lease_ms,
-                         struct err *err)
+static bool tick_grouped(struct catalog *catalog, struct engine *engine, uint64_t elapsed_ms,
+                         uint64_t lease_ms, struct err *err)
 {
     size_t count;
-    if (!keep_working(catalog, lease_ms, err))
+    if (!keep_working(catalog, engine, lease_ms, err))
         return false;
     AUTO(mem) struct catalog_lease *gone = catalog_lease_tick(catalog, elapsed_ms, &count, err);
     for (size_t i = 0; gone && i < count; i++)
@@ -491,11 +492,12 @@ static bool tick_grouped(struct catalog *catalog, uint64_t elapsed_ms, uint64_t 
 }
 
 /* One transaction: a lease that ran out and the end of its run are known together. */
-bool backup_tick(struct catalog *catalog, uint64_t elapsed_ms, uint64_t lease_ms, struct err *err)
+bool backup_tick(struct catalog *catalog, struct engine *engine, uint64_t elapsed_ms,
+                 uint64_t lease_ms, struct err *err)
 {
     if (!catalog_group_begin(catalog, err))
         return false;
-    if (tick_grouped(catalog, elapsed_ms, lease_ms, err))
+    if (tick_grouped(catalog, engine, elapsed_ms, lease_ms, err))
         return catalog_group_end(catalog, err);
     catalog_group_drop(catalog);
     return false;

@@ -2,6 +2,8 @@
 #pragma once
 #include "agent/engine/outlook.h"
 
+struct engine;
+
 struct backup_begin {
     const char *database, *db_name, *host, *owner, *key, *channel_text;
     const char *dead_job; /* run whose process the shim, on the same host, saw to be gone; "" */
@@ -55,10 +57,11 @@ void backup_judge(const struct outlook *outlook, const char *job, struct backup_
 /* Ends the run and frees the lease. */
 bool backup_finish(struct catalog *catalog, const char *job, uint64_t token,
                    const struct backup_verdict *verdict, struct err *err) MUST;
-/* Takes elapsed time off the leases (one whose run the agent itself works for is renewed by
- * lease_ms instead); runs whose shim went silent end as failed, and say so. */
-bool backup_tick(struct catalog *catalog, uint64_t elapsed_ms, uint64_t lease_ms, struct err *err)
-    MUST;
+/* Takes elapsed time off the leases (one whose run the agent itself works for, by a job in
+ * engine or with NULL any that runs, is renewed by lease_ms instead); runs whose shim went silent
+ * end as failed, and say so. */
+bool backup_tick(struct catalog *catalog, struct engine *engine, uint64_t elapsed_ms,
+                 uint64_t lease_ms, struct err *err) MUST;
 
 struct standing {               /* of one database, for status */
     struct catalog_job last;    /* last ended run; id "" when none */

@@ -1,9 +1,12 @@
 /* Boot: what was running when the agent went down is finished or swept, and says so. */
 #include "agent/engine/job_int.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include <assert.h>
 #include <string.h>
+
+enum { REVIVE_FIRST_MS = 30 * 1000, REVIVE_LAST_MS = 30 * 60 * 1000 };
 
 static size_t find_step(const struct job_kind *kind, const char *name)
 {
@@ -39,21 +42,25 @@ static bool find_place(struct run *run, bool *ret_undo, struct err *err)
     return true;
 }
 
+static const char *found(const struct run *run)
+{
+    return run->engine->boot ? "found running at the agent's start" : "taken up again";
+}
+
 static bool say_resumed(struct run *run, struct err *err)
 {
     const char *place = run_step_name(run);
-    log_info("job found running at start, goes on job=%s kind=%s db=%s step=%s", run->job.row.id,
+    log_info("job %s, goes on job=%s kind=%s db=%s step=%s", found(run), run->job.row.id,
              run->kind->name, run->job.row.database, place);
-    return run_tell(run, err, "found running at the agent's start: goes on at '%s'", place);
+    return run_tell(run, err, "%s: goes on at '%s'", found(run), place);
 }
 
 static bool say_swept(struct run *run, struct err *err)
 {
     const char *place = run->job.row.step;
-    log_info("job found running at start, is swept job=%s kind=%s db=%s step=%s", run->job.row.id,
+    log_info("job %s, is swept job=%s kind=%s db=%s step=%s", found(run), run->job.row.id,
              run->kind->name, run->job.row.database, place);
-    return run_tell(run, err, "found running at the agent's start: is swept, it stood at '%s'",
-                    place);
+    return run_tell(run, err, "%s: is swept, it stood at '%s'", found(run), place);
 }
 
 struct run *run_resume(struct engine *engine, const struct job_kind *kind,
@@ -93,6 +100,53 @@ void boot_less(struct engine *engine)
     own_free(boot);
 }
 
+uint64_t engine_revive_later(struct engine *engine)
+{
+    uint64_t now = clock_mono_ms();
+    if (!engine->stranded && now > engine->revive_ms + engine->revive_rest_ms)
+        engine->revive_rest_ms = REVIVE_FIRST_MS; /* what was stranded before went well */
+    if (!engine->stranded)
+        engine->revive_ms = now + engine->revive_rest_ms;
+    engine->stranded = true;
+    return engine->revive_ms > now ? engine->revive_ms - now : 0;
+}
+
+/* False: not yet. */
+static bool revive_one(struct engine *engine, const struct catalog_job *row, struct err *err)
+{
+    const struct job_kind *kind = engine_find_kind(engine, row->kind);
+    if (!kind || kind->external || run_find(engine, row->id))
+        return true;
+    struct run *run = run_resume(engine, kind, row, err);
+    if (run)
+        run_go_on(run);
+    return run;
+}
+
+bool engine_revive(struct engine *engine, struct err *err)
+{
+    assert(lane_is_current(engine->lane));
+    size_t count = 0;
+    if (!engine->stranded || engine->boot || engine->stopping ||
+        clock_mono_ms() < engine->revive_ms)
+        return true;
+    uint64_t rest_ms = 2 * engine->revive_rest_ms;
+    engine->revive_rest_ms = rest_ms < REVIVE_LAST_MS ? rest_ms : REVIVE_LAST_MS;
+    engine->stranded = false;
+    AUTO(mem)
+    struct catalog_job *rows =
+        catalog_job_list(engine->catalog, "", "", JOB_RUNNING, SIZE_MAX, &count, err);
+    bool ok = rows;
+    for (size_t i = count; rows && i-- > 0;) {
+        struct err why = {0};
+        if (!revive_one(engine, &rows[i], &why))
+            ok = err_set(err, why.code, "job %s: %s", rows[i].id, why.text);
+    }
+    if (!ok)
+        engine_revive_later(engine);
+    return ok || err_wrap(err, "jobs that could not go on");
+}
+
 static void boot_one(struct engine *engine, struct boot *boot, const struct catalog_job *row)
 {
     const struct job_kind *kind = engine_find_kind(engine, row->kind);
@@ -109,6 +163,8 @@ static void boot_one(struct engine *engine, struct boot *boot, const struct cata
     if (!run) {
         log_error("job found running at start, cannot go on: %s job=%s db=%s", err.text, row->id,
                   row->database);
+        if (kind)
+            engine_revive_later(engine);
         boot->err = err;
         return;
     }

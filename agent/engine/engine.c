@@ -46,6 +46,12 @@ size_t engine_running(struct engine *engine)
     return count;
 }
 
+bool engine_works_on(struct engine *engine, const char *job)
+{
+    assert(lane_is_current(engine->lane));
+    return run_find(engine, job);
+}
+
 const struct catalog_job *engine_recovering(struct engine *engine, const char *database)
 {
     assert(lane_is_current(engine->lane));

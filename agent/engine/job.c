@@ -37,13 +37,15 @@ void run_end(struct run *run, const struct err *err)
         boot_less(engine);
 }
 
-/* The catalog could not be told: nothing more is done, the row stays running for the next boot. */
+/* The catalog could not be told, or what was made cannot be removed: nothing more is done for now,
+ * the row stays running. */
 static void strand(struct run *run, const struct err *err)
 {
     const struct catalog_job *row = &run->job.row;
-    log_error("job cannot go on, the next start of the agent will finish or sweep it: %s job=%s "
-              "kind=%s db=%s code=%s",
-              err->text, row->id, row->kind, row->database, err_code_name(err->code));
+    uint64_t rest_ms = engine_revive_later(run->engine);
+    log_error("job cannot go on, it is taken up again in %llu s: %s job=%s kind=%s db=%s code=%s",
+              (unsigned long long)(rest_ms / 1000), err->text, row->id, row->kind, row->database,
+              err_code_name(err->code));
     run_end(run, err);
 }
 

@@ -25,7 +25,7 @@ struct job {
     void *world;       /* what the job's kind needs: storages, configuration (read-only) */
     void *held; /* what a step keeps between its AGAINs; gone with the job, never journaled */
     void (*held_free)(void *held);
-    bool resumed;           /* begun before the agent's last start */
+    bool resumed;           /* begun before the agent's last start, or taken up again */
     _Atomic bool cancelled; /* row.cancelled_by says who; an act that takes long may ask */
 };
 
@@ -42,7 +42,8 @@ struct job_kind {
     size_t step_count;
     /* On the acts lane, when a step failed for good or a job is swept: removes what was half made,
      * also when steps had ended well before. May be NULL. Idempotent. When it fails for good the
-     * job stays running in the catalog, and the next boot undoes it again. */
+     * job stays running in the catalog, and is undone again some time later, or at the next boot.
+     */
     bool (*undo)(struct job *job, struct err *err);
     /* On the engine's lane, in one transaction with the last outcome and the job's end: what the
      * catalog should say now. May be NULL. An error writes none of it and fails the job. */
@@ -87,6 +88,11 @@ struct catalog *engine_catalog(struct engine *engine);
 void engine_boot(struct engine *engine,
                  void (*done)(void *arg, size_t finished, size_t swept, const struct err *err),
                  void *arg);
+/* Takes up again what could not go on (the catalog could not be told, what was made could not be
+ * removed): 30 s later, then more and more seldom, to every half hour. Called now and then. */
+bool engine_revive(struct engine *engine, struct err *err) MUST;
+/* Whether the job is at work, or rests between two tries. */
+bool engine_works_on(struct engine *engine, const char *job);
 /* Starts a job; done (may be NULL) is called on the lane when it has ended, with its row and
  * document (borrowed) and an error that is never NULL: code ERR_NONE when it is done. Of row, kind,
  * state and step are ours; an empty id is chosen. args are copied, NULL is {}. Fails without

@@ -59,6 +59,9 @@ struct engine {
     _Atomic bool stopping;
     struct run *runs;
     struct boot *boot; /* while it goes on */
+    /* Jobs that could not go on are taken up again at revive_ms, and more and more seldom. */
+    bool stranded;
+    uint64_t revive_ms, revive_rest_ms;
 };
 
 /* ---- job.c: the machine ---- */
@@ -90,6 +93,8 @@ struct run *run_resume(struct engine *engine, const struct job_kind *kind,
 void run_go_on(struct run *run);
 /* One job of the boot has ended; the last one calls its done. */
 void boot_less(struct engine *engine);
+/* A job could not go on: it is taken up again in so many ms. */
+uint64_t engine_revive_later(struct engine *engine);
 
 /* ---- engine.c ---- */
 void *engine_hold_world(struct engine *engine, void *world);

@@ -866,7 +866,10 @@ static void run_tick(struct work *work)
     uint64_t elapsed = now - service->ticked_ms;
     if (elapsed > TICK_MAX_MS) /* the box slept or the lane was busy: nobody could renew */
         elapsed = TICK_MAX_MS;
-    if (!backup_tick(engine_catalog(service->engine), elapsed,
+    if (!engine_revive(service->engine, &err))
+        log_error("%s", err.text);
+    err_clear(&err);
+    if (!backup_tick(engine_catalog(service->engine), service->engine, elapsed,
                      world_config(service->world)->backuplease_s * 1000, &err))
         log_error("lease clock: %s", err.text);
     err_clear(&err);

@@ -4,6 +4,7 @@
 #include "drivers/registry.h"
 #include "tests/engine/plan_world.h"
 #include "tests/lib/catalog_dir.h"
+#include "tests/lib/engine_drive.h"
 #include "tests/lib/memory_driver.h"
 
 #include "agent/base/clock.h"
@@ -173,7 +174,7 @@ Test(backup, an_old_token_is_fenced)
     struct backup_verdict v = {.verdict = OK};
     struct backup_granted old = begin(&s, "");
     cr_assert(backup_hold(s.dir.catalog, s.world, old.job, old.token, &job, &err));
-    cr_assert(backup_tick(s.dir.catalog, 60001, 60000, &err), "%s", err.text);
+    cr_assert(backup_tick(s.dir.catalog, NULL, 60001, 60000, &err), "%s", err.text);
     struct backup_granted now = begin(&s, "");
     cr_expect_gt(now.token, old.token);
     cr_expect_not(backup_hold(s.dir.catalog, s.world, old.job, old.token, &job, &err));
@@ -193,7 +194,7 @@ Test(backup, a_run_that_is_held_does_not_run_out)
     struct catalog_job job;
     struct backup_granted run = begin(&s, "");
     for (int i = 0; i < 5; i++) {
-        cr_assert(backup_tick(s.dir.catalog, 40000, 60000, &err));
+        cr_assert(backup_tick(s.dir.catalog, NULL, 40000, 60000, &err));
         cr_assert(backup_hold(s.dir.catalog, s.world, run.job, run.token, &job, &err), "%s",
                   err.text);
     }
@@ -270,9 +271,9 @@ Test(backup, a_lease_that_runs_out_in_a_merge_leaves_every_file_suspect_and_the_
     keep(&s, "manual", "", 1000, false); /* somebody's, without a fact sheet */
     commit_all(&s);
     cr_assert(backup_phase(s.dir.catalog, run.job, "merge", 0, "", &err));
-    cr_assert(backup_tick(s.dir.catalog, 59000, 60000, &err));
+    cr_assert(backup_tick(s.dir.catalog, NULL, 59000, 60000, &err));
     cr_expect_eq(jobs(&s, JOB_RUNNING), 1);
-    cr_assert(backup_tick(s.dir.catalog, 2000, 60000, &err), "%s", err.text);
+    cr_assert(backup_tick(s.dir.catalog, NULL, 2000, 60000, &err), "%s", err.text);
     cr_assert(catalog_job_get(s.dir.catalog, run.job, &job, &err));
     cr_expect_eq(job.state, JOB_FAILED);
     cr_expect_eq(job.verdict, FAILED);
@@ -294,7 +295,7 @@ Test(backup, a_lease_that_runs_out_before_the_merge_makes_nothing_suspect)
     keep(&s, "pre", run.job, 1000, true);
     commit_all(&s);
     cr_assert(backup_phase(s.dir.catalog, run.job, "level1", 0, "", &err));
-    cr_assert(backup_tick(s.dir.catalog, 61000, 60000, &err));
+    cr_assert(backup_tick(s.dir.catalog, NULL, 61000, 60000, &err));
     uint32_t *files;
     size_t count;
     cr_assert(backup_suspects_get(s.dir.catalog, "ORCL", &files, &count, &err));
@@ -338,7 +339,7 @@ Test(backup, a_lease_of_no_run_runs_out_like_any_other)
     STAGE(s);
     struct err err = {0};
     orphan_lease(&s, "backup-of-nobody");
-    cr_assert(backup_tick(s.dir.catalog, 61000, 60000, &err), "%s", err.text);
+    cr_assert(backup_tick(s.dir.catalog, NULL, 61000, 60000, &err), "%s", err.text);
     cr_expect_not(leased(&s));
 }
 
@@ -366,6 +367,39 @@ Test(backup, only_the_host_of_a_dead_run_may_take_its_place_at_once)
     cr_expect_eq(jobs(&s, JOB_RUNNING), 1);
 }
 
+struct tick {
+    struct stage *stage;
+    bool engine_asked;
+};
+
+static void tick_on_lane(struct engine *engine, void *arg)
+{
+    const struct tick *tick = arg;
+    struct err err = {0};
+    cr_assert(backup_tick(tick->stage->dir.catalog, tick->engine_asked ? engine : NULL, 50000,
+                          60000, &err),
+              "%s", err.text);
+}
+
+/* The agent's own work keeps a run's lease: a snapshot that cannot go on does not. */
+Test(backup, a_job_that_could_not_go_on_keeps_no_lease)
+{
+    STAGE(s);
+    struct err err = {0};
+    struct catalog_job child = {.id = "snapshot-1", .kind = "snapshot", .database = "ORCL"};
+    struct backup_granted run = begin(&s, "");
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(engine) struct engine *engine = drive_open(dir, &(struct engine_options){0}, &err);
+    cr_assert(engine, "%s", err.text);
+    cr_assert(str_copy(child.parent, sizeof child.parent, run.job));
+    cr_assert(catalog_job_add(s.dir.catalog, &child, "{}", &err), "%s", err.text);
+    drive_call(engine, tick_on_lane, &(struct tick){&s, false});
+    drive_call(engine, tick_on_lane, &(struct tick){&s, false});
+    cr_expect_eq(jobs(&s, JOB_FAILED), 0);
+    drive_call(engine, tick_on_lane, &(struct tick){&s, true});
+    cr_expect_eq(jobs(&s, JOB_FAILED), 1);
+}
+
 /* ---- what comes late ---- */
 
 Test(backup, a_late_word_is_told_once_and_changes_no_end)
@@ -376,7 +410,7 @@ Test(backup, a_late_word_is_told_once_and_changes_no_end)
     const uint32_t suspects[] = {3};
     struct catalog_job job;
     cr_assert(backup_phase(s.dir.catalog, run.job, "merge", 0, "", &err));
-    cr_assert(backup_tick(s.dir.catalog, 3600000, 60000, &err));
+    cr_assert(backup_tick(s.dir.catalog, NULL, 3600000, 60000, &err));
     for (int i = 0; i < 2; i++) {
         cr_assert(backup_knows(s.dir.catalog, run.job, run.token, &job, &err), "%s", err.text);
         cr_expect_eq(job.state, JOB_FAILED);
@@ -400,7 +434,7 @@ Test(backup, nobody_speaks_for_a_run_that_was_followed_by_another)
     struct err err = {0};
     struct backup_granted first = begin(&s, "");
     struct catalog_job job;
-    cr_assert(backup_tick(s.dir.catalog, 3600000, 60000, &err));
+    cr_assert(backup_tick(s.dir.catalog, NULL, 3600000, 60000, &err));
     begin(&s, "");
     cr_expect_not(backup_knows(s.dir.catalog, first.job, first.token, &job, &err));
     cr_expect_eq(err.code, ERR_FENCED);

@@ -367,6 +367,62 @@ Test(job, an_undo_that_fails_is_done_again_at_the_next_boot)
     cr_expect_eq(b.world.acts, 1, "what had failed does not run on");
 }
 
+struct revival {
+    const char *job;
+    bool works;
+};
+
+static void revive(struct engine *engine, void *arg)
+{
+    struct revival *r = arg;
+    struct err err = {0};
+    cr_assert(engine_revive(engine, &err), "%s", err.text);
+    r->works = engine_works_on(engine, r->job);
+}
+
+/* Taken up again once the time has come; false: it has not. */
+static bool revived(struct bench *b, const char *id, int64_t after_ms)
+{
+    static int64_t shift_ms;
+    struct revival r = {.job = id};
+    shift_ms += after_ms;
+    clock_test_shift(shift_ms);
+    drive_call(b->engine, revive, &r);
+    return r.works;
+}
+
+static void settle(struct bench *b, const char *id)
+{
+    while (ask(b, id).running > 0)
+        sched_yield();
+}
+
+Test(job, an_undo_that_fails_is_done_again_while_the_agent_runs_and_more_and_more_seldom)
+{
+    AUTO(bench) struct bench b = {.world.undo_failures = 3};
+    struct catalog_job end;
+    bench_init(&b);
+    cr_assert_eq(run(&b, "refused", "", &end), ERR_IO);
+    struct question q = ask(&b, end.id);
+    cr_expect_eq(q.row.state, JOB_RUNNING);
+    cr_expect_not(revived(&b, end.id, 29000), "not at once");
+    cr_expect(revived(&b, end.id, 1500));
+    settle(&b, end.id);
+    cr_expect_eq(ask(&b, end.id).row.state, JOB_RUNNING);
+    cr_expect_not(revived(&b, end.id, 59000), "the second time later");
+    cr_expect(revived(&b, end.id, 1500));
+    settle(&b, end.id);
+    cr_expect_not(revived(&b, end.id, 119000));
+    cr_expect(revived(&b, end.id, 1500));
+    settle(&b, end.id);
+    q = ask(&b, end.id);
+    cr_expect_eq(q.row.state, JOB_SWEPT);
+    cr_expect(strstr(q.row.cause, "the pool is full"), "the first cause stays: %s", q.row.cause);
+    cr_expect_eq(b.world.undos, 4);
+    cr_expect_eq(b.world.acts, 1, "what had failed does not run on");
+    cr_expect_not(revived(&b, end.id, 3600000), "there is nothing left to do");
+}
+
 static void add_stranger(struct engine *engine, void *arg)
 {
     struct err err = {0};

@@ -374,7 +374,7 @@ static void stuck_on_lane(struct engine *engine, void *arg)
     cr_assert(catalog_job_add(engine_catalog(engine), &job, "{}", &err), "%s", err.text);
 }
 
-/* A job whose undoing failed stays as running until the next start. */
+/* A job whose undoing failed stays as running until that goes well. */
 Test(keep, a_job_that_never_ends_stops_retention_and_does_not_hold_it_for_good)
 {
     struct place p = {0};
