@@ -86,10 +86,10 @@ static bool same_grant(struct catalog *catalog, const struct backup_begin *reque
 }
 
 /* A static file's copy that has reached the stop SCN: RMAN never merges it, so nothing could ever
- * heal a suspicion (PDB$SEED, read-only tablespaces). */
+ * heal a suspicion (PDB$SEED, read-only tablespaces). NULL: not known of any. */
 static bool has_nothing_to_merge(const struct manifest *seen, const struct facts_file *file)
 {
-    if (scn_is_none(file->stop_scn) || !file->stop_scn.n)
+    if (!seen || scn_is_none(file->stop_scn) || !file->stop_scn.n)
         return false;
     for (size_t i = 0; i < seen->count; i++) {
         const struct manifest_entry *copy = &seen->entries[i];
@@ -102,7 +102,8 @@ static bool has_nothing_to_merge(const struct manifest *seen, const struct facts
     return false;
 }
 
-/* The files of that snapshot's fact sheet become suspect; *ret_told false when it has none. */
+/* The files of that snapshot's fact sheet become suspect; *ret_told false when it has none, or one
+ * that cannot be read: a run must come to its end all the same. */
 static bool suspect_all_of(struct catalog *catalog, const struct catalog_snapshot *row,
                            bool *ret_told, struct err *err)
 {
@@ -110,13 +111,19 @@ static bool suspect_all_of(struct catalog *catalog, const struct catalog_snapsho
     AUTO(mem) char *text = NULL;
     if (!catalog_snapshot_texts(catalog, row->database, row->name, &manifest, &text, err))
         return false;
-    *ret_told = text != NULL;
+    struct err why = {0};
+    *ret_told = false;
     if (!text)
         return true;
-    AUTO(facts) struct facts *facts = facts_from_json(text, strlen(text), err);
-    AUTO(manifest) struct manifest *seen = manifest_from_json(manifest, strlen(manifest), err);
-    if (!facts || !seen)
-        return false;
+    AUTO(facts) struct facts *facts = facts_from_json(text, strlen(text), &why);
+    if (!facts)
+        log_error("fact sheet cannot be read, an older one says which files are suspect db=%s "
+                  "snapshot=%s: %s",
+                  row->database, row->name, why.text);
+    if (!facts)
+        return true;
+    *ret_told = true;
+    AUTO(manifest) struct manifest *seen = manifest_from_json(manifest, strlen(manifest), &why);
     AUTO(mem) uint32_t *files = own_alloc(sizeof *files * (facts->file_count + 1), err);
     size_t suspects = 0;
     if (!files)
@@ -185,8 +192,11 @@ static bool take_lease(struct catalog *catalog, const struct backup_begin *reque
                 request->boot_id[0] && str_equal(request->boot_id, ret_holder->boot_id);
     if (known ? job.state == JOB_RUNNING &&
                     !(gone && end_lost(catalog, ret_holder, "is gone without a word", &why))
-              : why.code != ERR_NOT_FOUND)
+              : why.code != ERR_NOT_FOUND) {
+        if (why.code != ERR_NONE) /* not "already running": the catalog does not do as it should */
+            *err = why;
         return false;
+    }
     if (!catalog_lease_release(catalog, ret_holder->job, ret_holder->token, &why))
         return false;
     err_clear(err);

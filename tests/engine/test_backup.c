@@ -287,6 +287,32 @@ Test(backup, a_lease_that_runs_out_in_a_merge_leaves_every_file_suspect_and_the_
     cr_expect_not(leased(&s));
 }
 
+/* What cannot be read, of one database, must not keep every lease for ever. */
+Test(backup, a_sheet_that_cannot_be_read_keeps_no_run_from_its_end)
+{
+    STAGE(s);
+    struct err err = {0};
+    struct catalog_job job;
+    struct catalog_snapshot row = {.created_us = 9000};
+    struct backup_granted run = begin(&s, "");
+    keep(&s, "pre", run.job, 1000, true);
+    commit_all(&s);
+    cr_assert(str_copy(row.database, sizeof row.database, "ORCL"));
+    cr_assert(str_copy(row.name, sizeof row.name, "newest"));
+    cr_assert(str_copy(row.kind, sizeof row.kind, "pre"));
+    cr_assert(catalog_snapshot_put(s.dir.catalog, &row, "{\"damaged\"", "{\"damaged\"", &err), "%s",
+              err.text);
+    cr_assert(backup_phase(s.dir.catalog, run.job, "merge", 0, "", &err));
+    cr_assert(backup_tick(s.dir.catalog, NULL, 61000, 60000, &err), "%s", err.text);
+    cr_assert(catalog_job_get(s.dir.catalog, run.job, &job, &err));
+    cr_expect_eq(job.state, JOB_FAILED);
+    uint32_t *files;
+    size_t count;
+    cr_assert(backup_suspects_get(s.dir.catalog, "ORCL", &files, &count, &err));
+    cr_expect_eq(count, 2, "those of the older sheet: %zu", count);
+    own_free(files);
+}
+
 Test(backup, a_lease_that_runs_out_before_the_merge_makes_nothing_suspect)
 {
     STAGE(s);
