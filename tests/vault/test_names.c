@@ -584,6 +584,42 @@ Test(names, renames_of_a_file_of_two_names_do_what_posix_says)
     end(&w, v);
 }
 
+/* So many folders, each in the one before; ret_last is the last. */
+static void chain(struct world *w, struct view *v, const char *name, unsigned depth,
+                  struct view_file *ret_last)
+{
+    uint64_t at = VIEW_ROOT;
+    for (unsigned i = 0; i < depth; i++) {
+        world_ok(w, view_create(v, NULL, at, i ? "f" : name, INODE_DIRECTORY, NULL, NULL, ret_last,
+                                NULL, &w->err));
+        at = ret_last->file;
+    }
+}
+
+/* A path that no snapshot could list would hold up every seal. */
+Test(names, a_rename_makes_no_path_too_long_for_what_hangs_below)
+{
+    struct world w;
+    struct view *v = begin(&w);
+    struct view_file fits, far, last, now;
+    struct view_change from, to;
+    chain(&w, v, "b", 1500, &last); /* paths of 2,998 bytes below b */
+    chain(&w, v, "c", 548, &fits);
+    chain(&w, v, "d", 549, &far);
+    expect_code(&w, view_rename(v, NULL, VIEW_ROOT, "b", far.file, "b", &from, &to, &w.err),
+                ERR_LIMIT);
+    expect_code(&w, view_rename(v, NULL, VIEW_ROOT, "b", fits.file, "bbb", &from, &to, &w.err),
+                ERR_LIMIT);
+    world_ok(&w, view_rename(v, NULL, VIEW_ROOT, "b", fits.file, "b", &from, &to, &w.err));
+    world_write(&w, "orcl", NULL, "file", 'x', 10000, 0);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    v = crashed(&w, v);
+    world_ok(&w, view_lookup(v, fits.file, "b", &now, &w.err));
+    world_ok(&w, view_rename(v, NULL, fits.file, "b", VIEW_ROOT, "b", &from, &to, &w.err));
+    end(&w, v);
+}
+
 Test(names, only_regular_files_are_linked_and_a_link_is_answered_once)
 {
     struct world w;

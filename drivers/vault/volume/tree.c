@@ -435,6 +435,48 @@ static bool is_below(const struct tree *tree, uint64_t folder, uint64_t above)
     return false;
 }
 
+/* The longest path below a folder, its slash first; no more is looked at once it is above `most`.
+ */
+static size_t below_bytes(const struct tree *tree, uint64_t folder, size_t most)
+{
+    size_t longest = 0, above = 0;
+    uint64_t at = folder, last = 0;
+    for (;;) {
+        const struct entry *entry = tree_after(tree, at, last);
+        if (entry) {
+            size_t bytes = above + 1 + entry->name_len;
+            longest = bytes > longest ? bytes : longest;
+            if (longest > most)
+                return longest;
+            last = entry->file;
+            if (entry->kind == INODE_DIRECTORY) {
+                at = entry->file;
+                above = bytes;
+                last = 0;
+            }
+        } else if (at == folder) {
+            return longest;
+        } else {
+            entry = tree_find(tree, at);
+            above -= 1u + entry->name_len;
+            last = at;
+            at = entry->parent;
+        }
+    }
+}
+
+/* Also of what hangs below. */
+static bool path_fits(const struct tree *tree, const struct entry *moved, uint64_t folder,
+                      const char *name, struct err *err)
+{
+    size_t bytes = depth_bytes(tree, folder) + strlen(name);
+    size_t before = depth_bytes(tree, moved->parent) + moved->name_len;
+    bool fits = bytes <= TREE_PATH_MAX;
+    if (fits && bytes > before && moved->kind == INODE_DIRECTORY)
+        fits = bytes + below_bytes(tree, moved->file, TREE_PATH_MAX - bytes) <= TREE_PATH_MAX;
+    return fits || err_set(err, ERR_LIMIT, "the path of '%s' is too long", name);
+}
+
 bool tree_rename(struct tree *tree, uint64_t number, uint64_t folder, const char *name,
                  uint64_t time_us, struct err *err)
 {
@@ -445,8 +487,8 @@ bool tree_rename(struct tree *tree, uint64_t number, uint64_t folder, const char
         return false;
     if (is_below(tree, folder, number))
         return err_set(err, ERR_INVALID, "folder '%s' cannot go into itself", old->name);
-    if (depth_bytes(tree, folder) + strlen(name) > TREE_PATH_MAX)
-        return err_set(err, ERR_LIMIT, "the path of '%s' is too long", name);
+    if (!path_fits(tree, old, folder, name, err))
+        return false;
     AUTO(tree) struct tree work = tree_copy(tree);
     struct inode moved;
     tree_show(old, &moved);
