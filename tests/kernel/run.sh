@@ -7,8 +7,8 @@ build=$1
 shift
 peer=${PEER:-vault}
 short=${KERNEL_SHORT:-}
-all='documented large small two_mounts snapshot clones remade killed stopped unanswered sqlite postgresql'
-[ -z "$short" ] || all='documented two_mounts snapshot clones remade killed unanswered sqlite'
+all='documented large small two_mounts snapshot clones remade rights killed stopped unanswered sqlite postgresql'
+[ -z "$short" ] || all='documented two_mounts snapshot clones remade rights killed unanswered sqlite'
 cases=${*:-$all}
 passed=0 failed=0 skipped=0
 ok() { echo "ok kernel/$1"; passed=$((passed + 1)); }
@@ -124,7 +124,7 @@ obey() { # WORDS: a question of the machine; exit code 3: this server cannot
         between_tell "swallow $2" swallowed && server_kill && between_tell cut cut && server_start
         ;;
     area | clone) "server_$1" "${@:2}" | through_between ;;
-    snapshot | drop) "server_$1" "${@:2}" ;;
+    snapshot | drop | rule) "server_$1" "${@:2}" ;;
     *) echo 'no such question' && return 1 ;;
     esac
 }

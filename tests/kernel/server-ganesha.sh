@@ -35,6 +35,7 @@ server_snapshot() { # AREA SNAPSHOT
 server_clone() { # AREA SNAPSHOT CLONE
     cp -a "$export_dir/snapshots/$1/$2" "$export_dir/clones/$1.$3" && where "$export_dir/clones/$1.$3"
 }
+server_rule() { echo "ganesha's exports are written down once" && return 3; }
 server_drop() { # AREA CLONE: files that ganesha has open would be served on
     rm -r "$export_dir/clones/$1.$2" && server_kill && server_start
 }

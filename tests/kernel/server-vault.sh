@@ -16,13 +16,13 @@ vault_configure() { # PORT
 [vault]
 box = $vault/box
 socket = $vault/socket
-nfslisten = 127.0.0.1
+nfslisten = 127.0.0.1 ::1
 nfsport = $1
 rpcbind = no
 [store]
 url = $vault/store
 [export]
-clients = 127.0.0.1
+clients = 127.0.0.1 ::1
 squash = none
 CONF
 }
@@ -59,6 +59,23 @@ server_end() { vault_gone TERM; }
 # What a build with sanitizers has to say is a failure; said once the server has ended.
 server_complains() { head -n 3 "$vault"/sanitizer.* 2>/dev/null; }
 vault_ask() { "$build/tests/kernel/ask" "$vault/socket" "$@"; }
+# AREA KEY=VALUE...: this area's export has these rules from now on, and the default's else.
+server_rule() {
+    local before i pair
+    before=$(grep -c 'configuration read again' "$vault/log")
+    sed -i "/^\[export $1\]/,\$d" "$vault/conf"
+    {
+        echo "[export $1]"
+        for pair in "${@:2}"; do echo "${pair%%=*} = ${pair#*=}"; done
+    } >>"$vault/conf"
+    kill -HUP "$(cat "$vault/pid")"
+    for i in $(seq 400); do
+        [ "$(grep -c 'configuration read again' "$vault/log")" = "$before" ] || return 0
+        read -r -t 0.05 -u "$pause_fd"
+    done
+    echo 'the configuration is not read again'
+    return 1
+}
 where() { echo "$1 $(cat "$vault/port") $(cat "$vault/port")"; }
 server_area() { # AREA: made when it is not there
     vault_ask volume.list | grep -q "\"$1\"" || vault_ask volume.create name="$1" >/dev/null || return 1

@@ -279,4 +279,52 @@ case_remade() {
     test_that remade/the_old_mount_is_stale 120 old_is_stale
     test_that remade/new_mounts_show_the_new_clone_alone 120 new_is_new
 }
+
+# ---- rights: the rules of an export, changed while it is mounted; and the other network ----
+# What a kernel was allowed or has read it may believe for long (access and page cache): it looks again.
+ruled() {
+    ask rule files "$@" && umount /mnt/area && mount_area files /mnt/area 2 $documented
+}
+read_only() {
+    mount_area files /mnt/area 2 $documented && echo kept >/mnt/area/f && ask rule files readonly=yes || return 1
+    if echo lost >/mnt/area/f || mkdir /mnt/area/d || rm -f /mnt/area/f || chmod 700 /mnt/area/f; then
+        echo 'a change was made'
+        return 1
+    fi 2>/run/refused
+    grep -q 'Read-only file system' /run/refused || { cat /run/refused; return 1; }
+    [ "$(cat /mnt/area/f)" = kept ] && ruled readonly=no && echo again >/mnt/area/f && [ "$(cat /mnt/area/f)" = again ]
+}
+# FILE OWNER
+owned_by() { [ "$(stat -c %u:%g "$1")" = "$2" ] || { echo "$1 is of $(stat -c %u:%g "$1"), not $2"; return 1; }; }
+squashed() {
+    echo secret >/mnt/area/roots && chmod 600 /mnt/area/roots && owned_by /mnt/area/roots 0:0 && chmod 777 /mnt/area || return 1
+    ruled squash=root anonuid=70 anongid=71 || return 1
+    ! cat /mnt/area/roots 2>/dev/null || { echo "root reads root's"; return 1; }
+    ! chmod 777 /mnt/area/roots 2>/dev/null || { echo "root changes root's"; return 1; }
+    echo mine >/mnt/area/squashed && owned_by /mnt/area/squashed 70:71 && [ "$(cat /mnt/area/squashed)" = mine ] || return 1
+    su postgres -c 'echo its >/mnt/area/own' && owned_by /mnt/area/own 70:70 || return 1
+    ruled squash=all anonuid=4711 anongid=4712 && su postgres -c 'echo all >/mnt/area/all' &&
+        owned_by /mnt/area/all 4711:4712 && ruled squash=none && [ "$(cat /mnt/area/roots)" = secret ]
+}
+refused() {
+    ask rule files clients=192.0.2.0/24 || return 1
+    forget
+    ! cat /mnt/area/roots 2>/run/refused || { echo 'a stranger reads'; return 1; }
+    ! mount_area files /mnt/stranger 2 $documented 2>>/run/refused || { echo 'a stranger mounts'; return 1; }
+    ask rule files && [ "$(cat /mnt/area/roots)" = secret ]
+}
+over_ipv6() {
+    ask area files || return 1
+    set -- $answer
+    ip -6 addr add fec0::15/64 dev eth0 nodad
+    mkdir -p /mnt/six
+    mount -t nfs -o "$big,vers=3,proto=tcp6,addr=fec0::2,port=$2,mountaddr=fec0::2,mountport=$3,mountproto=tcp6,nolock" "[fec0::2]:$1" /mnt/six &&
+        has_option /mnt/six proto=tcp6 && [ "$(cat /mnt/six/roots)" = secret ] && prove bytes /mnt/six 51 "$(amount 100 30)" && umount /mnt/six
+}
+case_rights() {
+    test_that rights/a_read_only_export_refuses_every_change 60 read_only || return
+    test_that rights/squashed_users_are_who_the_rule_says 60 squashed
+    test_that rights/a_client_of_another_network_is_refused 60 refused
+    test_that rights/an_area_is_used_over_ipv6 120 over_ipv6
+}
 . /databases.sh
