@@ -18,6 +18,7 @@ struct nfs_world {
     struct nfsd_program programs[2];
     struct nfsd *nfsd;
     uint16_t port;
+    uint64_t late_ms; /* as the server's option */
 };
 
 static inline void nfs_world_serve(struct nfs_world *n)
@@ -31,10 +32,12 @@ static inline void nfs_world_serve(struct nfs_world *n)
     world_ok(&n->w, n->nfs3 != NULL);
     n->programs[0] = nfs3_program(n->nfs3);
     n->programs[1] = mount3_program(n->exports);
-    n->nfsd = nfsd_start(
-        &(struct nfsd_options){
-            .listen = listen, .listen_count = 2, .programs = n->programs, .program_count = 2},
-        &n->w.err);
+    n->nfsd = nfsd_start(&(struct nfsd_options){.listen = listen,
+                                                .listen_count = 2,
+                                                .programs = n->programs,
+                                                .program_count = 2,
+                                                .late_ms = n->late_ms},
+                         &n->w.err);
     world_ok(&n->w, n->nfsd != NULL);
     n->port = nfsd_port(n->nfsd);
 }

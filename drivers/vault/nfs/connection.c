@@ -61,8 +61,7 @@ static bool send_all(struct nfsd_connection *c, const uint8_t *bytes, size_t len
     return true;
 }
 
-/* With the send lock. */
-static void send_or_break(struct nfsd_connection *c, const uint8_t *bytes, size_t len)
+void connection_send(struct nfsd_connection *c, const uint8_t *bytes, size_t len)
 {
     if (len == 0 || atomic_load_explicit(&c->broken, memory_order_relaxed) ||
         send_all(c, bytes, len))
@@ -76,7 +75,7 @@ static void send_handed(struct nfsd_connection *c)
 {
     const struct worker *from = atomic_exchange(&c->handed, NULL);
     if (from)
-        send_or_break(c, from->out + from->handed_from, from->handed_len);
+        connection_send(c, from->out + from->handed_from, from->handed_len);
 }
 
 /* Sends what is finished; a reply that is being written stays where it is. What this thread handed
@@ -88,7 +87,7 @@ static void flush(struct worker *worker, struct nfsd_connection *c)
         return;
     IGNORE(pthread_mutex_lock(&c->send_lock));
     send_handed(c);
-    send_or_break(c, worker->out + worker->out_sent, len);
+    connection_send(c, worker->out + worker->out_sent, len);
     IGNORE(pthread_mutex_unlock(&c->send_lock));
     worker->out_sent = worker->out_len;
 }
@@ -106,6 +105,7 @@ static void begin_reply(struct worker *worker, struct nfsd_connection *c)
     worker->call.results = worker->out + worker->out_len + RPC_HEAD_BYTES;
     worker->call.results_len = 0;
     worker->call.results_max = NFSD_RESULTS_FEW;
+    worker->call.late_len = 0;
 }
 
 static void end_reply(struct worker *worker, const struct nfsd_program *program,
@@ -187,6 +187,7 @@ void nfsd_call_is_slow(struct nfsd_call *call)
 {
     struct worker *worker = (struct worker *)call;
     struct nfsd_connection *c = call->connection;
+    late_begins(worker);
     if (worker->slow || !slow_begins(c))
         return;
     worker->slow = true;
@@ -281,6 +282,8 @@ static enum turn run_record(struct worker *worker, struct nfsd_connection *c, si
     c->called = true;
     atomic_fetch_add_explicit(&c->calls, 1, memory_order_relaxed);
     enum rpc_accept accept = run_call(&worker->call, &program);
+    if (late_ends(worker))
+        accept = RPC_SILENCE;
     end_reply(worker, program, accept);
     if (worker->slow)
         return end_slow(worker, c);

@@ -31,7 +31,7 @@ static const struct nfs3_row rows[NFS3_PROCEDURES] = {
     [NFS3_FSSTAT] = {nfs3_fsstat, "fsstat", 1, SLOW, {AFTER}, {0}},
     [NFS3_FSINFO] = {nfs3_fsinfo, "fsinfo", 1, 0, {AFTER}, {0}},
     [NFS3_PATHCONF] = {nfs3_pathconf, "pathconf", 1, 0, {AFTER}, {0}},
-    [NFS3_COMMIT] = {nfs3_commit, "commit", 1, NAMES, {CHANGE}, {STALE}},
+    [NFS3_COMMIT] = {nfs3_commit, "commit", 1, SLOW, {CHANGE}, {STALE}},
 };
 
 /* JUKEBOX: the client asks again after a while, and nobody is told of an error. */
@@ -155,6 +155,20 @@ static enum nfsstat3 run(struct nfs3_call *call)
     return row->run(call);
 }
 
+/* What changes nothing may be asked again, whatever became of it: JUKEBOX, and no attributes. A
+ * WRITE may not: a late one would undo one that the client made since. */
+static void may_be_late(const struct nfs3_row *row, struct nfsd_call *rpc)
+{
+    if (row->flags & CHANGES)
+        return;
+    uint8_t *at = nfs3_put_u32(rpc->late, NFS3ERR_JUKEBOX);
+    if (row->tells[0])
+        at = nfs3_put_u32(at, 0);
+    if (row->tells[0] == NFS3_TELLS_CHANGE)
+        at = nfs3_put_u32(at, 0);
+    rpc->late_len = (size_t)(at - rpc->late);
+}
+
 static enum rpc_accept nfs3_run(void *arg, struct nfsd_call *rpc)
 {
     struct nfs3_call call = {.nfs3 = arg, .rpc = rpc};
@@ -165,6 +179,7 @@ static enum rpc_accept nfs3_run(void *arg, struct nfsd_call *rpc)
     if (procedure == NFS3_NULL)
         return RPC_SUCCESS;
     call.row = &rows[procedure];
+    may_be_late(call.row, rpc);
     enum nfsstat3 status = run(&call);
     nfs3_put_u32(rpc->results, status);
     if (status != NFS3_OK) {

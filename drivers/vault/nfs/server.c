@@ -16,8 +16,8 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/sysinfo.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -27,6 +27,7 @@ enum {
     BUFFER_BYTES = 96 << 20,
     BUFFER_LEAST = 16 << 20, /* a client's quarter is then room for a request and its reply */
     STALL_MS = 20000,
+    LATE_MS = 14000, /* and at most a quarter: less than 20 s */
     SLOW_CALLS = 64,
     IDLE_THREADS = 64,
     THREAD_STAYS_S = 30,
@@ -361,18 +362,33 @@ static void tell_refusals(struct nfsd *nfsd)
     nfsd->told_ms = ms;
 }
 
+/* At the first, then once a minute. */
+static void tell_late(struct nfsd *nfsd)
+{
+    uint64_t ms = clock_mono_ms();
+    nfsd->late += late_answer(nfsd);
+    if (nfsd->late == 0 || (nfsd->late_told_ms && ms - nfsd->late_told_ms < TELL_MS))
+        return;
+    log_warning("nfs calls wait for a disk or the store, clients are told to come again calls=%llu",
+                (unsigned long long)nfsd->late);
+    nfsd->late = 0;
+    nfsd->late_told_ms = ms;
+}
+
 static void *accept_main(void *arg)
 {
     struct nfsd *nfsd = arg;
+    int pause_ms = (int)(nfsd->options.late_ms / 4);
     struct pollfd wait[9] = {{.fd = nfsd->wake, .events = POLLIN}};
     for (size_t i = 0; i < nfsd->listener_count; i++)
         wait[i + 1] = (struct pollfd){.fd = nfsd->listeners[i], .events = POLLIN};
     while (!atomic_load(&nfsd->stopping)) {
-        if (poll(wait, nfsd->listener_count + 1, TELL_MS) > 0)
+        if (poll(wait, nfsd->listener_count + 1, pause_ms) > 0)
             for (size_t i = 0; i < nfsd->listener_count; i++)
                 if (wait[i + 1].revents)
                     accept_some(nfsd, nfsd->listeners[i]);
         tell_refusals(nfsd);
+        tell_late(nfsd);
     }
     return NULL;
 }
@@ -389,6 +405,7 @@ static void nfsd_free(struct nfsd *nfsd)
         IGNORE(close(nfsd->spare));
     stock_done(&nfsd->stock);
     IGNORE(pthread_mutex_destroy(&nfsd->lock));
+    IGNORE(pthread_mutex_destroy(&nfsd->late_lock));
     IGNORE(pthread_cond_destroy(&nfsd->ended));
     own_free(nfsd);
 }
@@ -405,6 +422,7 @@ static void set_options(struct nfsd *nfsd, const struct nfsd_options *options)
         o->buffer_bytes = BUFFER_LEAST;
     o->stall_ms = o->stall_ms ? o->stall_ms : STALL_MS;
     o->slow_max = o->slow_max ? o->slow_max : SLOW_CALLS;
+    o->late_ms = o->late_ms ? o->late_ms : LATE_MS;
 }
 
 /* Its threads take no signals: those are for who serves the process. */
@@ -429,6 +447,7 @@ struct nfsd *nfsd_start(const struct nfsd_options *options, struct err *err)
     nfsd->looking_max = (unsigned)get_nprocs() / 2;
     stock_init(&nfsd->stock, nfsd->options.buffer_bytes);
     IGNORE(pthread_mutex_init(&nfsd->lock, NULL));
+    IGNORE(pthread_mutex_init(&nfsd->late_lock, NULL));
     IGNORE(pthread_condattr_init(&attr));
     IGNORE(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
     IGNORE(pthread_cond_init(&nfsd->ended, &attr));

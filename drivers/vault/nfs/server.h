@@ -10,6 +10,7 @@ struct nfsd_peer {
     char text[64]; /* the address, for people */
 };
 
+enum { NFSD_RESULTS_FEW = 4096, NFSD_LATE_MAX = 24 };
 /* One call under way, on its own thread. */
 struct nfsd_connection;
 struct nfsd_call {
@@ -18,8 +19,11 @@ struct nfsd_call {
     struct rpc_call rpc;
     uint8_t *results; /* room for results_max bytes, at first NFSD_RESULTS_FEW */
     size_t results_len, results_max;
+    /* Results that are sent when the call has waited for late_ms, instead of its own: for calls
+     * that may come to their end unheard and be made again. late_len 0, as it begins: none. */
+    uint8_t late[NFSD_LATE_MAX];
+    size_t late_len;
 };
-enum { NFSD_RESULTS_FEW = 4096 };
 /* Room for size bytes of results, at most RPC_RECORD_MAX; what was written stays, but may move:
  * call->results is read anew. Waits 2 s for memory, then LIMIT when this client has used up its
  * share, BUSY when all is lent. */
@@ -52,6 +56,7 @@ struct nfsd_options {
     uint64_t stall_ms;               /* a record or a reply that does not move; 0: 20,000 */
     uint64_t idle_ms;                /* a connection after its last call; 0: for ever */
     unsigned slow_max;               /* slow calls of one connection; 0: 64 */
+    uint64_t late_ms; /* after which, and a quarter, a call that waits is late; 0: 14,000 */
 };
 struct nfsd;
 /* Everything in options is borrowed until nfsd_stop returns, the strings of listen only until here.

@@ -89,13 +89,27 @@ struct worker {
     uint8_t *out;         /* few, or large's bytes */
     size_t out_size, out_sent, out_len;
     size_t handed_from, handed_len;
+    bool waits; /* in nfsd's list of calls that may become late; the rest with late_lock */
+    bool late;  /* it has been answered */
+    uint64_t since_ms;
+    struct worker *waits_next, *waits_previous;
     uint8_t few[RPC_HEAD_BYTES + 8 + NFSD_RESULTS_FEW];
 };
 /* Reads and answers until the connection is handed on, or has ended. */
 void connection_serve(struct worker *worker, struct nfsd_connection *c);
+/* With the send lock. */
+void connection_send(struct nfsd_connection *c, const uint8_t *bytes, size_t len);
 void worker_init(struct worker *worker, struct nfsd *nfsd);
 /* Gives back what it holds of the stock. */
 void worker_rest(struct worker *worker);
+
+/* ---- late.c ---- */
+/* From here on the worker's call may be answered by what was given for its being late. */
+void late_begins(struct worker *worker);
+/* True: it was, and its own reply is nobody's. */
+bool late_ends(struct worker *worker);
+/* Answers what is late by now, and says how many. */
+uint64_t late_answer(struct nfsd *nfsd);
 
 /* ---- server.c ---- */
 enum { CLIENT_BUCKETS = 256 };
@@ -119,7 +133,10 @@ struct nfsd {
     atomic_uint looking; /* threads that look for a call instead of sleeping for it */
     unsigned looking_max;
     atomic_bool stopping;
-    struct nfsd_figures past; /* of closed connections, and of those refused */
+    pthread_mutex_t late_lock;
+    struct worker *waiting;
+    uint64_t late, late_told_ms; /* answers since that was said in the log */
+    struct nfsd_figures past;    /* of closed connections, and of those refused */
     atomic_uint_least64_t lies, stalled;
     uint64_t told_ms, told; /* refusals said in the log */
 };
