@@ -149,7 +149,7 @@ static enum step_verdict make(struct job *job, struct err *err)
     if (!driver_clone_create(world_driver(job->world, db), db->volume,
                              json_text(job->document, "name"), snapshot[0] ? snapshot : NULL,
                              count ? parts : NULL, count, &handle, &why) &&
-        !(why.code == ERR_EXISTS && job->resumed)) {
+        !(why.code == ERR_EXISTS && (job->resumed || job->tries))) {
         *err = why;
         return STEP_FAILED;
     }

@@ -160,6 +160,7 @@ static void act(struct work *work)
         return;
     run->job.again_ms = 0;
     run->job.patient = false;
+    run->job.tries = (unsigned)run->tries;
     if (run->undoing)
         run->verdict = run->kind->undo(&run->job, &work->err) ? STEP_DONE : STEP_FAILED;
     else

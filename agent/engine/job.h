@@ -20,6 +20,7 @@ struct job {
     struct catalog_job row; /* the last step may set verdict, cause, next for the end (else: ok) */
     json_t *document;  /* args at first; each step may add; journaled with each outcome, and put
                           back as it was before a step that failed */
+    unsigned tries;    /* of this step before, that ended in a transient error */
     bool patient;      /* false before each act; with a transient error: tries without end */
     uint64_t again_ms; /* 0 before each act; with a transient error: when to try again */
     void *world;       /* what the job's kind needs: storages, configuration (read-only) */

@@ -166,7 +166,8 @@ static enum step_verdict ask_hooks(struct job *job, struct err *err)
     return json_put_flag(job->document, "asked", true, err) ? STEP_DONE : STEP_FAILED;
 }
 
-/* The name is this job's alone, so one that exists already was made before a crash. */
+/* The name is this job's alone, so one that exists already was made before a crash, or by a try
+ * whose answer did not come. */
 static enum step_verdict take(struct job *job, struct err *err)
 {
     const struct config_served *db = served(job, err);
@@ -178,7 +179,7 @@ static enum step_verdict take(struct job *job, struct err *err)
     struct err why = {0};
     if (!driver_snapshot_create(driver, &db->volume, 1, json_text(job->document, "name"), &handle,
                                 &atomic, &why) &&
-        !(why.code == ERR_EXISTS && job->resumed)) {
+        !(why.code == ERR_EXISTS && (job->resumed || job->tries))) {
         *err = why;
         return STEP_FAILED;
     }

@@ -12,7 +12,12 @@ enum { ANSWER_MS = 600000, HELLO_MS = 20000, KEPT_MAX = 8 };
 
 struct link {
     struct wire *wire;
-    uint64_t view;
+    uint64_t view, verifier; /* the latter changes with each start of the vault */
+};
+
+struct attempt {
+    bool sent, answered;
+    uint64_t verifier;
 };
 
 struct links {
@@ -62,12 +67,15 @@ void links_free(struct links *links)
     own_free(links);
 }
 
-static bool greet(struct wire *wire, struct err *err)
+static bool greet(struct link *link, struct err *err)
 {
     AUTO(json) json_t *head = links_ask("hello", err);
     AUTO(message) struct message answer = {0};
-    return head && json_put_u64(head, "version", WIRE_VERSION, err) &&
-           wire_call(wire, head, NULL, 0, HELLO_MS, &answer, NULL, err);
+    if (!head || !json_put_u64(head, "version", WIRE_VERSION, err) ||
+        !wire_call(link->wire, head, NULL, 0, HELLO_MS, &answer, NULL, err))
+        return false;
+    link->verifier = wire_get_u64(answer.head, "verifier");
+    return true;
 }
 
 static bool open_view(const struct links *links, struct link *link, struct err *err)
@@ -111,7 +119,7 @@ static bool get(struct links *links, struct link *ret, struct err *err)
     }
     AUTO(wire) struct wire *wire = wire_connect(links->socket, err);
     struct link link = {.wire = wire};
-    if (!wire || !greet(wire, err) || (links->volume && !open_view(links, &link, err)))
+    if (!wire || !greet(&link, err) || (links->volume && !open_view(links, &link, err)))
         return false;
     *ret = link;
     IGNORE(TAKE(wire));
@@ -131,15 +139,17 @@ static void put(struct links *links, struct link link)
 }
 
 static bool try_once(struct links *links, json_t *head, const void *data, size_t len,
-                     uint64_t answer_ms, struct message *ret, bool *ret_answered, struct err *err)
+                     uint64_t answer_ms, struct message *ret, struct attempt *ret_attempt,
+                     struct err *err)
 {
     struct link link;
-    *ret_answered = false;
+    *ret_attempt = (struct attempt){0};
     if (!get(links, &link, err))
         return false;
+    *ret_attempt = (struct attempt){.sent = true, .verifier = link.verifier};
     bool ok = (!links->volume || wire_put_u64(head, "view", link.view, err)) &&
-              wire_call(link.wire, head, data, len, answer_ms, ret, ret_answered, err);
-    if (*ret_answered)
+              wire_call(link.wire, head, data, len, answer_ms, ret, &ret_attempt->answered, err);
+    if (ret_attempt->answered)
         put(links, link);
     else
         wire_close(link.wire);
@@ -155,23 +165,40 @@ static bool put_key(json_t *head, struct err *err)
     return json_put_text(head, "key", text, err);
 }
 
+/* A vault that was started anew knows nothing of keys: that it is there, or gone, may be the doing
+ * of the request itself. */
+static bool may_be_its_own(const struct attempt *first, const struct attempt *second,
+                           enum err_code code)
+{
+    return first->sent && second->answered && first->verifier != second->verifier &&
+           (code == ERR_EXISTS || code == ERR_NOT_FOUND);
+}
+
 static bool call(struct links *links, json_t *head_taken, const void *data, size_t len,
                  uint64_t answer_ms, struct message *ret, struct err *err)
 {
     AUTO(json) json_t *head = head_taken;
-    struct err first = {0};
-    bool answered = false;
+    struct err why = {0};
+    struct attempt first, second;
     if (!head || !put_key(head, err))
         return false;
-    if (try_once(links, head, data, len, answer_ms, ret, &answered, &first))
+    if (try_once(links, head, data, len, answer_ms, ret, &first, &why))
         return true;
-    if (answered) {
-        *err = first;
+    if (first.answered) {
+        *err = why;
         return false;
     }
     /* A cut connection tells nothing of the request: asked again under its key, the vault says what
      * became of it, or does it now. */
-    return try_once(links, head, data, len, answer_ms, ret, &answered, err);
+    err_clear(&why);
+    if (try_once(links, head, data, len, answer_ms, ret, &second, &why))
+        return true;
+    *err = why;
+    if (may_be_its_own(&first, &second, why.code))
+        err_set(err, ERR_UNAVAILABLE,
+                "the vault went down while it was asked; '%s' may be done by now: %s",
+                json_text(head, "op"), why.text);
+    return false;
 }
 
 bool links_call(struct links *links, json_t *head, const void *data, size_t len,

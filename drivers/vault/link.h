@@ -10,7 +10,8 @@ void links_free(struct links *links);
 OWN_DEFINE(links, struct links, links_free);
 
 /* A request and its answer on a free connection, made when none is there; "view" is added for
- * areas. head is taken over. Several threads may call. */
+ * areas. head is taken over. Several threads may call. UNAVAILABLE also where the vault went down
+ * before it answered and what it says now, EXISTS or NOT_FOUND, may be the request's own doing. */
 bool links_call(struct links *links, json_t *head, const void *data, size_t len,
                 struct message *ret, struct err *err) MUST;
 /* The same for what must not wait long: answer_ms for each of two tries. */

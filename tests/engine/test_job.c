@@ -11,6 +11,7 @@
 /* What the acts of these tests see and do. */
 struct world {
     _Atomic int acts, undos, commits;
+    _Atomic unsigned tries; /* before the latest act */
     _Atomic int transient_failures; /* to be had before an act works */
     _Atomic int undo_failures;
     _Atomic bool hold; /* `wait` is not ready while this is set */
@@ -20,6 +21,7 @@ static enum step_verdict count(struct job *job, struct err *err)
 {
     struct world *world = job->world;
     world->acts++;
+    world->tries = job->tries;
     return json_put_u64(job->document, "count", json_u64(job->document, "count") + 1, err)
                ? STEP_DONE
                : STEP_FAILED;
@@ -229,6 +231,7 @@ Test(job, tries_a_transient_error_again_from_the_same_document)
     bench_init(&b);
     cr_assert_eq(run(&b, "stumbling", "", &end), ERR_NONE);
     cr_expect_eq(b.world.acts, 6);
+    cr_expect_eq(b.world.tries, 5, "an act knows of those before");
     cr_expect_str_eq(ask(&b, end.id).document, "{\"count\":1}");
     cr_expect_eq(b.world.undos, 0);
 }

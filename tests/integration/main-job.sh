@@ -38,7 +38,9 @@ a_file_added_later_is_copied_and_green() {
     work ORCL
     echo "box:/ORCL $area/ORCL nfs rw,soft,vers=3,rsize=1048576,wsize=1048576,noac,nolock 0 0" >"$work/soft"
     backup ORCL --mounts "$work/soft"
-    exits 0 && first_line '^OK ORCL: ' && says "$out" '1 new copies' &&
+    exits 0 && first_line '^OK ORCL: ' && says "$out" '1 new copies' || return 1
+    # A host without a mount (Direct NFS alone) has none to look at.
+    [ "${world_driver:-}" = vault ] ||
         says "$out" 'WARNING: mount of the area: it is a soft mount.*evercopy doctor ORCL' || return 1
     shim operator log "$(sed -E 's/.*\[run (.*)\]/\1/; 1q' "$err")"
     says "$out" 'no parent backup or copy of datafile 5 found' &&
