@@ -250,7 +250,7 @@ static bool lease_ends(struct drive *d, struct err *err)
         .name = "ORCL", .dbid = DBID, .db_name = "ORCL", .storage = "m", .registered_us = 1};
     size_t running;
     if (!catalog_database_put(d->catalog, &db, err) ||
-        !backup_tick(d->catalog, LEASE_S * 1000, LEASE_S * 1000, err) ||
+        !backup_tick(d->catalog, NULL, LEASE_S * 1000, LEASE_S * 1000, err) ||
         !begin(d, "key-3", &next, err))
         return err_wrap(err, "after the lease");
     AUTO(mem)
