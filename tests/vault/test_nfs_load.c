@@ -298,7 +298,7 @@ static void *write_numbers(void *arg)
 /* The highest number in a file; all lower ones are where they belong. */
 static uint64_t highest(struct client *c, int index)
 {
-    static _Thread_local uint64_t bytes[SLOTS * RECORD / sizeof(uint64_t)];
+    static uint64_t bytes[SLOTS * RECORD / sizeof(uint64_t)];
     const size_t words = RECORD / sizeof(uint64_t);
     char name[16];
     struct fh fh;
