@@ -182,7 +182,7 @@ Test(nfs_names, of_symbolic_links_are_bytes_that_nobody_here_follows)
     memset(target, 't', sizeof target);
     target[1023] = '\0';
     struct fh link;
-    struct fattr3 attr;
+    struct fattr3 attr = {0};
     STATUS(do_symlink(&c, &c.root, "l", target, &link), NFS3_OK);
     STATUS(do_getattr(&c, &link, &attr), NFS3_OK);
     cr_assert(attr.type == NF3LNK && attr.size == 1023 && attr.mode == 0777);
