@@ -358,6 +358,67 @@ static bool commit(struct sealing *s, const struct seal_result *result, struct e
     return false;
 }
 
+/* The snapshot that the commit named. One that was deleted meanwhile had gone from memory by its
+ * name alone: it is there again, hidden, until it is let go in the store too. */
+static bool found_snapshot(struct sealing *s, struct seal_result *result, struct err *err)
+{
+    struct volume *v = s->v;
+    uint64_t sequence = s->slot->sequence;
+    size_t count = 0;
+    AUTO(mem) struct snapshot_row *rows = family_snapshots(v->family, v->id, &count, err);
+    const struct snapshot_row *row = NULL;
+    for (size_t i = 0; rows && i < count; i++)
+        if (rows[i].sequence == sequence)
+            row = &rows[i];
+    if (!row)
+        return rows != NULL;
+    AUTO(mem)
+    struct bad_record *bad =
+        family_bad_records(v->family, v->id, sequence, &result->bad_count, err);
+    AUTO(snap) struct snap *hidden = bad ? snap_new(v, sequence, row->name, err) : NULL;
+    if (!hidden)
+        return false;
+    result->logical_bytes = row->logical_bytes;
+    result->identity = row->identity;
+    hidden->id = row->id;
+    hidden->created_us = row->created_us;
+    hidden->hidden = hidden->whole = true;
+    pthread_mutex_lock(&v->vault->lock);
+    bool ok = snap_at(v, sequence) || snap_enlist(v, hidden, err);
+    if (ok && snap_at(v, sequence) == hidden)
+        hidden = NULL;
+    pthread_mutex_unlock(&v->vault->lock);
+    return ok;
+}
+
+/* The commit of a try before was there after all: what it said is taken from the rows. */
+static bool found_sealed(struct sealing *s, struct seal_result *result, struct err *err)
+{
+    struct volume *v = s->v;
+    AUTO(tree) struct tree tree = {0};
+    AUTO(index) struct index base = {0};
+    size_t count = 0, at = 0;
+    AUTO(mem) struct volume_row *rows = family_volumes(v->family, &count, err);
+    while (rows && at < count && rows[at].id != v->id)
+        at++;
+    if (!rows)
+        return false;
+    if (at == count || rows[at].sealed != s->slot->sequence)
+        return err_set(err, ERR_CORRUPT, "the store says that more is sealed than there was");
+    result->table = rows[at].table;
+    result->slots = rows[at].slots;
+    if (!table_load(v, &result->table, result->slots, &tree, &base, err) ||
+        !found_snapshot(s, result, err))
+        return false;
+    index_done(&s->base);
+    s->base = base;
+    base = (struct index){0};
+    pthread_mutex_lock(&v->vault->lock);
+    v->landing->committing++; /* settle() ends it */
+    pthread_mutex_unlock(&v->vault->lock);
+    return true;
+}
+
 static bool seal_layer(struct sealing *s, struct seal_result *result, struct err *err)
 {
     struct volume *v = s->v;
@@ -368,7 +429,11 @@ static bool seal_layer(struct sealing *s, struct seal_result *result, struct err
         *err = own;
     if (!s->bytes || own.code != ERR_NONE || !find_slots(s, err))
         return false;
-    s->seal = seal_begin(v->family, v->id, s->slot->sequence, err);
+    s->seal = seal_begin(v->family, v->id, s->slot->sequence, &own);
+    if (!s->seal && own.code == ERR_EXISTS)
+        return found_sealed(s, result, err);
+    if (!s->seal)
+        *err = own;
     if (!s->seal || !seal_files(s, err) || !seal_table(s, result, err))
         return false;
     name_result(s, result);
