@@ -258,6 +258,40 @@ Test(recovery, thinning_brings_back_what_is_dead_and_loses_nothing)
     free_world(w);
 }
 
+struct overtaken {
+    struct vw *w;
+    bool done;
+};
+
+/* A seal's commit frees the rest of a pack when its thinning is about to read it. */
+static bool overtake(void *arg, const struct memory_call *call, struct err *err)
+{
+    struct overtaken *o = arg;
+    (void)err;
+    if (o->done || call->op != MEMORY_READ || !strstr(call->name, "/pack/"))
+        return true;
+    o->done = true;
+    write_some(o->w, 0, 1000, false);
+    return true;
+}
+
+Test(recovery, a_pack_that_goes_while_it_is_thinned_needs_no_thinning)
+{
+    struct err err = {0};
+    AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
+    struct overtaken overtaken = {w, false};
+    uint64_t freed = 0;
+    vw_begin(w, 12);
+    VW_OK(vw_add_landing(w, &err));
+    write_some(w, 0, 1000, false);
+    write_some(w, 0, 500, false);
+    memory_io_hook(w->memory, overtake, &overtaken);
+    VW_OK(family_thin(w->family, NULL, NULL, &freed, &err));
+    cr_assert(overtaken.done, "no pack was to be thinned");
+    check_clean(w);
+    vw_end(w);
+}
+
 Test(recovery, a_commit_that_never_arrived_is_settled_before_the_next)
 {
     struct err err = {0};
