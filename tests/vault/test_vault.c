@@ -565,6 +565,62 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
     world_end(&w);
 }
 
+/* The first name, from `*number` on, that is refused. */
+static enum err_code fill_journal(struct world *w, unsigned *number)
+{
+    struct view *v = world_view(w, "orcl", NULL, NULL);
+    struct view_file file;
+    struct err err = {0};
+    char name[250];
+    do
+        str_format(name, sizeof name, "%0200u", ++*number);
+    while (*number < 20000 &&
+           view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL, &err));
+    view_close(v);
+    return err.code;
+}
+
+/* Until the vault's own room is used up too. */
+static void fill_with_locks(struct world *w, const char *snapshot)
+{
+    struct err err = {0};
+    for (uint64_t until = clock_boot_ms() + 1000; err.code == ERR_NONE; until++)
+        IGNORE(vault_snapshot_lock(w->vault, "orcl", snapshot, until, &err));
+    cr_assert_eq(err.code, ERR_LIMIT, "%s", err.text);
+}
+
+Test(vault, a_full_journal_is_mended_by_a_snapshot_and_its_seal)
+{
+    struct world w;
+    struct err err = {0};
+    unsigned number = 0;
+    world_begin_with(&w, &(struct vault_options){.seal_by_hand = true, .journal_bytes = 1 << 20});
+    create(&w, "orcl");
+    cr_assert_eq(fill_journal(&w, &number), ERR_LIMIT);
+    world_snapshot(&w, "orcl", "s");
+    cr_assert_eq(fill_journal(&w, &number), ERR_LIMIT, "there was no room to come");
+    fill_with_locks(&w, "s");
+    for (int i = 0; i < 5; i++) /* each leaves a mark: now not even the seal can be noted */
+        world_crash(&w);
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    unsigned before = number;
+    cr_assert_eq(fill_journal(&w, &number), ERR_LIMIT);
+    cr_assert_gt(number, before + 2000, "%u names fitted after the seal", number - before);
+    world_snapshot(&w, "orcl", "t");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "t", &w.err));
+    world_crash(&w);
+    struct view *v = world_view(&w, "orcl", NULL, NULL);
+    char name[250];
+    struct view_file file;
+    str_format(name, sizeof name, "%0200u", number - 1);
+    world_ok(&w, view_lookup(v, VIEW_ROOT, name, &file, &w.err));
+    str_format(name, sizeof name, "%0200u", number);
+    cr_assert(!view_lookup(v, VIEW_ROOT, name, &file, &err) && err.code == ERR_NOT_FOUND);
+    view_close(v);
+    world_end(&w);
+}
+
 /* Up to the next layer. */
 static size_t syncs_in(const struct sys_record *record)
 {

@@ -142,6 +142,8 @@ static bool replay(struct volume *v, struct err *err)
     if (!v->replayed)
         return false;
     v->journal = journal_open(v->path, take_state, take_record, v, &v->replayed->clean, err);
+    if (v->journal)
+        journal_limit(v->journal, v->vault->options.journal_bytes);
     return v->journal || err_wrap(err, "journal of volume %016llx", (unsigned long long)v->id);
 }
 

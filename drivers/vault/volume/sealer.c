@@ -488,9 +488,15 @@ static void settle(struct sealing *s, const struct seal_result *result)
 static void follow_up(struct volume *v, uint64_t sequence, struct err *err)
 {
     struct record record = {.kind = RECORD_SEALED, .sequence = sequence};
+    struct err full = {0};
     pthread_mutex_lock(&v->write);
-    bool ok = volume_note(v, &record, err) && volume_compact(v, err);
+    /* A full journal takes no note; a state says what is sealed, and makes room. */
+    bool noted = volume_note(v, &record, &full);
+    bool ok = volume_compact(v, err);
     pthread_mutex_unlock(&v->write);
+    if (ok && !noted && full.code != ERR_LIMIT)
+        *err = full;
+    ok = ok && (noted || full.code == ERR_LIMIT);
     pthread_mutex_lock(&v->admin);
     pthread_mutex_lock(&v->vault->lock);
     struct snap *snap = snap_at(v, sequence);

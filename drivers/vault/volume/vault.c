@@ -153,6 +153,7 @@ static void defaults(struct vault_options *o)
     o->debt_bytes = o->debt_bytes ? o->debt_bytes : 64u << 20;
     o->wait_ms = o->wait_ms ? o->wait_ms : 15000;
     o->reserve_bytes = o->reserve_bytes ? o->reserve_bytes : 16u << 20;
+    o->journal_bytes = o->journal_bytes ? o->journal_bytes : 256u << 20;
     o->seal_threads = o->seal_threads ? o->seal_threads : 1;
     if (o->seal_threads > 8)
         o->seal_threads = 8;
@@ -316,6 +317,8 @@ bool volume_folder(struct volume *v, struct err *err)
 {
     if (!v->journal && sys_mkdir(v->path, 0700, err))
         v->journal = journal_create(v->path, err);
+    if (v->journal)
+        journal_limit(v->journal, v->vault->options.journal_bytes);
     return v->journal != NULL;
 }
 

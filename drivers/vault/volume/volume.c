@@ -201,7 +201,9 @@ bool volume_note(struct volume *v, const struct record *record, struct err *err)
     struct bytes *kept = is_kept(record->kind) ? &slot_active(v)->records : NULL;
     size_t before = kept ? kept->len : 0;
     uint64_t number = 0;
-    bool ok = record_encode(record, &payload, err) && (!kept || record_append(kept, record, err)) &&
+    bool ok = record_encode(record, &payload, err) &&
+              (!kept || journal_has_room(v->journal, payload.len, err)) &&
+              (!kept || record_append(kept, record, err)) &&
               journal_add(v->journal, record->kind, &payload, &number, err);
     if (ok)
         atomic_store(&v->last_number, number);
