@@ -186,6 +186,33 @@ Test(closed, a_volume_whose_rows_are_damaged_is_closed_under_its_name_and_its_bo
     world_end(&w);
 }
 
+/* As after a restore of the store from a backup, or of one whose server lost what it said it had.
+ */
+Test(closed, a_volume_whose_store_went_back_in_time_is_closed)
+{
+    struct world w;
+    begin(&w);
+    struct io *now = w.io;
+    memory_io_keep_changes(w.memory);
+    world_ok(&w, vault_seal(w.vault, "bad", &w.err));
+    world_write(&w, "bad", NULL, "f", 'd', 100, 0);
+    vault_close(TAKE(w.vault));
+    w.io = memory_io_after(w.memory, 0, NULL, &w.err);
+    world_ok(&w, w.io != NULL);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        expect_closed(&w, "bad", "move '/");
+        vault_close(TAKE(w.vault));
+    }
+    io_close(w.io);
+    w.io = now;
+    world_open(&w);
+    world_expect(&w, "bad", NULL, NULL, "f", 'd', 100, 0);
+    world_expect(&w, "bad", "t", NULL, "f", 'b', 100, 0);
+    world_expect(&w, "bad", "t", NULL, "f", 'a', 49900, 100);
+    world_end(&w);
+}
+
 static bool has_snapshot(struct world *w, const char *volume, const char *name)
 {
     size_t count = 0;

@@ -384,6 +384,13 @@ static bool settle_facts(struct volume *v, struct err *err)
         IGNORE(str_copy(v->name, sizeof v->name, facts->name));
         IGNORE(str_copy(v->origin_name, sizeof v->origin_name, facts->origin));
     }
+    /* An older state of the store must not show through under newer layers. */
+    if (r->sealed > v->sealed)
+        return err_set(
+            err, ERR_CORRUPT,
+            "the store has '%s' up to %llu, and had it up to %llu. hint: bring its newer "
+            "state back, or move '%s' away to go on from the older one",
+            v->name, (unsigned long long)v->sealed, (unsigned long long)r->sealed, v->path);
     struct volume_pair pairs[RECORD_MEMBERS_MAX];
     size_t count = r->has_row ? r->row.origin_count : facts->member_count;
     for (size_t i = 0; i < count; i++)
