@@ -155,6 +155,72 @@ Test(closed, a_volume_with_a_damaged_layer_is_closed_with_its_clones)
     world_end(&w);
 }
 
+static void hide(struct world *w, const char *path, bool back)
+{
+    char away[320];
+    IGNORE(str_format(away, sizeof away, "%s.away", path));
+    world_ok(w, back ? sys_rename(away, path, &w->err) : sys_rename(path, away, &w->err));
+}
+
+Test(closed, a_volume_that_misses_a_layer_is_closed)
+{
+    struct world w;
+    char folder[300], map[300];
+    begin(&w);
+    box_file(&w, "", folder);
+    any_layer(&w, folder, map);
+    vault_close(TAKE(w.vault));
+    *strrchr(map, '/') = '\0'; /* once its log alone, then all of it */
+    for (int all = 0; all < 2; all++) {
+        char part[310];
+        IGNORE(str_format(part, sizeof part, "%s%s", map, all ? "" : "/map"));
+        hide(&w, part, false);
+        world_open(&w);
+        expect_closed(&w, "bad", "layer");
+        work_on(&w, all ? 'y' : 'x');
+        vault_close(TAKE(w.vault));
+        hide(&w, part, true);
+    }
+    world_open(&w);
+    expect_all_whole(&w);
+    world_end(&w);
+}
+
+/* The journal of a volume, of a clone in the store and of one that it does not know yet: gone, or
+ * emptied. */
+Test(closed, layers_are_kept_when_the_journal_does_not_know_them)
+{
+    struct world w;
+    char of_volume[300], of_clone[300];
+    begin(&w);
+    world_ok(&w, vault_snapshot_create(w.vault, (const char *[]){"bad"}, 1, "u", &w.err));
+    world_ok(&w, vault_clone_create(w.vault, "bad", "d", "u", NULL, 0, &w.err));
+    world_write(&w, "bad", "d", "f", 'd', 100, 0);
+    box_file(&w, "journal", of_volume);
+    IGNORE(str_format(of_clone, sizeof of_clone, "%s/v/%016llx/journal", w.box,
+                      (unsigned long long)info_of(&w, "bad/d").id));
+    const char *const journals[] = {of_volume, of_clone};
+    for (int i = 0; i < 4; i++) {
+        const char *journal = journals[i / 2];
+        vault_close(TAKE(w.vault));
+        hide(&w, journal, false);
+        if (i % 2)
+            world_ok(&w, sys_write_file(journal, "", 0, 0600, &w.err));
+        for (int round = 0; round < 2; round++) {
+            world_open(&w);
+            if (i / 2 == 0)
+                expect_closed(&w, "bad", "does not know its layers");
+            vault_close(TAKE(w.vault));
+        }
+        hide(&w, journal, true);
+        world_open(&w);
+        expect_all_whole(&w);
+        world_expect(&w, "bad", NULL, "d", "f", 'd', 100, 0);
+        world_expect(&w, "bad", NULL, "d", "f", 'a', 100, 100);
+    }
+    world_end(&w);
+}
+
 /* Each object of the family in which its rows lie; returns how many. */
 static size_t flip_rows(struct world *w, uint64_t family)
 {

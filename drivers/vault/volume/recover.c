@@ -313,18 +313,57 @@ static bool name_closed(struct vault *vault, uint64_t id, struct err *err)
     return true;
 }
 
+/* Whether one of its layers is there, with data if that is asked. */
+static bool has_layers(const struct volume *v, bool with_data, bool *ret_has, struct err *err)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    *ret_has = false;
+    if (!sys_list(v->path, &names, err))
+        return false;
+    for (size_t i = 0; !*ret_has && i < names.count; i++) {
+        AUTO(sys_names) struct sys_names files = {0};
+        uint64_t sequence;
+        char path[600];
+        if (!str_starts(names.names[i], "l-") || !folder_id(names.names[i] + 2, &sequence))
+            continue;
+        if (!str_format(path, sizeof path, "%s/%s", v->path, names.names[i]) ||
+            (with_data && !sys_list(path, &files, err)))
+            return false;
+        *ret_has = !with_data;
+        for (size_t k = 0; k < files.count; k++)
+            *ret_has |= str_ends(files.names[k], ".d");
+    }
+    return true;
+}
+
+/* Facts come before the first write: a journal without them that lies beside layers is not the
+ * one they were written with. A clone may have its layer before its facts, but nothing in it. */
+static bool facts_are_lost(const struct volume *v, bool *ret_lost, struct err *err)
+{
+    *ret_lost = false;
+    return v->replayed->facts || has_layers(v, !v->replayed->has_row, ret_lost, err);
+}
+
+static bool replay_whole(struct volume *v, struct err *err)
+{
+    bool lost;
+    return replay(v, err) && facts_are_lost(v, &lost, err) &&
+           (!lost ||
+            err_set(err, ERR_CORRUPT, "the journal of '%s' does not know its layers", v->path));
+}
+
 static bool open_folder(struct vault *vault, uint64_t id, struct err *err)
 {
     struct volume *known = volume_by_id(vault, id);
     if (known)
-        return replay(known, err) || shut(vault, known->family_id, err);
+        return replay_whole(known, err) || shut(vault, known->family_id, err);
     if (closed_by_id(vault, id))
         return name_closed(vault, id, err);
     AUTO(volume_object) struct volume *v = volume_new(vault, id, err);
     bool kept = false;
     if (!v)
         return false;
-    if (!replay(v, err))
+    if (!replay_whole(v, err))
         return shut(vault, id, err);
     if (!adopt_clone(vault, v, &kept))
         return false;
@@ -650,6 +689,8 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
     slot->layer = layer_open(path, layer->sequence, store_seed(v->vault->store), clean, err);
     if (!slot->layer) {
         slot_free(slot);
+        if (err->code == ERR_NOT_FOUND) /* the journal tells of it after it was on disk */
+            err->code = ERR_CORRUPT;
         return err_wrap(err, "layer %llu of '%s'", (unsigned long long)layer->sequence, v->name);
     }
     slot->records = layer->records;
