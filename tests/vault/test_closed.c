@@ -279,6 +279,36 @@ Test(closed, a_volume_whose_store_went_back_in_time_is_closed)
     world_end(&w);
 }
 
+/* As a volume that could not be made and was made again left them, before that was seen to. */
+Test(closed, of_two_volumes_of_one_name_the_one_with_more_opens)
+{
+    struct world w;
+    static const uint8_t box[16] = "another box";
+    struct store_options options = {.threads = 1};
+    struct volume_row row = {.id = 7, .created_us = 1, .name = "bad"};
+    size_t count = 0;
+    begin(&w);
+    vault_close(TAKE(w.vault));
+    struct store *store = store_open(w.io, box, &options, &w.err);
+    world_ok(&w, store != NULL);
+    struct family *family = family_open(store, row.id, true, &w.err);
+    world_ok(&w, family && family_volume_add(family, &row, &w.err));
+    family_close(family);
+    store_close(store);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        expect_all_whole(&w);
+        AUTO(mem) struct vault_volume_info *list = vault_volume_list(w.vault, &count, &w.err);
+        cr_assert_eq(count, 3);
+        cr_assert(list[2].damaged && strstr(list[2].closed, "another volume has its name 'bad'"));
+        cr_assert_str_eq(list[2].name, "0000000000000007");
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    world_open(&w);
+    world_end(&w);
+}
+
 static bool has_snapshot(struct world *w, const char *volume, const char *name)
 {
     size_t count = 0;

@@ -1,12 +1,13 @@
 /* A store that does what it is asked and whose answer is lost, in one outage: what was done counts,
  * and is neither refused for ever nor done twice. */
 #include "tests/vault/volume_world.h"
+#include <limits.h>
 #include <pthread.h>
 
 /* From the first commit on: it is there, its answer is lost, and the next puts find no store. */
 struct outage {
     pthread_mutex_t lock;
-    int lost, failing; /* still to come */
+    int passing, lost, failing; /* still to come, in this order */
 };
 
 static bool down(void *arg, const struct memory_call *call, struct err *err)
@@ -27,7 +28,7 @@ static bool cut(void *arg, const struct memory_call *call, struct err *err)
     struct outage *o = arg;
     bool lost = false;
     pthread_mutex_lock(&o->lock);
-    if (strstr(call->name, "/commit/")) {
+    if (strstr(call->name, "/commit/") && o->passing-- <= 0) {
         lost = o->lost > 0;
         o->lost -= lost;
     }
@@ -156,4 +157,49 @@ Test(unheard, a_clone_whose_row_arrived_is_sealed_and_dropped_like_any_other)
     struct view *view = view_open(w.vault, "orcl", NULL, "c", &err);
     cr_assert(!view && err.code == ERR_NOT_FOUND);
     world_end(&w);
+}
+
+static size_t volumes(struct world *w)
+{
+    size_t count = 0;
+    own_free(vault_volume_list(w->vault, &count, &w->err));
+    return count;
+}
+
+/* Its row is there, and nobody could be told nor take it back before the end of the outage. */
+static void create_in_an_outage(struct world *w, struct outage *o)
+{
+    struct err err = {0};
+    outage_begin(w, o);
+    o->failing = INT_MAX;
+    /* The first commit of a family is its owner's, and no volume's. */
+    o->passing = 1;
+    cr_assert_not(vault_volume_create(w->vault, "new", &err));
+    cr_assert_eq(err.code, ERR_UNAVAILABLE, "%s", err.text);
+    cr_assert_eq(o->lost, 0, "the row did not come to be");
+}
+
+Test(unheard, a_volume_that_could_not_be_made_is_none_when_it_is_made_again)
+{
+    for (int crash = 0; crash < 2; crash++) {
+        struct world w;
+        struct outage o;
+        create(&w);
+        create_in_an_outage(&w, &o);
+        if (crash)
+            vault_abandon(TAKE(w.vault));
+        memory_io_hook(w.memory, NULL, NULL);
+        memory_io_answer(w.memory, NULL, NULL);
+        if (crash)
+            world_open(&w);
+        cr_assert_eq(volumes(&w), 1);
+        world_ok(&w, vault_volume_create(w.vault, "new", &w.err));
+        world_write(&w, "new", NULL, "n", 'n', 30000, 0);
+        for (int round = 0; round < 2; round++) {
+            cr_assert_eq(volumes(&w), 2);
+            world_expect(&w, "new", NULL, NULL, "n", 'n', 30000, 0);
+            world_reopen(&w);
+        }
+        world_end(&w);
+    }
 }

@@ -829,6 +829,28 @@ static size_t order_of(struct vault *vault, struct volume **order, uint64_t *ids
     return count;
 }
 
+static bool has_content(const struct volume *v)
+{
+    return v->sealed > 0 || v->snap_count > 0 || v->replayed->layer_count > 0;
+}
+
+/* A landing volume whose name another one has, and who has more. Under its id, since the name is
+ * the other's. */
+static bool name_is_its_own(struct volume *v, struct err *err)
+{
+    struct vault *vault = v->vault;
+    for (size_t i = 0; !v->clone && i < vault->volume_count; i++) {
+        const struct volume *other = vault->volumes[i];
+        bool less = has_content(v) == has_content(other) ? other->created_us < v->created_us
+                                                         : has_content(other);
+        if (other == v || other->clone || !less || strcmp(v->name, other->name) != 0)
+            continue;
+        IGNORE(str_format(v->name, sizeof v->name, "%016llx", (unsigned long long)v->id));
+        return err_set(err, ERR_CORRUPT, "another volume has its name '%s'", other->name);
+    }
+    return true;
+}
+
 static bool settle_all(struct vault *vault, struct err *err)
 {
     size_t count = vault->volume_count;
@@ -837,7 +859,8 @@ static bool settle_all(struct vault *vault, struct err *err)
     if (!ids)
         return false;
     count = order_of(vault, order, ids);
-    if (!each(vault, ids, count, settle_facts, err))
+    if (!each(vault, ids, count, settle_facts, err) ||
+        !each(vault, ids, count, name_is_its_own, err))
         return false;
     count = order_of(vault, order, ids); /* the facts say when clones began */
     return settle_sets(vault, err) && each(vault, ids, count, settle_moment, err) &&

@@ -343,6 +343,24 @@ bool volume_found(struct volume *v, struct err *err)
            volume_sync(v, err) && sys_fsync_dir(folder, err);
 }
 
+/* It is dropped, or stays enlisted as such until its row has gone: an opening meanwhile ends the
+ * row by the folder's name. False: the vault has it now. */
+static bool undo_create(struct volume *v)
+{
+    struct vault *vault = v->vault;
+    struct err own = {0}, ignored = {0};
+    char gone[sizeof v->path + 8];
+    if (family_volume_drop(v->family, v->id, &own) || own.code == ERR_NOT_FOUND) {
+        IGNORE(sys_remove_tree(v->path, &ignored));
+        return true;
+    }
+    if (!volume_erase(v, &ignored)) /* it had no folder yet */
+        IGNORE(str_format(gone, sizeof gone, "%s.gone", v->path) &&
+               sys_mkdir(gone, 0700, &ignored));
+    v->gone = v->erased = true;
+    return !vault_enlist(vault, v, &ignored);
+}
+
 /* The store first: a row without a folder is a volume, a folder without a row is none. */
 static bool create(struct vault *vault, const char *name, struct err *err)
 {
@@ -356,16 +374,14 @@ static bool create(struct vault *vault, const char *name, struct err *err)
     v->family = family_open(vault->store, v->id, true, err);
     struct volume_row row = {.id = v->id, .created_us = v->created_us};
     IGNORE(str_copy(row.name, sizeof row.name, name));
-    if (!v->family || !family_volume_add(v->family, &row, err))
+    if (!v->family)
         return false;
-    bool ok = tree_init(&v->tree, store_seed(vault->store), v->created_us, err) &&
+    bool ok = family_volume_add(v->family, &row, err) &&
+              tree_init(&v->tree, store_seed(vault->store), v->created_us, err) &&
               volume_folder(v, err) && volume_first_layer(v, err) && volume_found(v, err) &&
               vault_enlist(vault, v, err);
-    struct err ignored = {0};
-    if (ok)
+    if (ok || !undo_create(v))
         v = NULL;
-    else if (family_volume_drop(v->family, v->id, &ignored)) /* else it is there at next opening */
-        IGNORE(sys_remove_tree(v->path, &ignored));
     return ok;
 }
 
@@ -378,8 +394,9 @@ bool vault_volume_create(struct vault *vault, const char *name, struct err *err)
     size_t landings = vault->closed_count; /* clones among them hardly matter */
     pthread_mutex_lock(&vault->lock);
     for (size_t i = 0; i < vault->volume_count; i++) {
-        landings += !vault->volumes[i]->clone;
-        exists |= !vault->volumes[i]->clone && strcmp(vault->volumes[i]->name, name) == 0;
+        const struct volume *v = vault->volumes[i];
+        landings += !v->clone;
+        exists |= !v->clone && !v->erased && strcmp(v->name, name) == 0;
     }
     bool full = landings >= VOLUMES_MAX;
     pthread_mutex_unlock(&vault->lock);
