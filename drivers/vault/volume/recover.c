@@ -55,7 +55,15 @@ static bool take_swap(struct replayed *r, const struct record *record, struct er
 
 static bool take_snapshot(struct volume *v, const struct record *record, struct err *err)
 {
-    if (snap_at(v, record->sequence)) /* the store has it, or it is told again by a state */
+    struct snap *there = snap_at(v, record->sequence);
+    if (there && !there->set && record->member_count > 1) {
+        /* The store has it: so its set is whole, which another one may have to hear. */
+        there->set = own_alloc(sizeof *there->set, err);
+        if (!there->set)
+            return false;
+        *there->set = *record;
+    }
+    if (there)
         return true;
     AUTO(snap) struct snap *snap = snap_new(v, record->sequence, record->name, err);
     if (!snap)

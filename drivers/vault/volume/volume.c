@@ -262,7 +262,8 @@ static bool state_snap(const struct snap *snap, struct bytes *state, struct err 
 {
     bool ok = true;
     uint64_t now = clock_boot_ms();
-    if (!snap->sealed) {
+    bool asked = snap->set && snap->whole; /* by another one of its set that does not know yet */
+    if (!snap->sealed || asked) {
         struct record record = {.kind = RECORD_SNAPSHOT,
                                 .time_us = snap->created_us,
                                 .sequence = snap->sequence,
@@ -271,7 +272,13 @@ static bool state_snap(const struct snap *snap, struct bytes *state, struct err 
                                 .member_count = 1,
                                 .members = {{snap->volume->id, 0}}};
         IGNORE(str_copy(record.name, sizeof record.name, snap->name));
-        ok = record_append(state, &record, err);
+        struct record whole = {.kind = RECORD_WHOLE, .id = record.id};
+        if (asked) {
+            record.id = whole.id = snap->set->id;
+            record.member_count = snap->set->member_count;
+            memcpy(record.members, snap->set->members, sizeof record.members);
+        }
+        ok = record_append(state, &record, err) && (!asked || record_append(state, &whole, err));
     }
     if (ok && snap->hidden && !snap->row_hidden) {
         struct record record = {.kind = RECORD_DELETED, .sequence = snap->sequence};
