@@ -625,3 +625,30 @@ Test(recovery, a_locked_snapshot_stays_until_its_time_has_passed)
     check_clean(w);
     free_world(w);
 }
+
+static size_t locks_of(struct vw *w, uint64_t end_ms, uint64_t ago_ms, const char *boot_id)
+{
+    struct err err = {0};
+    const struct vw_snapshot *s = &w->snapshots[0];
+    uint64_t now_ms = clock_boot_ms() - ago_ms;
+    size_t before = memory_io_count(w->memory, MEMORY_LOCK);
+    VW_OK(family_lock(w->family, s->volume, s->sequence, end_ms - now_ms, now_ms, boot_id,
+                      clock_wall_us() + (end_ms - now_ms) * 1000, &err));
+    return memory_io_count(w->memory, MEMORY_LOCK) - before;
+}
+
+Test(recovery, a_lock_that_is_told_anew_locks_no_pack_again)
+{
+    struct vw *w = small_world(11);
+    char boot_id[40];
+    clock_boot_id(boot_id);
+    uint64_t end_ms = clock_boot_ms() + 3600 * 1000;
+    cr_assert_gt(locks_of(w, end_ms, 0, boot_id), 0);
+    size_t reads = memory_io_count(w->memory, MEMORY_READ);
+    for (uint64_t ago_ms = 0; ago_ms < 4; ago_ms++) /* asked some time before it is looked at */
+        cr_assert_eq(locks_of(w, end_ms, ago_ms, boot_id), 0, "locked again");
+    cr_assert_eq(memory_io_count(w->memory, MEMORY_READ), reads, "looked for packs");
+    cr_assert_gt(locks_of(w, end_ms + 60 * 1000, 0, boot_id), 0, "it was extended");
+    cr_assert_gt(locks_of(w, end_ms + 61 * 1000, 0, "another"), 0, "the box was down meanwhile");
+    free_world(w);
+}
