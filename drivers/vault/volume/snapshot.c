@@ -572,12 +572,19 @@ static bool drop_admin(struct volume *v, const char *name, struct err *err)
     if (is_locked(snap))
         return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for %llu more seconds", name,
                        (unsigned long long)(snap->locked_until_boot_ms - clock_boot_ms()) / 1000);
-    if (!set_note_making_room(snap, err) || !drop_note(v, snap->sequence, err))
+    if (!set_note_making_room(snap, err))
         return false;
     pthread_mutex_lock(&v->vault->lock);
-    snap->hidden = true;
-    uint64_t id = snap->id;
+    snap->dropping = true; /* a state that replaces the record says it too */
     pthread_mutex_unlock(&v->vault->lock);
+    bool ok = drop_note(v, snap->sequence, err);
+    uint64_t id = snap->id;
+    pthread_mutex_lock(&v->vault->lock);
+    snap->hidden = ok;
+    snap->dropping = false;
+    pthread_mutex_unlock(&v->vault->lock);
+    if (!ok)
+        return false;
     note_forget(v, id);
     struct err later = {0};
     IGNORE(snap_reap(snap, &later)); /* it is gone by name; the keeper tries again */
@@ -641,8 +648,8 @@ static bool lock_admin(struct volume *v, const char *name, uint64_t until_boot_m
         return false;
     if (until_boot_ms < snap->locked_until_boot_ms)
         return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for longer already", name);
-    if (until_boot_ms == snap->locked_until_boot_ms)
-        return true;
+    if (until_boot_ms == snap->locked_until_boot_ms) /* the store may have failed before */
+        return snap_lock_store(snap, err);
     uint64_t old = snap->locked_until_boot_ms;
     lock_until(snap, until_boot_ms);
     if (snap_lock_note(snap, err))

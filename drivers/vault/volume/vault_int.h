@@ -31,8 +31,9 @@ struct snap {
     struct volume *volume;
     uint64_t sequence, id, created_us;
     char name[128];
-    bool pending; /* being made: not listed */
-    bool hidden;  /* deleted by name, or never had one: its clones keep it */
+    bool pending;  /* being made: not listed */
+    bool hidden;   /* deleted by name, or never had one: its clones keep it */
+    bool dropping; /* its deletion is being noted */
     bool sealed;
     bool row_hidden; /* the store knows that it is hidden */
     bool copied;     /* a second store has it, when last looked */

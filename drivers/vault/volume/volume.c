@@ -280,7 +280,7 @@ static bool state_snap(const struct snap *snap, struct bytes *state, struct err 
         }
         ok = record_append(state, &record, err) && (!asked || record_append(state, &whole, err));
     }
-    if (ok && snap->hidden && !snap->row_hidden) {
+    if (ok && (snap->hidden || snap->dropping) && !snap->row_hidden) {
         struct record record = {.kind = RECORD_DELETED, .sequence = snap->sequence};
         ok = record_append(state, &record, err);
     }
