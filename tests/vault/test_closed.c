@@ -252,6 +252,88 @@ Test(closed, a_volume_whose_rows_are_damaged_is_closed_under_its_name_and_its_bo
     world_end(&w);
 }
 
+/* What it stands on is not sealed or let go meanwhile. */
+Test(closed, a_damaged_clone_that_the_store_does_not_know_closes_what_it_stands_on)
+{
+    struct world w;
+    char journal[300];
+    struct stat st;
+    begin(&w);
+    world_ok(&w, vault_snapshot_create(w.vault, (const char *[]){"bad"}, 1, "u", &w.err));
+    world_ok(&w, vault_clone_create(w.vault, "bad", "d", "u", NULL, 0, &w.err));
+    for (char name[] = "a"; name[0] < 'z'; name[0]++)
+        world_write(&w, "bad", "d", name, 'd', 100, 0);
+    IGNORE(str_format(journal, sizeof journal, "%s/v/%016llx/journal", w.box,
+                      (unsigned long long)info_of(&w, "bad/d").id));
+    vault_close(TAKE(w.vault));
+    world_ok(&w, sys_lstat(journal, &st, &w.err));
+    flip(&w, journal, st.st_size / 2);
+    for (int round = 0; round < 2; round++) {
+        world_open(&w);
+        expect_closed(&w, "bad", "journal");
+        cr_assert(info_of(&w, "bad/d").damaged && info_of(&w, "bad/c").damaged);
+        work_on(&w, (char)('x' + round));
+        vault_close(TAKE(w.vault));
+    }
+    flip(&w, journal, st.st_size / 2);
+    world_open(&w);
+    expect_all_whole(&w);
+    world_expect(&w, "bad", NULL, "d", "y", 'd', 100, 0);
+    world_end(&w);
+}
+
+static bool no_packs(void *arg, const struct memory_call *call, struct err *err)
+{
+    (void)arg;
+    return call->op != MEMORY_READ || !strstr(call->name, "/pack/") ||
+           err_set(err, ERR_UNAVAILABLE, "the store is away");
+}
+
+/* What was closed in order stays so: another byte than was written is damage. */
+Test(closed, an_opening_that_fails_leaves_a_box_that_was_closed_in_order)
+{
+    struct world w;
+    struct err err = {0};
+    char folder[300], path[400];
+    begin(&w);
+    /* None in the store: its journal is open while the other one's opening fails. */
+    world_ok(&w, vault_volume_create(w.vault, "fresh", &w.err));
+    world_write(&w, "fresh", NULL, "f", 'f', 50000, 0);
+    IGNORE(str_format(folder, sizeof folder, "%s/v/%016llx", w.box,
+                      (unsigned long long)info_of(&w, "fresh").id));
+    for (int reserve = 0; reserve < 2; reserve++) {
+        vault_close(TAKE(w.vault));
+        if (reserve) {
+            IGNORE(str_format(path, sizeof path, "%s/reserve", w.box));
+            world_ok(&w, sys_unlink(path, &w.err) && sys_mkdir(path, 0700, &w.err));
+        } else {
+            memory_io_hook(w.memory, no_packs, NULL);
+        }
+        err_clear(&err);
+        cr_assert_not(vault_open(w.box, w.io, &w.options, &err), "it opens");
+        memory_io_hook(w.memory, NULL, NULL);
+        if (reserve)
+            world_ok(&w, sys_rmdir(path, &w.err));
+        AUTO(sys_names) struct sys_names names = {0};
+        any_layer(&w, folder, path);
+        *strrchr(path, '/') = '\0';
+        world_ok(&w, sys_list(path, &names, &w.err));
+        for (size_t i = 0; i < names.count; i++)
+            if (str_ends(names.names[i], ".d"))
+                IGNORE(str_format(path + strlen(path), 100, "/%s", names.names[i]));
+        flip(&w, path, 30000);
+        world_open(&w);
+        AUTO(view) struct view *view = world_view(&w, "fresh", NULL, NULL);
+        struct view_file file;
+        char byte;
+        world_ok(&w, view_find(view, "f", &file, &w.err));
+        expect_code(&w, view_read(view, file.file, &byte, 1, 30000, &w.err) == 1, ERR_CORRUPT, "");
+        view_close(TAKE(view));
+        flip(&w, path, 30000);
+    }
+    world_end(&w);
+}
+
 /* As after a restore of the store from a backup, or of one whose server lost what it said it had.
  */
 Test(closed, a_volume_whose_store_went_back_in_time_is_closed)

@@ -308,6 +308,16 @@ static bool shut_with(struct vault *vault, struct volume *v, const struct closed
     return closed_add(vault, &what, with->why, err);
 }
 
+/* Damaged, and not known to the store: what it stands on must stay as it is. */
+static bool shut_unknown(struct vault *vault, struct volume *v, struct err *err)
+{
+    const struct replayed *r = v->replayed;
+    uint64_t family = r && r->facts ? r->facts_record.family : v->id;
+    if (!shut(vault, family, err))
+        return false;
+    return family == v->id || shut_with(vault, v, closed_of_family(vault, family), err);
+}
+
 /* The box may know the name of what the store could not tell of. */
 static bool name_closed(struct vault *vault, uint64_t id, struct err *err)
 {
@@ -372,7 +382,7 @@ static bool open_folder(struct vault *vault, uint64_t id, struct err *err)
     if (!v)
         return false;
     if (!replay_whole(v, err))
-        return shut(vault, id, err);
+        return shut_unknown(vault, v, err);
     if (!adopt_clone(vault, v, &kept))
         return false;
     const struct closed *with = closed_of_family(vault, v->replayed->facts_record.family);
@@ -893,7 +903,10 @@ static bool recover(struct vault *vault, struct err *err)
 bool vault_recover(struct vault *vault, struct err *err)
 {
     bool ok = recover(vault, err);
-    for (size_t i = 0; i < vault->volume_count; i++)
+    for (size_t i = 0; i < vault->volume_count; i++) {
+        if (!ok)
+            journal_leave(vault->volumes[i]);
         replayed_free(TAKE(vault->volumes[i]->replayed));
+    }
     return ok;
 }

@@ -234,20 +234,6 @@ static struct vault *vault_new(const char *box, struct io *io, const struct vaul
     return NULL;
 }
 
-struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
-                         struct err *err)
-{
-    struct vault *vault = vault_new(box, io, options, err);
-    if (!vault)
-        return NULL;
-    if (box_open(vault, err) && store_join(vault, err) && vault_recover(vault, err) &&
-        reserve_make(vault, err) && start(vault, err))
-        return vault;
-    stop(vault);
-    vault_free(vault);
-    return err_null(err, "vault '%s'", box);
-}
-
 static void close_volume(struct volume *v)
 {
     struct err err = {0};
@@ -269,6 +255,22 @@ void vault_close(struct vault *vault)
         if (!vault->volumes[i]->gone)
             close_volume(vault->volumes[i]);
     vault_free(vault);
+}
+
+struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
+                         struct err *err)
+{
+    struct vault *vault = vault_new(box, io, options, err);
+    if (!vault)
+        return NULL;
+    bool recovered = box_open(vault, err) && store_join(vault, err) && vault_recover(vault, err);
+    if (recovered && reserve_make(vault, err) && start(vault, err))
+        return vault;
+    if (recovered)
+        vault_close(vault);
+    else
+        vault_free(vault);
+    return err_null(err, "vault '%s'", box);
 }
 
 void vault_abandon(struct vault *vault)
