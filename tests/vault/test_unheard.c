@@ -159,6 +159,34 @@ Test(unheard, a_clone_whose_row_arrived_is_sealed_and_dropped_like_any_other)
     world_end(&w);
 }
 
+/* Long pauses would leave readers without what the commit freed, once somebody else finds out. */
+Test(unheard, a_seal_whose_commit_is_unknown_is_tried_each_second)
+{
+    enum { TRIES = 4, WAIT_MS = 20000 };
+    struct world w;
+    struct outage o;
+    int failing = TRIES + 2;
+    create(&w);
+    w.options.seal_by_hand = false;
+    world_reopen(&w);
+    outage_begin(&w, &o);
+    o.failing = failing;
+    world_write(&w, "orcl", NULL, "a", 'b', 30000, 0);
+    world_snapshot(&w, "orcl", "t");
+    for (uint64_t until = clock_mono_ms() + WAIT_MS; failing > 0;) {
+        cr_assert(clock_mono_ms() < until, "%d more tries were expected", failing);
+        usleep(10000); /* a bounded poll: nobody is told */
+        pthread_mutex_lock(&o.lock);
+        failing = o.failing;
+        pthread_mutex_unlock(&o.lock);
+    }
+    outage_end(&w, &o);
+    bool sealed = false;
+    world_ok(&w, vault_snapshot_wait(w.vault, "orcl", "t", WAIT_MS, &sealed, &w.err));
+    world_expect(&w, "orcl", "t", NULL, "a", 'b', 30000, 0);
+    world_end(&w);
+}
+
 static size_t volumes(struct world *w)
 {
     size_t count = 0;

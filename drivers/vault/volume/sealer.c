@@ -11,6 +11,7 @@ enum {
     SLOTS_A_RECORD = RECORD_BYTES / INODE_BYTES,
     BAD_MAX = 4096,
     BACK_OFF_MAX_MS = 60000,
+    UNHEARD_MS = 1000,
 };
 
 struct sealing {
@@ -352,6 +353,7 @@ static bool commit(struct sealing *s, const struct seal_result *result, struct e
     if (seal_commit(TAKE(s->seal), result, err))
         return true;
     pthread_mutex_lock(&vault->lock);
+    s->v->unheard = err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT;
     s->v->landing->committing--;
     pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
@@ -419,6 +421,14 @@ static bool found_sealed(struct sealing *s, struct seal_result *result, struct e
     return true;
 }
 
+/* No seal begins before it is known what became of the commit before. */
+static void was_heard(struct volume *v)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    v->unheard = false;
+    pthread_mutex_unlock(&v->vault->lock);
+}
+
 static bool seal_layer(struct sealing *s, struct seal_result *result, struct err *err)
 {
     struct volume *v = s->v;
@@ -434,6 +444,8 @@ static bool seal_layer(struct sealing *s, struct seal_result *result, struct err
         return found_sealed(s, result, err);
     if (!s->seal)
         *err = own;
+    else
+        was_heard(v);
     if (!s->seal || !seal_files(s, err) || !seal_table(s, result, err))
         return false;
     name_result(s, result);
@@ -552,8 +564,14 @@ static bool seal_marked(struct volume *v, struct err *err)
     pthread_mutex_lock(&vault->lock);
     v->sealing = false;
     v->failures = ok ? 0 : v->failures + 1;
+    v->unheard = v->unheard && !ok;
     uint64_t wait = v->failures < 7 ? (uint64_t)1000 << v->failures : BACK_OFF_MAX_MS;
-    v->seal_after_ms = ok ? 0 : clock_mono_ms() + (wait < BACK_OFF_MAX_MS ? wait : BACK_OFF_MAX_MS);
+    if (wait > BACK_OFF_MAX_MS)
+        wait = BACK_OFF_MAX_MS;
+    /* Once another change finds out, readers miss what it freed until we have heard too. */
+    if (v->unheard)
+        wait = UNHEARD_MS;
+    v->seal_after_ms = ok ? 0 : clock_mono_ms() + wait;
     if (ok)
         thin_want(v);
     pthread_cond_broadcast(&vault->changed);
@@ -599,6 +617,15 @@ static bool count_unique(struct vault *vault)
     return true;
 }
 
+/* A failure that is met each second is told each minute. */
+static bool is_news(struct volume *v)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    bool news = !v->unheard || v->failures < 7 || v->failures % 60 == 0;
+    pthread_mutex_unlock(&v->vault->lock);
+    return news;
+}
+
 void *sealer_run(void *arg)
 {
     struct vault *vault = arg;
@@ -619,7 +646,7 @@ void *sealer_run(void *arg)
         after = v->id;
         pthread_mutex_unlock(&vault->lock);
         struct err err = {0};
-        if (!seal_marked(v, &err) && err.code != ERR_CANCELLED)
+        if (!seal_marked(v, &err) && err.code != ERR_CANCELLED && is_news(v))
             log_warning("sealing waits volume=%s code=%s error=%s", v->name,
                         err_code_name(err.code), err.text);
         volume_put(v);

@@ -112,6 +112,7 @@ struct volume {
     bool owing;             /* a snapshot went: what was written since should be sealed */
     uint32_t committing;    /* seals of the family in their commit (the landing volume counts) */
     uint64_t seal_after_ms; /* after a failure: not before this time */
+    bool unheard;           /* whether the last seal's commit is there is not known */
     uint32_t failures;
     unsigned room_waiters; /* writers in volume_room */
     uint64_t complain_after_ms, copies_after_ms;
