@@ -49,8 +49,8 @@ struct memory_io {
     size_t change_count, change_capacity;
     bool keeps;
     uint64_t limit;
-    memory_hook *hook;
-    void *hook_arg;
+    memory_hook *hook, *answer;
+    void *hook_arg, *answer_arg;
 };
 
 static struct held {
@@ -250,10 +250,9 @@ static bool is_locked(const struct object *object)
 
 /* ---- the backend ---- */
 
-static bool memory_put(void *state, const char *name, const void *bytes, size_t len,
-                       enum io_put how, struct err *err)
+static bool put(struct memory_io *m, const char *name, const void *bytes, size_t len,
+                enum io_put how, struct err *err)
 {
-    struct memory_io *m = state;
     size_t call = call_begin(m, (struct memory_call){.op = MEMORY_PUT, .bytes = len}, name, err);
     if (call == SIZE_MAX)
         return false;
@@ -270,6 +269,24 @@ static bool memory_put(void *state, const char *name, const void *bytes, size_t 
         return false;
     call_done(m, call);
     return true;
+}
+
+static bool memory_put(void *state, const char *name, const void *bytes, size_t len,
+                       enum io_put how, struct err *err)
+{
+    struct memory_io *m = state;
+    struct memory_call call = {.op = MEMORY_PUT, .bytes = len, .done = true};
+    if (!put(m, name, bytes, len, how, err))
+        return false;
+    snprintf(call.name, sizeof call.name, "%s", name);
+    memory_hook *answer;
+    void *arg;
+    {
+        AUTO(held) struct held held = hold(m);
+        answer = m->answer;
+        arg = m->answer_arg;
+    }
+    return !answer || answer(arg, &call, err);
 }
 
 static void *memory_create(void *state, const char *name, struct err *err)
@@ -543,6 +560,13 @@ void memory_io_hook(struct memory_io *m, memory_hook *hook, void *arg)
     AUTO(held) struct held held = hold(m);
     m->hook = hook;
     m->hook_arg = arg;
+}
+
+void memory_io_answer(struct memory_io *m, memory_hook *hook, void *arg)
+{
+    AUTO(held) struct held held = hold(m);
+    m->answer = hook;
+    m->answer_arg = arg;
 }
 
 void memory_io_limit(struct memory_io *m, uint64_t bytes)

@@ -35,6 +35,9 @@ size_t memory_io_count(struct memory_io *memory, enum memory_op op); /* calls of
  * false fails the call with its error. NULL: none. */
 typedef bool memory_hook(void *arg, const struct memory_call *call, struct err *err);
 void memory_io_hook(struct memory_io *memory, memory_hook *hook, void *arg);
+/* Called after each put that took place: false answers it with that error all the same, as a line
+ * does that was cut behind it. NULL: none. */
+void memory_io_answer(struct memory_io *memory, memory_hook *hook, void *arg);
 
 /* Objects hold at most this much together (unfinished writes included); UINT64_MAX at first. */
 void memory_io_limit(struct memory_io *memory, uint64_t bytes);

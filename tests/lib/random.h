@@ -18,7 +18,8 @@ static inline struct rnd rnd_begin(const char *name)
     timespec_get(&now, TIME_UTC);
     uint64_t seed = given ? strtoull(given, NULL, 10)
                           : ((uint64_t)now.tv_sec << 20 ^ (uint64_t)now.tv_nsec) % 1000000007;
-    fprintf(stderr, "%s: EVERCOPY_SEED=%" PRIu64 "\n", name, seed);
+    printf("%s: EVERCOPY_SEED=%" PRIu64 "\n", name, seed);
+    fflush(stdout); /* a failing test does not get to its end */
     return (struct rnd){seed};
 }
 

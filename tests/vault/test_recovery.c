@@ -258,6 +258,40 @@ Test(recovery, thinning_brings_back_what_is_dead_and_loses_nothing)
     free_world(w);
 }
 
+struct overtaken {
+    struct vw *w;
+    bool done;
+};
+
+/* A seal's commit frees the rest of a pack when its thinning is about to read it. */
+static bool overtake(void *arg, const struct memory_call *call, struct err *err)
+{
+    struct overtaken *o = arg;
+    (void)err;
+    if (o->done || call->op != MEMORY_READ || !strstr(call->name, "/pack/"))
+        return true;
+    o->done = true;
+    write_some(o->w, 0, 1000, false);
+    return true;
+}
+
+Test(recovery, a_pack_that_goes_while_it_is_thinned_needs_no_thinning)
+{
+    struct err err = {0};
+    AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
+    struct overtaken overtaken = {w, false};
+    uint64_t freed = 0;
+    vw_begin(w, 12);
+    VW_OK(vw_add_landing(w, &err));
+    write_some(w, 0, 1000, false);
+    write_some(w, 0, 500, false);
+    memory_io_hook(w->memory, overtake, &overtaken);
+    VW_OK(family_thin(w->family, NULL, NULL, &freed, &err));
+    cr_assert(overtaken.done, "no pack was to be thinned");
+    check_clean(w);
+    vw_end(w);
+}
+
 Test(recovery, a_commit_that_never_arrived_is_settled_before_the_next)
 {
     struct err err = {0};
@@ -589,5 +623,32 @@ Test(recovery, a_locked_snapshot_stays_until_its_time_has_passed)
     VW_OK(vw_drop_snapshot(w, &w->snapshots[0], &err));
     clock_test_shift(0);
     check_clean(w);
+    free_world(w);
+}
+
+static size_t locks_of(struct vw *w, uint64_t end_ms, uint64_t ago_ms, const char *boot_id)
+{
+    struct err err = {0};
+    const struct vw_snapshot *s = &w->snapshots[0];
+    uint64_t now_ms = clock_boot_ms() - ago_ms;
+    size_t before = memory_io_count(w->memory, MEMORY_LOCK);
+    VW_OK(family_lock(w->family, s->volume, s->sequence, end_ms - now_ms, now_ms, boot_id,
+                      clock_wall_us() + (end_ms - now_ms) * 1000, &err));
+    return memory_io_count(w->memory, MEMORY_LOCK) - before;
+}
+
+Test(recovery, a_lock_that_is_told_anew_locks_no_pack_again)
+{
+    struct vw *w = small_world(11);
+    char boot_id[40];
+    clock_boot_id(boot_id);
+    uint64_t end_ms = clock_boot_ms() + 3600 * 1000;
+    cr_assert_gt(locks_of(w, end_ms, 0, boot_id), 0);
+    size_t reads = memory_io_count(w->memory, MEMORY_READ);
+    for (uint64_t ago_ms = 0; ago_ms < 4; ago_ms++) /* asked some time before it is looked at */
+        cr_assert_eq(locks_of(w, end_ms, ago_ms, boot_id), 0, "locked again");
+    cr_assert_eq(memory_io_count(w->memory, MEMORY_READ), reads, "looked for packs");
+    cr_assert_gt(locks_of(w, end_ms + 60 * 1000, 0, boot_id), 0, "it was extended");
+    cr_assert_gt(locks_of(w, end_ms + 61 * 1000, 0, "another"), 0, "the box was down meanwhile");
     free_world(w);
 }

@@ -1,6 +1,7 @@
 /* The vault in stories: what is written is read, what was acknowledged survives, what was deleted
  * frees its room. */
 #include "agent/base/sys_record.h"
+#include "agent/base/waiting.h"
 #include "tests/vault/volume_world.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -526,6 +527,19 @@ Test(vault, refuses_a_box_that_belongs_to_another_store_or_process)
     world_end(&other);
 }
 
+static void long_names(struct world *w, unsigned count, unsigned round)
+{
+    struct view *v = world_view(w, "orcl", NULL, NULL);
+    struct view_file file;
+    for (unsigned i = 0; i < count; i++) {
+        char name[250];
+        str_format(name, sizeof name, "%0200u.%u", i, round);
+        world_ok(
+            w, view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL, &w->err));
+    }
+    view_close(v);
+}
+
 Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
 {
     struct world w;
@@ -533,14 +547,7 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
     world_begin(&w);
     create(&w, "orcl");
     for (unsigned round = 0; round < 3; round++) {
-        struct view *v = world_view(&w, "orcl", NULL, NULL);
-        for (unsigned i = 0; i < 700; i++) {
-            char name[250];
-            str_format(name, sizeof name, "%0200u.%u", i, round);
-            world_ok(&w, view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL,
-                                     &w.err));
-        }
-        view_close(v);
+        long_names(&w, 700, round);
         world_snapshot(&w, "orcl", round == 0 ? "s0" : round == 1 ? "s1" : "s2");
         if (round < 2)
             world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
@@ -561,6 +568,149 @@ Test(vault, forgets_a_long_journal_and_keeps_what_it_said)
     while (!end)
         world_ok(&w, view_list(v, VIEW_ROOT, entries.last, take_three, &entries, &end, &w.err));
     cr_assert_eq(entries.count, 2101);
+    view_close(v);
+    world_end(&w);
+}
+
+struct overtaking {
+    struct world *w;
+    char state[200];
+    pthread_t thread;
+    bool begun;
+};
+
+static void *seal_now(void *arg)
+{
+    struct world *w = arg;
+    struct err err = {0};
+    cr_assert(vault_seal(w->vault, "orcl", &err), "%s", err.text);
+    return NULL;
+}
+
+/* Between a deletion's record and its sync: a seal replaces the journal. */
+static void overtake(void *arg)
+{
+    struct overtaking *o = arg;
+    struct stat st;
+    struct err missing = {0};
+    uint64_t until = clock_mono_ms() + 20000;
+    o->begun = pthread_create(&o->thread, NULL, seal_now, o->w) == 0;
+    while (!sys_lstat(o->state, &st, &missing)) {
+        cr_assert(clock_mono_ms() < until, "there is no state");
+        usleep(1000); /* a bounded poll: nobody is told */
+    }
+}
+
+Test(vault, a_deletion_stays_one_when_a_state_replaces_its_record)
+{
+    struct world w;
+    struct overtaking o = {.w = &w};
+    struct vault_volume_info info;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 50000, 0);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    make_clone(&w, "orcl", "c", "s"); /* so that the store keeps it */
+    long_names(&w, 1300, 0);
+    world_snapshot(&w, "orcl", "t");
+    world_ok(&w, vault_volume_info(w.vault, "orcl", &info, &w.err));
+    str_format(o.state, sizeof o.state, "%s/v/%016llx/state", w.box, (unsigned long long)info.id);
+    waiting_listen(overtake, &o);
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "s", &w.err));
+    waiting_listen(NULL, NULL);
+    cr_assert(o.begun, "the deletion did not wait for its record");
+    pthread_join(o.thread, NULL);
+    world_crash(&w);
+    cr_assert_eq(snapshot_info(&w, "orcl", "s").id, 0, "it is back");
+    world_expect(&w, "orcl", NULL, "c", "a", 'a', 50000, 0);
+    world_end(&w);
+}
+
+static uint64_t lock_in_store(struct world *w)
+{
+    static const uint8_t box[16] = "looks only";
+    struct store_options options = {.threads = 1, .read_only = true};
+    size_t count = 0;
+    AUTO(store) struct store *store = store_open(w->io, box, &options, &w->err);
+    AUTO(mem) uint64_t *ids = store_families(store, &count, &w->err);
+    AUTO(family) struct family *family = family_open(store, ids[0], false, &w->err);
+    AUTO(mem) struct snapshot_row *row = family_snapshots(family, ids[0], &count, &w->err);
+    world_ok(w, count == 1);
+    return row[0].lock_remaining_ms;
+}
+
+Test(vault, a_lock_that_the_store_did_not_take_is_asked_for_again)
+{
+    struct world w;
+    struct refusing refusing = {1, ERR_UNAVAILABLE};
+    uint64_t until = clock_boot_ms() + 600000;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 50000, 0);
+    world_snapshot(&w, "orcl", "s");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    memory_io_hook(w.memory, refuse, &refusing);
+    expect_code(&w, vault_snapshot_lock(w.vault, "orcl", "s", until, &w.err), ERR_UNAVAILABLE);
+    memory_io_hook(w.memory, NULL, NULL);
+    cr_assert_eq(lock_in_store(&w), 0);
+    world_ok(&w, vault_snapshot_lock(w.vault, "orcl", "s", until, &w.err));
+    cr_assert_gt(lock_in_store(&w), 500000);
+    world_end(&w);
+}
+
+/* The first name, from `*number` on, that is refused. */
+static enum err_code fill_journal(struct world *w, unsigned *number)
+{
+    struct view *v = world_view(w, "orcl", NULL, NULL);
+    struct view_file file;
+    struct err err = {0};
+    char name[250];
+    do
+        str_format(name, sizeof name, "%0200u", ++*number);
+    while (*number < 20000 &&
+           view_create(v, NULL, VIEW_ROOT, name, INODE_FILE, NULL, NULL, &file, NULL, &err));
+    view_close(v);
+    return err.code;
+}
+
+/* Until the vault's own room is used up too. */
+static void fill_with_locks(struct world *w, const char *snapshot)
+{
+    struct err err = {0};
+    for (uint64_t until = clock_boot_ms() + 1000; err.code == ERR_NONE; until++)
+        IGNORE(vault_snapshot_lock(w->vault, "orcl", snapshot, until, &err));
+    cr_assert_eq(err.code, ERR_LIMIT, "%s", err.text);
+}
+
+Test(vault, a_full_journal_is_mended_by_a_snapshot_and_its_seal)
+{
+    struct world w;
+    struct err err = {0};
+    unsigned number = 0;
+    world_begin_with(&w, &(struct vault_options){.seal_by_hand = true, .journal_bytes = 1 << 20});
+    create(&w, "orcl");
+    cr_assert_eq(fill_journal(&w, &number), ERR_LIMIT);
+    world_snapshot(&w, "orcl", "s");
+    cr_assert_eq(fill_journal(&w, &number), ERR_LIMIT, "there was no room to come");
+    fill_with_locks(&w, "s");
+    for (int i = 0; i < 5; i++) /* each leaves a mark: now not even the seal can be noted */
+        world_crash(&w);
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    unsigned before = number;
+    cr_assert_eq(fill_journal(&w, &number), ERR_LIMIT);
+    cr_assert_gt(number, before + 2000, "%u names fitted after the seal", number - before);
+    world_snapshot(&w, "orcl", "t");
+    world_ok(&w, vault_seal(w.vault, "orcl", &w.err));
+    world_ok(&w, vault_snapshot_drop(w.vault, "orcl", "t", &w.err));
+    world_crash(&w);
+    struct view *v = world_view(&w, "orcl", NULL, NULL);
+    char name[250];
+    struct view_file file;
+    str_format(name, sizeof name, "%0200u", number - 1);
+    world_ok(&w, view_lookup(v, VIEW_ROOT, name, &file, &w.err));
+    str_format(name, sizeof name, "%0200u", number);
+    cr_assert(!view_lookup(v, VIEW_ROOT, name, &file, &err) && err.code == ERR_NOT_FOUND);
     view_close(v);
     world_end(&w);
 }

@@ -47,7 +47,8 @@ struct model {
 };
 
 #define MUST_BE(m, ok)                                                                             \
-    cr_assert((ok), "step %llu, %s: %s", (unsigned long long)(m)->step, (m)->doing, (m)->w.err.text)
+    cr_assert((ok), "%sstep %llu, %s: %s", (m)->w.about, (unsigned long long)(m)->step,            \
+              (m)->doing, (m)->w.err.text)
 
 static size_t below(struct model *m, size_t n) { return (size_t)rnd_below(&m->rnd, n); }
 
@@ -230,12 +231,14 @@ static void compare_file(struct model *m, struct view *view, const struct file *
     MUST_BE(m, view_find(view, f->path, &file, &m->w.err));
     ssize_t n = view_read(view, file.file, bytes, BYTES, 0, &m->w.err);
     MUST_BE(m, n >= 0);
-    cr_assert_eq((int)file.links, f->body->names, "step %llu, %s: '%s' has %u names, not %d",
-                 (unsigned long long)m->step, m->doing, f->path, file.links, f->body->names);
-    cr_assert_eq((size_t)n, f->body->size, "step %llu, %s: '%s' has %zd bytes, not %zu",
-                 (unsigned long long)m->step, m->doing, f->path, n, f->body->size);
+    cr_assert_eq((int)file.links, f->body->names, "%sstep %llu, %s: '%s' has %u names, not %d",
+                 m->w.about, (unsigned long long)m->step, m->doing, f->path, file.links,
+                 f->body->names);
+    cr_assert_eq((size_t)n, f->body->size, "%sstep %llu, %s: '%s' has %zd bytes, not %zu",
+                 m->w.about, (unsigned long long)m->step, m->doing, f->path, n, f->body->size);
     for (size_t i = 0; i < f->body->size; i++)
-        cr_assert_eq(bytes[i], f->body->live[i], "step %llu, %s: '%s' byte %zu (record %zu) of %zu",
+        cr_assert_eq(bytes[i], f->body->live[i],
+                     "%sstep %llu, %s: '%s' byte %zu (record %zu) of %zu", m->w.about,
                      (unsigned long long)m->step, m->doing, f->path, i, i / RECORD_BYTES,
                      f->body->size);
     free(bytes);
@@ -253,8 +256,8 @@ static void compare(struct model *m, struct mirror *v, struct past *past)
             compare_file(m, view, &t->files[i]);
             count++;
         }
-    cr_assert_eq(files_in(m, view), count, "step %llu: files of '%s'", (unsigned long long)m->step,
-                 v->name);
+    cr_assert_eq(files_in(m, view), count, "%sstep %llu: files of '%s'", m->w.about,
+                 (unsigned long long)m->step, v->name);
 }
 
 static void compare_all(struct model *m)
@@ -274,7 +277,7 @@ static void compare_all(struct model *m)
         struct vault_snapshot_info *list =
             vault_snapshot_list(m->w.vault, v->name, &count, &m->w.err);
         MUST_BE(m, list != NULL);
-        cr_assert_eq(count, pasts, "step %llu: %zu snapshots of '%s', not %zu",
+        cr_assert_eq(count, pasts, "%sstep %llu: %zu snapshots of '%s', not %zu", m->w.about,
                      (unsigned long long)m->step, count, v->name, pasts);
     }
 }
@@ -288,10 +291,11 @@ static void adopt_file(struct model *m, struct view *view, struct file *f)
     ssize_t n = view_read(view, file.file, bytes, BYTES, 0, &m->w.err);
     MUST_BE(m, n >= 0);
     size_t size = (size_t)n;
-    cr_assert(body_had_size(f->body, size), "step %llu: '%s' has %zu bytes",
+    cr_assert(body_had_size(f->body, size), "%sstep %llu: '%s' has %zu bytes", m->w.about,
               (unsigned long long)m->step, f->path, size);
     for (size_t i = 0; i < size; i++)
-        cr_assert(body_was(f->body, i, bytes[i]), "step %llu: '%s' byte %zu is nothing it ever was",
+        cr_assert(body_was(f->body, i, bytes[i]),
+                  "%sstep %llu: '%s' byte %zu is nothing it ever was", m->w.about,
                   (unsigned long long)m->step, f->path, i);
     memset(f->body->live, 0, BYTES);
     memcpy(f->body->live, bytes, size);
@@ -431,8 +435,8 @@ static void step_create(struct model *m)
     bool made =
         view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &file, NULL, &m->w.err);
     if (there) {
-        cr_assert(!made);
-        cr_assert_eq(m->w.err.code, ERR_EXISTS);
+        cr_assert(!made, "%s'%s' was made twice", m->w.about, path);
+        cr_assert_eq(m->w.err.code, ERR_EXISTS, "%s%s", m->w.about, m->w.err.text);
         err_clear(&m->w.err);
         return;
     }
@@ -440,7 +444,7 @@ static void step_create(struct model *m)
     if (rnd_chance(&m->rnd, 20)) {
         MUST_BE(m, view_create(view, &caller, folder, name, INODE_FILE, NULL, NULL, &again, NULL,
                                &m->w.err));
-        cr_assert_eq(again.file, file.file);
+        cr_assert_eq(again.file, file.file, "%s'%s' is another file", m->w.about, path);
     }
     file_begin(f, path, body_new());
 }
@@ -465,15 +469,15 @@ static void step_link(struct model *m)
     bool there = file_at(&v->tree, path);
     bool made = view_link(view, &caller, file.file, folder, name, &again, NULL, &m->w.err);
     if (there) {
-        cr_assert(!made);
-        cr_assert_eq(m->w.err.code, ERR_EXISTS);
+        cr_assert(!made, "%s'%s' was made twice", m->w.about, path);
+        cr_assert_eq(m->w.err.code, ERR_EXISTS, "%s%s", m->w.about, m->w.err.text);
         err_clear(&m->w.err);
         return;
     }
     MUST_BE(m, made);
     if (rnd_chance(&m->rnd, 20))
         MUST_BE(m, view_link(view, &caller, file.file, folder, name, &again, NULL, &m->w.err));
-    cr_assert_eq(again.file, file.file);
+    cr_assert_eq(again.file, file.file, "%s'%s' is another file", m->w.about, path);
     f->body->names++;
     file_begin(other, path, f->body);
 }
@@ -714,7 +718,9 @@ static void run(const struct vault_options *options, uint64_t count)
     static struct model model;
     struct model *m = &model;
     *m = (struct model){.rnd = rnd_begin("vault model")};
+    unsigned long long seed = m->rnd.state;
     world_begin_with(&m->w, options);
+    str_format(m->w.about, sizeof m->w.about, "EVERCOPY_SEED=%llu: ", seed);
     for (int i = 0; i < LANDINGS; i++) {
         struct mirror *v = &m->volumes[i];
         *v = (struct mirror){.used = true, .landing = i, .parent = i};

@@ -18,9 +18,13 @@ struct world {
     struct vault_options options;
     struct vault *vault;
     struct err err;
+    char about[40]; /* what a failure says first, as its seed */
 };
 
-static inline void world_ok(struct world *w, bool ok) { cr_assert(ok, "%s", w->err.text); }
+static inline void world_ok(struct world *w, bool ok)
+{
+    cr_assert(ok, "%s%s", w->about, w->err.text);
+}
 
 static inline void world_open(struct world *w)
 {

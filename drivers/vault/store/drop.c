@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+enum { LOCK_SLACK_MS = 5000 };
+
 /* An edit of the present rows, within a change. */
 struct draft {
     struct family *family;
@@ -212,6 +214,15 @@ static bool lock_objects(struct family *family, const struct packs_of *of, uint6
     return true;
 }
 
+/* Told anew an end differs by what passed meanwhile. After a reboot it lies later by the time that
+ * the box was down, which a lock of objects does not know. */
+static bool lock_extends(const struct table_lock *lock, uint64_t left_ms, uint64_t remaining_ms,
+                         const char *boot_id)
+{
+    return remaining_ms > left_ms + LOCK_SLACK_MS ||
+           (remaining_ms > 0 && strcmp(boot_id, lock->boot_id) != 0);
+}
+
 /* Longer of what is left and what is asked for; saving what is left costs a commit as well. */
 bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint64_t remaining_ms,
                  uint64_t now_ms, const char *boot_id, uint64_t until_us, struct err *err)
@@ -235,7 +246,8 @@ bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint
     change.lock.boot_ms =
         left_ms > remaining_ms ? clock_boot_ms() + left_ms : now_ms + remaining_ms;
     IGNORE(str_copy(change.lock.boot_id, sizeof change.lock.boot_id, boot_id));
-    bool extends = remaining_ms > left_ms && io_abilities(family->store->io) & IO_CAN_LOCK;
+    bool extends = lock_extends(&row->lock, left_ms, remaining_ms, boot_id) &&
+                   io_abilities(family->store->io) & IO_CAN_LOCK;
     bool good =
         !extends || (find_packs(family, row, &of, err) && lock_objects(family, &of, until_us, err));
     change.locked = of.packs;

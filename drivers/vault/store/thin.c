@@ -125,6 +125,14 @@ static unsigned last_generation(struct family *family, const struct table_pack *
     return last;
 }
 
+/* A seal's commit may have freed the rest of it, or it is another generation by now. */
+static bool has_gone(struct family *family, const struct table_pack *pack)
+{
+    AUTO(table) struct table *table = family_table(family);
+    const struct table_pack *now = table_pack(table, pack->number);
+    return !now || now->generation != pack->generation;
+}
+
 static bool thin_pack(struct thinning *t, const struct table_pack *pack, struct err *err)
 {
     uint64_t bytes = 0;
@@ -135,6 +143,8 @@ static bool thin_pack(struct thinning *t, const struct table_pack *pack, struct 
         if (++generation > UINT16_MAX)
             return true; /* it stays as it is */
         done = rewrite(t, pack, (uint16_t)generation, &bytes, &failed);
+        if (!done && failed.code != ERR_CANCELLED && has_gone(t->family, pack))
+            return true;
         /* A generation that a cut connection left there: the next one is free. */
         if (!done && (failed.code != ERR_EXISTS || i == GENERATIONS_TRIED - 1)) {
             *err = failed;

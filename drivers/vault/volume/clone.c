@@ -71,8 +71,12 @@ static bool register_admin(struct volume *v, struct err *err)
         row.origins[i].volume = v->origins[i]->volume->id;
         row.origins[i].sequence = v->origins[i]->sequence;
     }
-    if (!family_volume_add(v->family, &row, err))
+    struct err own = {0};
+    /* EXISTS: a try before, of which nobody heard, had done it. */
+    if (!family_volume_add(v->family, &row, &own) && own.code != ERR_EXISTS) {
+        *err = own;
         return false;
+    }
     pthread_mutex_lock(&v->vault->lock);
     v->in_family = true;
     for (size_t i = 0; i < v->origin_count; i++) /* the store holds them from here on */

@@ -13,13 +13,13 @@ bool is_damage(const struct err *err)
 bool closed_add(struct vault *vault, const struct closed *what, const char *why, struct err *err)
 {
     struct closed closed = *what;
+    IGNORE(str_copy(closed.why, sizeof closed.why, why)); /* before what may move it */
     if (!own_grow((void **)&vault->closed, &vault->closed_capacity, vault->closed_count,
                   sizeof *vault->closed, err))
         return false;
     if (!closed.name[0])
         IGNORE(
             str_format(closed.name, sizeof closed.name, "%016llx", (unsigned long long)closed.id));
-    IGNORE(str_copy(closed.why, sizeof closed.why, why));
     vault->closed[vault->closed_count++] = closed;
     return true;
 }

@@ -14,7 +14,9 @@ enum {
     HEAD_BYTES = 16,
     TAIL_BYTES = 4,
     PAYLOAD_MAX = 1 << 20,
-    FILE_MAX_BYTES = 256 << 20,
+    LIMIT_BYTES = 256 << 20,
+    OWN_SHARE = 256, /* of the limit: room above it that journal_add has and names have not */
+    FILE_MAX_BYTES = LIMIT_BYTES + 2 * (LIMIT_BYTES / OWN_SHARE), /* with the journal's notes */
     STATE_HEAD = 24,
     STATE_MAX = 256 << 20,
     KIND_NOTE = 0, /* the journal's own: what and a number */
@@ -28,6 +30,7 @@ struct journal {
     pthread_cond_t synced_more;
     char folder[PATH_MAX - 64];
     int fd;
+    uint64_t limit;
     uint64_t end;    /* of the file */
     uint64_t last;   /* number of the last record */
     uint64_t synced; /* records up to this are on disk */
@@ -293,6 +296,7 @@ static struct journal *journal_new(const char *folder, struct err *err)
     if (!j)
         return NULL;
     j->fd = -1;
+    j->limit = LIMIT_BYTES;
     pthread_mutex_init(&j->lock, NULL);
     pthread_cond_init(&j->synced_more, NULL);
     if (!str_copy(j->folder, sizeof j->folder, folder)) {
@@ -355,16 +359,36 @@ bool journal_close(struct journal *j, struct err *err)
            sys_fdatasync(j->fd, "journal", err);
 }
 
+/* Under the lock. */
+static bool fits(const struct journal *j, size_t bytes, uint64_t limit, struct err *err)
+{
+    return j->end + bytes + 4096 <= limit ||
+           err_set(err, ERR_LIMIT, "journal of '%s' is full", j->folder);
+}
+
+void journal_limit(struct journal *j, uint64_t bytes)
+{
+    pthread_mutex_lock(&j->lock);
+    j->limit = bytes;
+    pthread_mutex_unlock(&j->lock);
+}
+
+bool journal_has_room(struct journal *j, size_t bytes, struct err *err)
+{
+    pthread_mutex_lock(&j->lock);
+    bool room = fits(j, bytes, j->limit, err);
+    pthread_mutex_unlock(&j->lock);
+    return room;
+}
+
 bool journal_add(struct journal *j, uint8_t kind, const struct bytes *payload, uint64_t *ret_number,
                  struct err *err)
 {
     if (kind == KIND_NOTE || payload->len > PAYLOAD_MAX)
         return err_set(err, ERR_INVALID, "record of kind %u with %zu bytes", kind, payload->len);
     pthread_mutex_lock(&j->lock);
-    bool ok = !is_broken(j, err);
-    if (ok && j->end + payload->len + 4096 > FILE_MAX_BYTES)
-        ok = err_set(err, ERR_LIMIT, "journal of '%s' is full", j->folder);
-    ok = ok && append(j, kind, payload->data, payload->len, err);
+    bool ok = !is_broken(j, err) && fits(j, payload->len, j->limit + j->limit / OWN_SHARE, err) &&
+              append(j, kind, payload->data, payload->len, err);
     if (ok)
         *ret_number = j->last;
     pthread_mutex_unlock(&j->lock);

@@ -18,9 +18,14 @@ bool journal_close(struct journal *journal, struct err *err);
 void journal_free(struct journal *journal); /* as a crash would leave it */
 OWN_DEFINE(journal, struct journal, journal_free);
 /* Appends; durable only after journal_sync. Any thread. Returns its number by ret_number. kind 1 to
- * 255; at most 1 MiB; LIMIT when 256 MiB came since the last state. */
+ * 255; at most 1 MiB; LIMIT when a 256th more than the limit came since the last state. */
 bool journal_add(struct journal *journal, uint8_t kind, const struct bytes *payload,
                  uint64_t *ret_number, struct err *err) MUST;
+/* 256 MiB unless said. */
+void journal_limit(struct journal *journal, uint64_t bytes);
+/* LIMIT when a record of that length does not fit below the limit: what can wait for a state asks
+ * before, so that what leads to one finds room. */
+bool journal_has_room(struct journal *journal, size_t bytes, struct err *err) MUST;
 /* Waits until record `number` is on disk; concurrent calls share one sync. After a failed sync the
  * journal refuses everything (IO): what is on disk is not known any more. */
 bool journal_sync(struct journal *journal, uint64_t number, struct err *err) MUST;

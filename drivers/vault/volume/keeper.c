@@ -161,6 +161,8 @@ static void tend_admin(struct volume *v, bool locks_too)
     if (full && !swap_quietly(v, &err))
         complain(v, "a swap", &err);
     spare_ahead(v);
+    if (!snap_sets_note(v, &err))
+        complain(v, "a set's record", &err);
     reap(v);
     for (size_t i = 0; locks_too && i < v->snap_count; i++)
         if (v->snaps[i]->locked_until_boot_ms > clock_boot_ms() &&

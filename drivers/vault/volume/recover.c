@@ -55,7 +55,15 @@ static bool take_swap(struct replayed *r, const struct record *record, struct er
 
 static bool take_snapshot(struct volume *v, const struct record *record, struct err *err)
 {
-    if (snap_at(v, record->sequence)) /* the store has it, or it is told again by a state */
+    struct snap *there = snap_at(v, record->sequence);
+    if (there && !there->set && record->member_count > 1) {
+        /* The store has it: so its set is whole, which another one may have to hear. */
+        there->set = own_alloc(sizeof *there->set, err);
+        if (!there->set)
+            return false;
+        *there->set = *record;
+    }
+    if (there)
         return true;
     AUTO(snap) struct snap *snap = snap_new(v, record->sequence, record->name, err);
     if (!snap)
@@ -142,6 +150,8 @@ static bool replay(struct volume *v, struct err *err)
     if (!v->replayed)
         return false;
     v->journal = journal_open(v->path, take_state, take_record, v, &v->replayed->clean, err);
+    if (v->journal)
+        journal_limit(v->journal, v->vault->options.journal_bytes);
     return v->journal || err_wrap(err, "journal of volume %016llx", (unsigned long long)v->id);
 }
 
@@ -298,6 +308,16 @@ static bool shut_with(struct vault *vault, struct volume *v, const struct closed
     return closed_add(vault, &what, with->why, err);
 }
 
+/* Damaged, and not known to the store: what it stands on must stay as it is. */
+static bool shut_unknown(struct vault *vault, struct volume *v, struct err *err)
+{
+    const struct replayed *r = v->replayed;
+    uint64_t family = r && r->facts ? r->facts_record.family : v->id;
+    if (!shut(vault, family, err))
+        return false;
+    return family == v->id || shut_with(vault, v, closed_of_family(vault, family), err);
+}
+
 /* The box may know the name of what the store could not tell of. */
 static bool name_closed(struct vault *vault, uint64_t id, struct err *err)
 {
@@ -311,19 +331,58 @@ static bool name_closed(struct vault *vault, uint64_t id, struct err *err)
     return true;
 }
 
+/* Whether one of its layers is there, with data if that is asked. */
+static bool has_layers(const struct volume *v, bool with_data, bool *ret_has, struct err *err)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    *ret_has = false;
+    if (!sys_list(v->path, &names, err))
+        return false;
+    for (size_t i = 0; !*ret_has && i < names.count; i++) {
+        AUTO(sys_names) struct sys_names files = {0};
+        uint64_t sequence;
+        char path[600];
+        if (!str_starts(names.names[i], "l-") || !folder_id(names.names[i] + 2, &sequence))
+            continue;
+        if (!str_format(path, sizeof path, "%s/%s", v->path, names.names[i]) ||
+            (with_data && !sys_list(path, &files, err)))
+            return false;
+        *ret_has = !with_data;
+        for (size_t k = 0; k < files.count; k++)
+            *ret_has |= str_ends(files.names[k], ".d");
+    }
+    return true;
+}
+
+/* Facts come before the first write: a journal without them that lies beside layers is not the
+ * one they were written with. A clone may have its layer before its facts, but nothing in it. */
+static bool facts_are_lost(const struct volume *v, bool *ret_lost, struct err *err)
+{
+    *ret_lost = false;
+    return v->replayed->facts || has_layers(v, !v->replayed->has_row, ret_lost, err);
+}
+
+static bool replay_whole(struct volume *v, struct err *err)
+{
+    bool lost;
+    return replay(v, err) && facts_are_lost(v, &lost, err) &&
+           (!lost ||
+            err_set(err, ERR_CORRUPT, "the journal of '%s' does not know its layers", v->path));
+}
+
 static bool open_folder(struct vault *vault, uint64_t id, struct err *err)
 {
     struct volume *known = volume_by_id(vault, id);
     if (known)
-        return replay(known, err) || shut(vault, known->family_id, err);
+        return replay_whole(known, err) || shut(vault, known->family_id, err);
     if (closed_by_id(vault, id))
         return name_closed(vault, id, err);
     AUTO(volume_object) struct volume *v = volume_new(vault, id, err);
     bool kept = false;
     if (!v)
         return false;
-    if (!replay(v, err))
-        return shut(vault, id, err);
+    if (!replay_whole(v, err))
+        return shut_unknown(vault, v, err);
     if (!adopt_clone(vault, v, &kept))
         return false;
     const struct closed *with = closed_of_family(vault, v->replayed->facts_record.family);
@@ -382,6 +441,13 @@ static bool settle_facts(struct volume *v, struct err *err)
         IGNORE(str_copy(v->name, sizeof v->name, facts->name));
         IGNORE(str_copy(v->origin_name, sizeof v->origin_name, facts->origin));
     }
+    /* An older state of the store must not show through under newer layers. */
+    if (r->sealed > v->sealed)
+        return err_set(
+            err, ERR_CORRUPT,
+            "the store has '%s' up to %llu, and had it up to %llu. hint: bring its newer "
+            "state back, or move '%s' away to go on from the older one",
+            v->name, (unsigned long long)v->sealed, (unsigned long long)r->sealed, v->path);
     struct volume_pair pairs[RECORD_MEMBERS_MAX];
     size_t count = r->has_row ? r->row.origin_count : facts->member_count;
     for (size_t i = 0; i < count; i++)
@@ -641,6 +707,8 @@ static bool build_layer(struct volume *v, struct replayed_layer *layer, struct e
     slot->layer = layer_open(path, layer->sequence, store_seed(v->vault->store), clean, err);
     if (!slot->layer) {
         slot_free(slot);
+        if (err->code == ERR_NOT_FOUND) /* the journal tells of it after it was on disk */
+            err->code = ERR_CORRUPT;
         return err_wrap(err, "layer %llu of '%s'", (unsigned long long)layer->sequence, v->name);
     }
     slot->records = layer->records;
@@ -779,6 +847,28 @@ static size_t order_of(struct vault *vault, struct volume **order, uint64_t *ids
     return count;
 }
 
+static bool has_content(const struct volume *v)
+{
+    return v->sealed > 0 || v->snap_count > 0 || v->replayed->layer_count > 0;
+}
+
+/* A landing volume whose name another one has, and who has more. Under its id, since the name is
+ * the other's. */
+static bool name_is_its_own(struct volume *v, struct err *err)
+{
+    struct vault *vault = v->vault;
+    for (size_t i = 0; !v->clone && i < vault->volume_count; i++) {
+        const struct volume *other = vault->volumes[i];
+        bool less = has_content(v) == has_content(other) ? other->created_us < v->created_us
+                                                         : has_content(other);
+        if (other == v || other->clone || !less || strcmp(v->name, other->name) != 0)
+            continue;
+        IGNORE(str_format(v->name, sizeof v->name, "%016llx", (unsigned long long)v->id));
+        return err_set(err, ERR_CORRUPT, "another volume has its name '%s'", other->name);
+    }
+    return true;
+}
+
 static bool settle_all(struct vault *vault, struct err *err)
 {
     size_t count = vault->volume_count;
@@ -787,7 +877,8 @@ static bool settle_all(struct vault *vault, struct err *err)
     if (!ids)
         return false;
     count = order_of(vault, order, ids);
-    if (!each(vault, ids, count, settle_facts, err))
+    if (!each(vault, ids, count, settle_facts, err) ||
+        !each(vault, ids, count, name_is_its_own, err))
         return false;
     count = order_of(vault, order, ids); /* the facts say when clones began */
     return settle_sets(vault, err) && each(vault, ids, count, settle_moment, err) &&
@@ -812,7 +903,10 @@ static bool recover(struct vault *vault, struct err *err)
 bool vault_recover(struct vault *vault, struct err *err)
 {
     bool ok = recover(vault, err);
-    for (size_t i = 0; i < vault->volume_count; i++)
+    for (size_t i = 0; i < vault->volume_count; i++) {
+        if (!ok)
+            journal_leave(vault->volumes[i]);
         replayed_free(TAKE(vault->volumes[i]->replayed));
+    }
     return ok;
 }

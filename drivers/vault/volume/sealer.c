@@ -11,6 +11,7 @@ enum {
     SLOTS_A_RECORD = RECORD_BYTES / INODE_BYTES,
     BAD_MAX = 4096,
     BACK_OFF_MAX_MS = 60000,
+    UNHEARD_MS = 1000,
 };
 
 struct sealing {
@@ -352,10 +353,80 @@ static bool commit(struct sealing *s, const struct seal_result *result, struct e
     if (seal_commit(TAKE(s->seal), result, err))
         return true;
     pthread_mutex_lock(&vault->lock);
+    s->v->unheard = err->code == ERR_UNAVAILABLE || err->code == ERR_TIMEOUT;
     s->v->landing->committing--;
     pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
     return false;
+}
+
+/* The snapshot that the commit named. One that was deleted meanwhile had gone from memory by its
+ * name alone: it is there again, hidden, until it is let go in the store too. */
+static bool found_snapshot(struct sealing *s, struct seal_result *result, struct err *err)
+{
+    struct volume *v = s->v;
+    uint64_t sequence = s->slot->sequence;
+    size_t count = 0;
+    AUTO(mem) struct snapshot_row *rows = family_snapshots(v->family, v->id, &count, err);
+    const struct snapshot_row *row = NULL;
+    for (size_t i = 0; rows && i < count; i++)
+        if (rows[i].sequence == sequence)
+            row = &rows[i];
+    if (!row)
+        return rows != NULL;
+    AUTO(mem)
+    struct bad_record *bad =
+        family_bad_records(v->family, v->id, sequence, &result->bad_count, err);
+    AUTO(snap) struct snap *hidden = bad ? snap_new(v, sequence, row->name, err) : NULL;
+    if (!hidden)
+        return false;
+    result->logical_bytes = row->logical_bytes;
+    result->identity = row->identity;
+    hidden->id = row->id;
+    hidden->created_us = row->created_us;
+    hidden->hidden = hidden->whole = true;
+    pthread_mutex_lock(&v->vault->lock);
+    bool ok = snap_at(v, sequence) || snap_enlist(v, hidden, err);
+    if (ok && snap_at(v, sequence) == hidden)
+        hidden = NULL;
+    pthread_mutex_unlock(&v->vault->lock);
+    return ok;
+}
+
+/* The commit of a try before was there after all: what it said is taken from the rows. */
+static bool found_sealed(struct sealing *s, struct seal_result *result, struct err *err)
+{
+    struct volume *v = s->v;
+    AUTO(tree) struct tree tree = {0};
+    AUTO(index) struct index base = {0};
+    size_t count = 0, at = 0;
+    AUTO(mem) struct volume_row *rows = family_volumes(v->family, &count, err);
+    while (rows && at < count && rows[at].id != v->id)
+        at++;
+    if (!rows)
+        return false;
+    if (at == count || rows[at].sealed != s->slot->sequence)
+        return err_set(err, ERR_CORRUPT, "the store says that more is sealed than there was");
+    result->table = rows[at].table;
+    result->slots = rows[at].slots;
+    if (!table_load(v, &result->table, result->slots, &tree, &base, err) ||
+        !found_snapshot(s, result, err))
+        return false;
+    index_done(&s->base);
+    s->base = base;
+    base = (struct index){0};
+    pthread_mutex_lock(&v->vault->lock);
+    v->landing->committing++; /* settle() ends it */
+    pthread_mutex_unlock(&v->vault->lock);
+    return true;
+}
+
+/* No seal begins before it is known what became of the commit before. */
+static void was_heard(struct volume *v)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    v->unheard = false;
+    pthread_mutex_unlock(&v->vault->lock);
 }
 
 static bool seal_layer(struct sealing *s, struct seal_result *result, struct err *err)
@@ -368,7 +439,13 @@ static bool seal_layer(struct sealing *s, struct seal_result *result, struct err
         *err = own;
     if (!s->bytes || own.code != ERR_NONE || !find_slots(s, err))
         return false;
-    s->seal = seal_begin(v->family, v->id, s->slot->sequence, err);
+    s->seal = seal_begin(v->family, v->id, s->slot->sequence, &own);
+    if (!s->seal && own.code == ERR_EXISTS)
+        return found_sealed(s, result, err);
+    if (!s->seal)
+        *err = own;
+    else
+        was_heard(v);
     if (!s->seal || !seal_files(s, err) || !seal_table(s, result, err))
         return false;
     name_result(s, result);
@@ -423,9 +500,15 @@ static void settle(struct sealing *s, const struct seal_result *result)
 static void follow_up(struct volume *v, uint64_t sequence, struct err *err)
 {
     struct record record = {.kind = RECORD_SEALED, .sequence = sequence};
+    struct err full = {0};
     pthread_mutex_lock(&v->write);
-    bool ok = volume_note(v, &record, err) && volume_compact(v, err);
+    /* A full journal takes no note; a state says what is sealed, and makes room. */
+    bool noted = volume_note(v, &record, &full);
+    bool ok = volume_compact(v, err);
     pthread_mutex_unlock(&v->write);
+    if (ok && !noted && full.code != ERR_LIMIT)
+        *err = full;
+    ok = ok && (noted || full.code == ERR_LIMIT);
     pthread_mutex_lock(&v->admin);
     pthread_mutex_lock(&v->vault->lock);
     struct snap *snap = snap_at(v, sequence);
@@ -481,8 +564,14 @@ static bool seal_marked(struct volume *v, struct err *err)
     pthread_mutex_lock(&vault->lock);
     v->sealing = false;
     v->failures = ok ? 0 : v->failures + 1;
+    v->unheard = v->unheard && !ok;
     uint64_t wait = v->failures < 7 ? (uint64_t)1000 << v->failures : BACK_OFF_MAX_MS;
-    v->seal_after_ms = ok ? 0 : clock_mono_ms() + (wait < BACK_OFF_MAX_MS ? wait : BACK_OFF_MAX_MS);
+    if (wait > BACK_OFF_MAX_MS)
+        wait = BACK_OFF_MAX_MS;
+    /* Once another change finds out, readers miss what it freed until we have heard too. */
+    if (v->unheard)
+        wait = UNHEARD_MS;
+    v->seal_after_ms = ok ? 0 : clock_mono_ms() + wait;
     if (ok)
         thin_want(v);
     pthread_cond_broadcast(&vault->changed);
@@ -528,6 +617,15 @@ static bool count_unique(struct vault *vault)
     return true;
 }
 
+/* A failure that is met each second is told each minute. */
+static bool is_news(struct volume *v)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    bool news = !v->unheard || v->failures < 7 || v->failures % 60 == 0;
+    pthread_mutex_unlock(&v->vault->lock);
+    return news;
+}
+
 void *sealer_run(void *arg)
 {
     struct vault *vault = arg;
@@ -548,7 +646,7 @@ void *sealer_run(void *arg)
         after = v->id;
         pthread_mutex_unlock(&vault->lock);
         struct err err = {0};
-        if (!seal_marked(v, &err) && err.code != ERR_CANCELLED)
+        if (!seal_marked(v, &err) && err.code != ERR_CANCELLED && is_news(v))
             log_warning("sealing waits volume=%s code=%s error=%s", v->name,
                         err_code_name(err.code), err.text);
         volume_put(v);

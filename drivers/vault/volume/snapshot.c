@@ -136,6 +136,7 @@ struct creation {
     const char *name;
     bool hidden;
     uint64_t set_id;
+    bool told[RECORD_MEMBERS_MAX]; /* its journal knows that the set is whole */
     struct snap *snaps[RECORD_MEMBERS_MAX];
     struct slot *slots[RECORD_MEMBERS_MAX]; /* that were frozen */
 };
@@ -163,15 +164,15 @@ static bool swap_all(struct creation *c, struct err *err)
     return ok;
 }
 
-/* The first that is on disk makes the set whole: an opening then tells the others. A journal that
- * fails here cannot be taken back from, so one that does not must do. */
+/* The first that is on disk makes the set whole: an opening then tells the others, or the keeper
+ * does. A journal that fails here cannot be taken back from, so one that does not must do. */
 static bool record_whole(struct creation *c, struct err *err)
 {
     struct record whole = {.kind = RECORD_WHOLE, .id = c->set_id};
     struct err why = {0};
     size_t told = 0;
     for (size_t i = 0; i < c->count; i++)
-        told += note_and_sync(c->volumes[i], &whole, &why);
+        told += c->told[i] = note_and_sync(c->volumes[i], &whole, &why);
     if (told == 0)
         *err = why;
     else if (told < c->count)
@@ -195,6 +196,8 @@ static bool record_all(struct creation *c, struct err *err)
         record.time_us = snap->created_us;
         if (!note_and_sync(c->volumes[i], &record, err))
             return false;
+        if (snap->set)
+            *snap->set = record;
     }
     return c->count == 1 || record_whole(c, err);
 }
@@ -219,7 +222,8 @@ static bool prepare(struct creation *c, struct err *err)
         if (!frozen_commit(v, err) || !spare_ready(v, err))
             return false;
         c->snaps[i] = snap_new(v, 0, c->name, err);
-        if (!c->snaps[i])
+        if (!c->snaps[i] ||
+            (c->count > 1 && !(c->snaps[i]->set = own_alloc(sizeof *c->snaps[i]->set, err))))
             return false;
         c->snaps[i]->created_us = now_us;
         c->snaps[i]->hidden = c->hidden;
@@ -251,12 +255,18 @@ static bool enlist_all(struct creation *c, struct err *err)
 static void finish(struct creation *c, bool ok)
 {
     struct vault *vault = c->volumes[0]->vault;
+    bool all_told = true;
+    for (size_t i = 0; i < c->count; i++)
+        all_told = all_told && c->told[i];
     pthread_mutex_lock(&vault->lock);
     for (size_t i = 0; i < c->count; i++) {
         struct snap *snap = c->snaps[i];
         struct slot *slot = c->slots[i];
         c->volumes[i]->snapping = false;
         if (ok) {
+            snap->whole = c->told[i];
+            if (all_told)
+                own_free(TAKE(snap->set));
             snap->tree = tree_copy(&slot->tree);
             snap->loaded = true;
             snap->pending = false;
@@ -273,6 +283,78 @@ static void finish(struct creation *c, bool ok)
     pthread_cond_broadcast(&vault->changed);
     pthread_mutex_unlock(&vault->lock);
 }
+
+/* ---- sets of which one does not know yet that they are whole ---- */
+
+/* vault.lock is held. */
+static struct snap *member_of(struct vault *vault, const struct record *set, size_t i)
+{
+    const struct volume *v = volume_by_id(vault, set->members[i].volume);
+    for (size_t k = 0; v && k < v->snap_count; k++)
+        if (v->snaps[k]->set && v->snaps[k]->set->id == set->id)
+            return v->snaps[k];
+    return NULL;
+}
+
+/* What the store has, or what is deleted, asks nobody else. */
+static bool is_settled(const struct snap *snap)
+{
+    return !snap || snap->whole || snap->sealed || snap->hidden;
+}
+
+static bool note_whole(struct volume *v, uint64_t set_id, struct err *err)
+{
+    struct record whole = {.kind = RECORD_WHOLE, .id = set_id};
+    return note_and_sync(v, &whole, err);
+}
+
+bool snap_set_note(struct snap *snap, struct err *err)
+{
+    struct vault *vault = snap->volume->vault;
+    struct record set = {0};
+    bool ok = true;
+    pthread_mutex_lock(&vault->lock);
+    if (snap->set)
+        set = *snap->set;
+    for (size_t i = 0; ok && i < set.member_count; i++) {
+        struct snap *other = member_of(vault, &set, i);
+        if (is_settled(other))
+            continue;
+        struct volume *v = other->volume;
+        volume_ref(v);
+        pthread_mutex_unlock(&vault->lock);
+        ok = note_whole(v, set.id, err);
+        pthread_mutex_lock(&vault->lock);
+        other = member_of(vault, &set, i);
+        if (ok && other)
+            other->whole = true;
+        pthread_mutex_unlock(&vault->lock);
+        volume_put(v);
+        pthread_mutex_lock(&vault->lock);
+    }
+    for (size_t i = 0; ok && i < set.member_count; i++) {
+        struct snap *other = member_of(vault, &set, i);
+        if (other)
+            own_free(TAKE(other->set));
+    }
+    pthread_mutex_unlock(&vault->lock);
+    return ok;
+}
+
+bool snap_sets_note(struct volume *v, struct err *err)
+{
+    for (size_t at = 0;; at++) {
+        pthread_mutex_lock(&v->vault->lock);
+        while (at < v->snap_count && !v->snaps[at]->set)
+            at++;
+        struct snap *snap = at < v->snap_count ? v->snaps[at] : NULL;
+        pthread_mutex_unlock(&v->vault->lock);
+        if (!snap || !snap_set_note(snap, err))
+            return !snap;
+    }
+}
+
+/* ---- its making ---- */
 
 /* One sync of the journal tells of the swap and of the snapshot; only then the layer counts as
  * committed, and who fails before leaves it to frozen_commit. */
@@ -465,6 +547,18 @@ static bool drop_note(struct volume *v, uint64_t sequence, struct err *err)
     return false;
 }
 
+/* While another one of its set relies on what this one's journal says, it stays. */
+static bool set_note_making_room(struct snap *snap, struct err *err)
+{
+    struct err own = {0};
+    if (snap_set_note(snap, &own))
+        return true;
+    if (vault_make_room(snap->volume->vault, &own))
+        return snap_set_note(snap, err);
+    *err = own;
+    return false;
+}
+
 static bool is_locked(const struct snap *snap)
 {
     return snap->locked_until_boot_ms > clock_boot_ms();
@@ -478,12 +572,19 @@ static bool drop_admin(struct volume *v, const char *name, struct err *err)
     if (is_locked(snap))
         return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for %llu more seconds", name,
                        (unsigned long long)(snap->locked_until_boot_ms - clock_boot_ms()) / 1000);
-    if (!drop_note(v, snap->sequence, err))
+    if (!set_note_making_room(snap, err))
         return false;
     pthread_mutex_lock(&v->vault->lock);
-    snap->hidden = true;
-    uint64_t id = snap->id;
+    snap->dropping = true; /* a state that replaces the record says it too */
     pthread_mutex_unlock(&v->vault->lock);
+    bool ok = drop_note(v, snap->sequence, err);
+    uint64_t id = snap->id;
+    pthread_mutex_lock(&v->vault->lock);
+    snap->hidden = ok;
+    snap->dropping = false;
+    pthread_mutex_unlock(&v->vault->lock);
+    if (!ok)
+        return false;
     note_forget(v, id);
     struct err later = {0};
     IGNORE(snap_reap(snap, &later)); /* it is gone by name; the keeper tries again */
@@ -547,8 +648,8 @@ static bool lock_admin(struct volume *v, const char *name, uint64_t until_boot_m
         return false;
     if (until_boot_ms < snap->locked_until_boot_ms)
         return err_set(err, ERR_PRECONDITION, "snapshot '%s' is locked for longer already", name);
-    if (until_boot_ms == snap->locked_until_boot_ms)
-        return true;
+    if (until_boot_ms == snap->locked_until_boot_ms) /* the store may have failed before */
+        return snap_lock_store(snap, err);
     uint64_t old = snap->locked_until_boot_ms;
     lock_until(snap, until_boot_ms);
     if (snap_lock_note(snap, err))

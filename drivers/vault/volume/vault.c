@@ -153,6 +153,7 @@ static void defaults(struct vault_options *o)
     o->debt_bytes = o->debt_bytes ? o->debt_bytes : 64u << 20;
     o->wait_ms = o->wait_ms ? o->wait_ms : 15000;
     o->reserve_bytes = o->reserve_bytes ? o->reserve_bytes : 16u << 20;
+    o->journal_bytes = o->journal_bytes ? o->journal_bytes : 256u << 20;
     o->seal_threads = o->seal_threads ? o->seal_threads : 1;
     if (o->seal_threads > 8)
         o->seal_threads = 8;
@@ -233,20 +234,6 @@ static struct vault *vault_new(const char *box, struct io *io, const struct vaul
     return NULL;
 }
 
-struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
-                         struct err *err)
-{
-    struct vault *vault = vault_new(box, io, options, err);
-    if (!vault)
-        return NULL;
-    if (box_open(vault, err) && store_join(vault, err) && vault_recover(vault, err) &&
-        reserve_make(vault, err) && start(vault, err))
-        return vault;
-    stop(vault);
-    vault_free(vault);
-    return err_null(err, "vault '%s'", box);
-}
-
 static void close_volume(struct volume *v)
 {
     struct err err = {0};
@@ -268,6 +255,22 @@ void vault_close(struct vault *vault)
         if (!vault->volumes[i]->gone)
             close_volume(vault->volumes[i]);
     vault_free(vault);
+}
+
+struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
+                         struct err *err)
+{
+    struct vault *vault = vault_new(box, io, options, err);
+    if (!vault)
+        return NULL;
+    bool recovered = box_open(vault, err) && store_join(vault, err) && vault_recover(vault, err);
+    if (recovered && reserve_make(vault, err) && start(vault, err))
+        return vault;
+    if (recovered)
+        vault_close(vault);
+    else
+        vault_free(vault);
+    return err_null(err, "vault '%s'", box);
 }
 
 void vault_abandon(struct vault *vault)
@@ -316,6 +319,8 @@ bool volume_folder(struct volume *v, struct err *err)
 {
     if (!v->journal && sys_mkdir(v->path, 0700, err))
         v->journal = journal_create(v->path, err);
+    if (v->journal)
+        journal_limit(v->journal, v->vault->options.journal_bytes);
     return v->journal != NULL;
 }
 
@@ -340,6 +345,24 @@ bool volume_found(struct volume *v, struct err *err)
            volume_sync(v, err) && sys_fsync_dir(folder, err);
 }
 
+/* It is dropped, or stays enlisted as such until its row has gone: an opening meanwhile ends the
+ * row by the folder's name. False: the vault has it now. */
+static bool undo_create(struct volume *v)
+{
+    struct vault *vault = v->vault;
+    struct err own = {0}, ignored = {0};
+    char gone[sizeof v->path + 8];
+    if (family_volume_drop(v->family, v->id, &own) || own.code == ERR_NOT_FOUND) {
+        IGNORE(sys_remove_tree(v->path, &ignored));
+        return true;
+    }
+    if (!volume_erase(v, &ignored)) /* it had no folder yet */
+        IGNORE(str_format(gone, sizeof gone, "%s.gone", v->path) &&
+               sys_mkdir(gone, 0700, &ignored));
+    v->gone = v->erased = true;
+    return !vault_enlist(vault, v, &ignored);
+}
+
 /* The store first: a row without a folder is a volume, a folder without a row is none. */
 static bool create(struct vault *vault, const char *name, struct err *err)
 {
@@ -353,16 +376,14 @@ static bool create(struct vault *vault, const char *name, struct err *err)
     v->family = family_open(vault->store, v->id, true, err);
     struct volume_row row = {.id = v->id, .created_us = v->created_us};
     IGNORE(str_copy(row.name, sizeof row.name, name));
-    if (!v->family || !family_volume_add(v->family, &row, err))
+    if (!v->family)
         return false;
-    bool ok = tree_init(&v->tree, store_seed(vault->store), v->created_us, err) &&
+    bool ok = family_volume_add(v->family, &row, err) &&
+              tree_init(&v->tree, store_seed(vault->store), v->created_us, err) &&
               volume_folder(v, err) && volume_first_layer(v, err) && volume_found(v, err) &&
               vault_enlist(vault, v, err);
-    struct err ignored = {0};
-    if (ok)
+    if (ok || !undo_create(v))
         v = NULL;
-    else if (family_volume_drop(v->family, v->id, &ignored)) /* else it is there at next opening */
-        IGNORE(sys_remove_tree(v->path, &ignored));
     return ok;
 }
 
@@ -375,8 +396,9 @@ bool vault_volume_create(struct vault *vault, const char *name, struct err *err)
     size_t landings = vault->closed_count; /* clones among them hardly matter */
     pthread_mutex_lock(&vault->lock);
     for (size_t i = 0; i < vault->volume_count; i++) {
-        landings += !vault->volumes[i]->clone;
-        exists |= !vault->volumes[i]->clone && strcmp(vault->volumes[i]->name, name) == 0;
+        const struct volume *v = vault->volumes[i];
+        landings += !v->clone;
+        exists |= !v->clone && !v->erased && strcmp(v->name, name) == 0;
     }
     bool full = landings >= VOLUMES_MAX;
     pthread_mutex_unlock(&vault->lock);

@@ -11,6 +11,7 @@ struct vault_options {
     uint64_t debt_bytes;    /* unsynced writes above which writers wait; 0: 64 MiB */
     uint64_t wait_ms;       /* how long they wait before BUSY; 0: 15,000 */
     uint64_t reserve_bytes; /* 0: 16 MiB */
+    uint64_t journal_bytes; /* names get LIMIT above this much since a seal; 0: 256 MiB */
     unsigned seal_threads;  /* volumes sealed at once; 0: 1 */
     bool seal_by_hand;      /* tests: nothing is sealed before vault_seal */
     /* The block check: whether a record that a seal takes may be right. first: record 0 of its

@@ -31,8 +31,9 @@ struct snap {
     struct volume *volume;
     uint64_t sequence, id, created_us;
     char name[128];
-    bool pending; /* being made: not listed */
-    bool hidden;  /* deleted by name, or never had one: its clones keep it */
+    bool pending;  /* being made: not listed */
+    bool hidden;   /* deleted by name, or never had one: its clones keep it */
+    bool dropping; /* its deletion is being noted */
     bool sealed;
     bool row_hidden; /* the store knows that it is hidden */
     bool copied;     /* a second store has it, when last looked */
@@ -47,8 +48,9 @@ struct snap {
     uint32_t uses; /* views, and clones that read through it: tree and base stay loaded */
     bool loaded;
     struct tree tree;
-    struct index base;  /* once sealed and loaded: roots of its files */
-    struct record *set; /* while opening: what the journal says of its set */
+    struct index base; /* once sealed and loaded: roots of its files */
+    /* What its journal says of its set: while opening, and until all of them know it is whole. */
+    struct record *set;
     bool whole;
 };
 
@@ -110,6 +112,7 @@ struct volume {
     bool owing;             /* a snapshot went: what was written since should be sealed */
     uint32_t committing;    /* seals of the family in their commit (the landing volume counts) */
     uint64_t seal_after_ms; /* after a failure: not before this time */
+    bool unheard;           /* whether the last seal's commit is there is not known */
     uint32_t failures;
     unsigned room_waiters; /* writers in volume_room */
     uint64_t complain_after_ms, copies_after_ms;
@@ -248,6 +251,10 @@ void snap_unuse(struct snap *snap);
 void snap_unload(struct snap *snap); /* when nobody uses it */
 /* Lets a hidden one go that nobody needs any more; volume.admin is held, no other lock. */
 bool snap_reap(struct snap *snap, struct err *err) MUST;
+/* The journals of all members say that the set is whole, where that failed when it was made: no
+ * lock but volume.admin. Of one snapshot; of all of a volume. */
+bool snap_set_note(struct snap *snap, struct err *err) MUST;
+bool snap_sets_note(struct volume *v, struct err *err) MUST;
 bool snapshot_name_is_valid(const char *name, struct err *err) MUST;
 bool snap_lock_note(struct snap *snap, struct err *err) MUST; /* to the journal; no lock held */
 bool snap_lock_store(struct snap *snap, struct err *err) MUST;

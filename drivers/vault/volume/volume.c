@@ -201,7 +201,9 @@ bool volume_note(struct volume *v, const struct record *record, struct err *err)
     struct bytes *kept = is_kept(record->kind) ? &slot_active(v)->records : NULL;
     size_t before = kept ? kept->len : 0;
     uint64_t number = 0;
-    bool ok = record_encode(record, &payload, err) && (!kept || record_append(kept, record, err)) &&
+    bool ok = record_encode(record, &payload, err) &&
+              (!kept || journal_has_room(v->journal, payload.len, err)) &&
+              (!kept || record_append(kept, record, err)) &&
               journal_add(v->journal, record->kind, &payload, &number, err);
     if (ok)
         atomic_store(&v->last_number, number);
@@ -260,7 +262,8 @@ static bool state_snap(const struct snap *snap, struct bytes *state, struct err 
 {
     bool ok = true;
     uint64_t now = clock_boot_ms();
-    if (!snap->sealed) {
+    bool asked = snap->set && snap->whole; /* by another one of its set that does not know yet */
+    if (!snap->sealed || asked) {
         struct record record = {.kind = RECORD_SNAPSHOT,
                                 .time_us = snap->created_us,
                                 .sequence = snap->sequence,
@@ -269,9 +272,15 @@ static bool state_snap(const struct snap *snap, struct bytes *state, struct err 
                                 .member_count = 1,
                                 .members = {{snap->volume->id, 0}}};
         IGNORE(str_copy(record.name, sizeof record.name, snap->name));
-        ok = record_append(state, &record, err);
+        struct record whole = {.kind = RECORD_WHOLE, .id = record.id};
+        if (asked) {
+            record.id = whole.id = snap->set->id;
+            record.member_count = snap->set->member_count;
+            memcpy(record.members, snap->set->members, sizeof record.members);
+        }
+        ok = record_append(state, &record, err) && (!asked || record_append(state, &whole, err));
     }
-    if (ok && snap->hidden && !snap->row_hidden) {
+    if (ok && (snap->hidden || snap->dropping) && !snap->row_hidden) {
         struct record record = {.kind = RECORD_DELETED, .sequence = snap->sequence};
         ok = record_append(state, &record, err);
     }
