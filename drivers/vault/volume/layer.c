@@ -148,7 +148,7 @@ bool layer_room(struct layer *layer, size_t more, struct err *err)
 
 bool layer_dirty_room(struct lfile *f, size_t more, struct err *err)
 {
-    while (f->dirty_capacity < f->dirty_count + more) {
+    while (f->dirty_capacity < f->dirty_count + f->dirty_reserved + more) {
         size_t wanted = f->dirty_capacity ? 2 * f->dirty_capacity : CHUNK_RECORDS;
         uint64_t *wider = own_realloc(f->dirty, wanted * sizeof *wider, err);
         if (!wider)
@@ -736,6 +736,7 @@ static bool make_room(struct layer *layer, struct lfile *f, size_t count, struct
     pthread_mutex_lock(&layer->lock);
     bool ok = layer_room(layer, count, err) && layer_dirty_room(f, count, err);
     layer->reserved += ok ? count : 0;
+    f->dirty_reserved += ok ? count : 0;
     pthread_mutex_unlock(&layer->lock);
     return ok;
 }
@@ -745,6 +746,7 @@ static void note_written(struct layer *layer, struct lfile *f, uint64_t record, 
 {
     pthread_mutex_lock(&layer->lock);
     layer->reserved -= count;
+    f->dirty_reserved -= count;
     f->unsynced = true; /* also a failed write may have left bytes */
     for (size_t i = 0; ok && i < count; i++) {
         layer_set(layer, f, record + i, sums[i]);
