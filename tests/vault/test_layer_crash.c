@@ -439,6 +439,81 @@ Test(layer_crash, after_a_commit_of_all_the_disk_alone_says_all)
     }
 }
 
+/* ---- killed, opened again, and then the power goes ---- */
+
+static bool write_version(struct layer *layer, uint64_t file, uint32_t version, struct err *err)
+{
+    uint8_t bytes[R];
+    fill(bytes, version, file, 0);
+    return layer_write(layer, file, 0, 1, bytes, err);
+}
+
+/* Known to the log; then overwritten by a process that does not live to commit it: file 1 with
+ * other bytes, file 2 at last with the same. */
+static bool overwrite_and_die(const char *path, struct err *err)
+{
+    AUTO(layer) struct layer *layer = layer_create(path, SEQUENCE, SEED, err);
+    return layer && write_version(layer, 1, 1, err) && write_version(layer, 2, 1, err) &&
+           layer_commit(layer, UINT64_MAX, err) && write_version(layer, 1, 2, err) &&
+           write_version(layer, 2, 3, err) && write_version(layer, 2, 1, err);
+}
+
+/* The next one takes what it finds, and promises it. */
+static bool open_and_promise(const char *path, struct err *err)
+{
+    AUTO(layer) struct layer *layer = layer_open(path, SEQUENCE, SEED, false, err);
+    if (!layer)
+        return false;
+    layer_freeze(layer);
+    if (!layer_commit(layer, UINT64_MAX, err))
+        return false;
+    sys_record_mark(1);
+    return true;
+}
+
+static bool holds_version(struct layer *layer, uint64_t file, uint32_t version, struct err *err)
+{
+    uint8_t bytes[R];
+    return layer_read(layer, file, 0, 1, bytes, err) &&
+           ((page_is(bytes, 0, version, file, 0) && page_is(bytes, 1, version, file, 0)) ||
+            err_set(err, ERR_INTERNAL, "file %" PRIu64 " has other bytes", file));
+}
+
+static bool check_promised(void *arg, const char *dir, uint64_t mark, struct err *err)
+{
+    char path[256];
+    (void)arg;
+    if (!mark)
+        return true;
+    str_format(path, sizeof path, "%s/layer", dir);
+    AUTO(layer) struct layer *layer = layer_open(path, SEQUENCE, SEED, true, err);
+    return layer && holds_version(layer, 1, 2, err) && holds_version(layer, 2, 1, err);
+}
+
+Test(layer_crash, what_a_killed_process_wrote_is_on_disk_before_it_is_promised)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(drive_dir) char *scratch = drive_dir();
+    char path[256];
+    char state[256];
+    struct err err = {0};
+    uint64_t states = 0;
+    str_format(path, sizeof path, "%s/layer", dir);
+    str_format(state, sizeof state, "%s/state", scratch);
+    sys_record_begin();
+    bool ok = overwrite_and_die(path, &err) && open_and_promise(path, &err);
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    cr_assert(ok, "%s", err.text);
+    struct crash_plan plan = {.record = &record,
+                              .root = dir,
+                              .scratch = state,
+                              .step = 1000000,
+                              .seeds = 20,
+                              .check = check_promised};
+    cr_expect(crash_states_each(&plan, &states, &err), "%s", err.text);
+    cr_expect(states > 20);
+}
+
 /* ---- a log that is replaced ---- */
 
 static uint64_t log_bytes(const char *dir)

@@ -379,6 +379,7 @@ static bool sum_anew(struct layer *layer, struct lfile *f, uint64_t record, stru
         return true;
     struct err why = {0};
     bool pinned = layer_pin(layer, f, false, &why);
+    f->unsynced = true; /* who wrote it may not have lived to sync it, whatever the sum says */
     ssize_t n =
         pinned ? sys_pread(f->fd, bytes, sizeof bytes, record * RECORD_BYTES, "layer", &why) : -1;
     if (pinned)
