@@ -831,7 +831,7 @@ static bool change_file(struct layer *layer, uint64_t file, uint64_t size, bool 
     cut_file(layer, f, size);
     if (forget) {
         f->cutting |= f->sized;
-        f->sized = f->changed = f->resized = false;
+        f->sized = f->changed = f->must_sync = false;
         f->size = f->mtime_us = 0;
     }
     leave(layer);
@@ -850,7 +850,8 @@ bool layer_forget(struct layer *layer, uint64_t file, struct err *err)
     return change_file(layer, file, 0, true, err);
 }
 
-void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us)
+static void keep_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us,
+                            bool set)
 {
     struct err why = {0};
     pthread_mutex_lock(&layer->lock);
@@ -861,13 +862,24 @@ void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_
         f = layer_file_get(layer, file, &why);
     if (why.code)
         layer_break(layer, &why); /* nothing may be promised without it */
+    if (f)
+        f->must_sync |= set || !f->sized || f->size != size;
     if (f && (!f->sized || f->size != size || f->mtime_us != mtime_us)) {
-        f->resized |= !f->sized || f->size != size;
         f->sized = f->changed = true;
         f->size = size;
         f->mtime_us = mtime_us;
     }
     pthread_mutex_unlock(&layer->lock);
+}
+
+void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us)
+{
+    keep_attributes(layer, file, size, mtime_us, false);
+}
+
+void layer_attributes_set(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us)
+{
+    keep_attributes(layer, file, size, mtime_us, true);
 }
 
 /* ---- lists ---- */

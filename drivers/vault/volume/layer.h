@@ -44,8 +44,10 @@ bool layer_write(struct layer *layer, uint64_t file, uint64_t record, uint64_t c
 bool layer_truncate(struct layer *layer, uint64_t file, uint64_t size, struct err *err) MUST;
 /* All that the layer has of a file goes; nothing of below shows. */
 bool layer_forget(struct layer *layer, uint64_t file, struct err *err) MUST;
-/* Size and time of the file to be kept with its next commit; file numbers are below 2^24. */
+/* Size and time of the file to be kept with its next commit; file numbers are below 2^24. A power
+ * failure may bring an older time of a write back; one that was set is durable with the commit. */
 void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us);
+void layer_attributes_set(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us);
 /* Durable: what was written to the file (UINT64_MAX: to any) before the call. Concurrent calls
  * share their syncs. Only a commit of all makes layer_open's `clean` true:
  * it never saves the log's sync (README.md, Layers 3). After a failed sync all changes say IO. */

@@ -30,7 +30,7 @@ struct lfile {
     bool unsynced;       /* data written since the last sync */
     bool recent;         /* used since the clock hand came by */
     bool sized, changed; /* size and time were told; and not yet logged */
-    bool resized;        /* so was another size */
+    bool must_sync;      /* another size, or a client set them: the log's sync may not be saved */
     bool cutting;        /* cut or trim are not yet logged */
     uint64_t size, mtime_us, cut;
     uint64_t trim;    /* logged records from here on are no more; NONE */

@@ -114,7 +114,7 @@ bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_u
         event_file_extended(v, file);
     pthread_mutex_unlock(&v->vault->lock);
     if (ok)
-        layer_attributes(layer, file, size, mtime_us);
+        layer_attributes_set(layer, file, size, mtime_us);
     return ok;
 }
 
