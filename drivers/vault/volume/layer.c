@@ -140,6 +140,13 @@ void layer_break(struct layer *layer, const struct err *why)
     layer->broken = true;
 }
 
+void layer_refuse(struct layer *layer, const struct err *why)
+{
+    pthread_mutex_lock(&layer->lock);
+    layer_break(layer, why);
+    pthread_mutex_unlock(&layer->lock);
+}
+
 bool layer_room(struct layer *layer, size_t more, struct err *err)
 {
     return presence_reserve(&layer->cells, layer->reserved + more, err) &&

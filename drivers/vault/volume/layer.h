@@ -52,7 +52,9 @@ void layer_attributes_set(struct layer *layer, uint64_t file, uint64_t size, uin
  * share their syncs. Only a commit of all makes layer_open's `clean` true:
  * it never saves the log's sync (README.md, Layers 3). After a failed sync all changes say IO. */
 bool layer_commit(struct layer *layer, uint64_t file, struct err *err) MUST;
-/* False with the reason (IO) when a failed sync made it refuse changes. */
+/* No change is taken any more, for that reason, until it is opened again after an unclean stop. */
+void layer_refuse(struct layer *layer, const struct err *why);
+/* False with the reason (IO) when a failed sync, or somebody, made it refuse changes. */
 bool layer_is_well(struct layer *layer, struct err *err) MUST;
 /* Bytes written and not yet committed; records present, and their bytes on disk. */
 uint64_t layer_debt(const struct layer *layer);

@@ -541,22 +541,6 @@ static bool sizes_of(struct volume *v, struct slot *slot, struct err *err)
 
 /* An extending write that was not committed may have left bytes behind the size that is known:
  * they must not show when the file grows. */
-static bool tidy_tail(struct slot *slot, const struct layer_file *file, struct err *err)
-{
-    uint8_t bytes[RECORD_BYTES];
-    uint64_t record = file->size >> RECORD_SHIFT;
-    size_t kept = file->size & (RECORD_BYTES - 1);
-    bool there = kept && layer_has(slot->layer, file->file, record) == LAYER_PRESENT;
-    if (there && !layer_read(slot->layer, file->file, record, 1, bytes, err))
-        return false;
-    if (!layer_truncate(slot->layer, file->file, file->size, err))
-        return false;
-    if (!there)
-        return true;
-    memset(bytes + kept, 0, RECORD_BYTES - kept);
-    return layer_write(slot->layer, file->file, record, 1, bytes, err);
-}
-
 static bool tidy_tails(struct slot *slot, struct err *err)
 {
     size_t count = 0;
@@ -565,7 +549,8 @@ static bool tidy_tails(struct slot *slot, struct err *err)
     if (own.code != ERR_NONE)
         *err = own;
     for (size_t i = 0; files && i < count; i++)
-        if (files[i].sized && files[i].records > 0 && !tidy_tail(slot, &files[i], err))
+        if (files[i].sized && files[i].records > 0 &&
+            !write_tidy(slot->layer, files[i].file, files[i].size, err))
             return false;
     return own.code == ERR_NONE;
 }

@@ -380,6 +380,8 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
 bool write_allowed(const struct view *view, struct err *err) MUST;
 bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
                 uint64_t ctime_us, struct err *err) MUST;
+/* Nothing that the layer has of the file behind its size stays. */
+bool write_tidy(struct layer *layer, uint64_t file, uint64_t size, struct err *err) MUST;
 /* No lock. What a write or a cut leaves of the records at its ends may lie in the store alone: it
  * is fetched where no other writer waits for it, and found in memory under the lock. */
 bool write_fetch(struct volume *v, uint64_t file, uint64_t offset, uint64_t end, struct err *err)
