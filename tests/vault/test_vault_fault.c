@@ -1,7 +1,9 @@
 /* The vault when calls fail, one after the other: each run is done or says why, and what it had
  * acknowledged before is there when the vault is opened again. */
+#include "agent/base/sys.h"
 #include "tests/lib/fault_loop.h"
 #include "tests/vault/volume_world.h"
+#include <errno.h>
 
 struct story {
     struct vault_options options;
@@ -252,4 +254,30 @@ Test(vault_fault, a_cut_that_fails_leaves_a_file_that_has_all_of_its_size)
         (struct fault_case){
             .name = "shrink", .run = shrink, .check = has_all_of_its_size, .least = 4},
         LONG_SIZE);
+}
+
+/* ---- room that never comes ---- */
+
+Test(vault_fault, writers_are_told_of_a_failed_sync_and_do_not_wait_for_room)
+{
+    enum { PIECE = 64 << 10 };
+    struct world w;
+    struct vault_options options = {.seal_by_hand = true, .debt_bytes = PIECE / 2, .wait_ms = 50};
+    world_begin_with(&w, &options);
+    world_ok(&w, vault_volume_create(w.vault, "v", &w.err));
+    struct view *view = world_view(&w, "v", NULL, NULL);
+    uint64_t file = world_file(&w, view, "a");
+    AUTO(mem) char *bytes = own_alloc(PIECE, &w.err);
+    for (bool failed = false; !failed;) { /* the keeper may sync it before the fault is set */
+        world_ok(&w, view_write(view, file, bytes, PIECE, 0, false, NULL, &w.err));
+        sys_fault(1, EIO);
+        failed = !view_commit(view, file, NULL, &w.err);
+        sys_fault(0, 0);
+    }
+    err_clear(&w.err);
+    cr_assert(!view_write(view, file, bytes, PIECE, 0, false, NULL, &w.err));
+    cr_expect_eq(w.err.code, ERR_IO, "%s", w.err.text);
+    err_clear(&w.err);
+    view_close(view);
+    world_end(&w);
 }

@@ -292,8 +292,8 @@ void copies_look(struct vault *vault);
 /* ---- keeper.c: debt, full layers, leftovers ---- */
 void *keeper_run(void *vault);
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
-/* Waits until what is not synced and what is not sealed leave room; ERR_BUSY after wait_ms. A
- * commit says when it has made some. */
+/* Waits until what is not synced and what is not sealed leave room; ERR_BUSY after wait_ms, the
+ * layer's error at once when a failed sync lets none come. A commit says when it has made some. */
 bool volume_room(struct volume *v, struct err *err) MUST;
 void volume_room_made(struct volume *v);
 
