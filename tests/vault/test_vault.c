@@ -1,8 +1,10 @@
 /* The vault in stories: what is written is read, what was acknowledged survives, what was deleted
  * frees its room. */
 #include "agent/base/sys_record.h"
+#include "tests/vault/between.h"
 #include "tests/vault/volume_world.h"
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -778,4 +780,91 @@ Test(vault, holds_writers_for_a_moment_only_whatever_was_written)
     cr_log_info("the longest pause took %llu us", (unsigned long long)longest);
     cr_assert_lt(longest, 1000000);
     world_end(&w);
+}
+
+/* ---- a reader in its call while the file is cut, or goes ---- */
+
+struct reader {
+    struct view *view;
+    uint64_t file;
+    size_t size;
+    char *bytes;
+    ssize_t n;
+    struct err err;
+};
+static sem_t in_call, go_on;
+static _Thread_local bool held_once;
+
+static bool hold_the_reader(const char *name)
+{
+    if (held_once && strcmp(name, "pread") == 0) {
+        held_once = false;
+        sem_post(&in_call);
+        sem_wait(&go_on);
+    }
+    return true;
+}
+
+static void *read_and_be_held(void *arg)
+{
+    struct reader *r = arg;
+    held_once = true;
+    r->n = view_read(r->view, r->file, r->bytes, r->size, 0, &r->err);
+    return NULL;
+}
+
+static void cut_to_ten(struct world *w, struct view *view, uint64_t file)
+{
+    struct view_attributes ten = {.set_size = true, .size = 10};
+    struct view_file now;
+    world_ok(w, view_set(view, NULL, file, &ten, &now, NULL, &w->err));
+}
+
+static void remove_it(struct world *w, struct view *view, uint64_t file)
+{
+    (void)file;
+    world_ok(w, view_remove(view, NULL, VIEW_ROOT, "a", false, NULL, &w->err));
+}
+
+static void read_while(void (*happens)(struct world *w, struct view *view, uint64_t file),
+                       struct reader *ret)
+{
+    struct world w;
+    pthread_t thread;
+    world_begin(&w);
+    create(&w, "orcl");
+    world_write(&w, "orcl", NULL, "a", 'a', 100 * RECORD_BYTES, 0);
+    struct view *view = world_view(&w, "orcl", NULL, NULL);
+    AUTO(mem) char *bytes = own_alloc(100 * RECORD_BYTES, &w.err);
+    *ret = (struct reader){.view = view,
+                           .file = world_file(&w, view, "a"),
+                           .size = 100 * RECORD_BYTES,
+                           .bytes = bytes};
+    sem_init(&in_call, 0, 0);
+    sem_init(&go_on, 0, 0);
+    between = hold_the_reader;
+    cr_assert_eq(pthread_create(&thread, NULL, read_and_be_held, ret), 0);
+    sem_wait(&in_call);
+    happens(&w, view, ret->file);
+    sem_post(&go_on);
+    pthread_join(thread, NULL);
+    between = NULL;
+    for (ssize_t i = 0; i < ret->n; i++)
+        cr_assert_eq(bytes[i], 'a', "byte %zd is %d", i, bytes[i]);
+    view_close(view);
+    world_end(&w);
+}
+
+Test(vault, a_read_takes_no_zeros_for_what_was_cut_meanwhile)
+{
+    struct reader r;
+    read_while(cut_to_ten, &r);
+    cr_expect_eq(r.n, 10, "%zd: %s", r.n, r.err.text);
+}
+
+Test(vault, a_read_takes_no_zeros_for_a_file_that_went_meanwhile)
+{
+    struct reader r;
+    read_while(remove_it, &r);
+    cr_expect(r.n < 0 && r.err.code == ERR_NOT_FOUND, "%zd: %s", r.n, r.err.text);
 }

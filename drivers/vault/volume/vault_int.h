@@ -120,6 +120,7 @@ struct volume {
     struct volume *next_wanted; /* in the vault's list, with a reference */
     bool wanted;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
+    _Atomic uint64_t cuts; /* files of the live area that shrank or went; before their bytes go */
     struct answer *answers;
     size_t answer_count, answer_next;
     uint64_t next_sequence;    /* of the family; the landing volume's counts */
@@ -361,7 +362,7 @@ struct plan {
     size_t count, capacity;
     struct root root; /* stored false: nothing below */
     struct family *family;
-    uint64_t changes, size;
+    uint64_t changes, cuts, size;
     uint8_t kind;
 };
 void plan_done(struct plan *plan);

@@ -131,7 +131,8 @@ static bool tell_size(struct volume *v, uint64_t file, uint64_t size, struct err
     return ok;
 }
 
-/* What it fails at leaves the file as it was: the bytes go last. */
+/* What it fails at leaves the file as it was: the bytes go last. The size goes first, so that
+ * readers can tell zeros from content. */
 static bool shrink(struct volume *v, uint64_t file, uint64_t old_size, uint64_t size,
                    struct err *err)
 {
@@ -144,6 +145,7 @@ static bool shrink(struct volume *v, uint64_t file, uint64_t old_size, uint64_t 
     memset(bytes + kept, 0, RECORD_BYTES - kept);
     if (!tell_size(v, file, size, err))
         return false;
+    v->cuts++;
     if ((!kept || layer_write(layer, file, record, 1, bytes, err)) &&
         layer_truncate(layer, file, size, err))
         return true;
