@@ -4,9 +4,12 @@
 #include "drivers/vault/volume/layer.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/fault_loop.h"
+#include "tests/vault/between.h"
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -407,4 +410,64 @@ Test(layer, writers_committers_and_a_freeze_at_once_leave_whole_records)
             if (writers[i].marks[r])
                 OK(holds(layer, writers[i].file, r, 1, writers[i].marks[r], &err));
     }
+}
+
+/* ---- a writer in its call while a commit fails ---- */
+
+static struct {
+    struct layer *layer;
+    pthread_t thread, committer;
+    sem_t in_call, go_on;
+    bool begun, ok;
+} held;
+
+static void *write_and_be_held(void *arg)
+{
+    struct err err = {0};
+    (void)arg;
+    held.ok = put(held.layer, 1, 128, 64, 2, &err);
+    return NULL;
+}
+
+/* The append to the log: it finds the disk full, but not before a writer is in its own call. */
+static bool hold_the_writer(const char *name)
+{
+    if (strcmp(name, "pwrite") != 0)
+        return true;
+    if (!pthread_equal(pthread_self(), held.committer)) {
+        sem_post(&held.in_call);
+        sem_wait(&held.go_on);
+        return true;
+    }
+    held.begun = pthread_create(&held.thread, NULL, write_and_be_held, NULL) == 0;
+    if (held.begun)
+        sem_wait(&held.in_call);
+    errno = ENOSPC;
+    return false;
+}
+
+Test(layer, a_writer_and_a_commit_that_puts_its_records_back_both_have_room)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    struct err err = {0};
+    AUTO(layer) struct layer *layer = make(dir, &err);
+    cr_assert(layer, "%s", err.text);
+    held.layer = layer;
+    held.committer = pthread_self();
+    sem_init(&held.in_call, 0, 0);
+    sem_init(&held.go_on, 0, 0);
+    OK(put(layer, 1, 0, 128, 1, &err)); /* as many as there is room for */
+    between = hold_the_writer;
+    bool committed = layer_commit(layer, 1, &err);
+    between = NULL;
+    sem_post(&held.go_on);
+    cr_assert(held.begun && pthread_join(held.thread, NULL) == 0);
+    cr_expect(held.ok && !committed && err.code == ERR_NO_SPACE, "%s", err.text);
+    err_clear(&err);
+    OK(layer_commit(layer, 1, &err));
+    layer_unref(layer);
+    layer = again(dir, true, &err);
+    cr_assert(layer, "%s", err.text);
+    OK(holds(layer, 1, 0, 128, 1, &err));
+    OK(holds(layer, 1, 128, 64, 2, &err));
 }

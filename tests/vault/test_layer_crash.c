@@ -439,6 +439,127 @@ Test(layer_crash, after_a_commit_of_all_the_disk_alone_says_all)
     }
 }
 
+/* ---- killed, opened again, and then the power goes ---- */
+
+static bool write_version(struct layer *layer, uint64_t file, uint32_t version, struct err *err)
+{
+    uint8_t bytes[R];
+    fill(bytes, version, file, 0);
+    return layer_write(layer, file, 0, 1, bytes, err);
+}
+
+/* Known to the log; then overwritten by a process that does not live to commit it: file 1 with
+ * other bytes, file 2 at last with the same. */
+static bool overwrite_and_die(const char *path, struct err *err)
+{
+    AUTO(layer) struct layer *layer = layer_create(path, SEQUENCE, SEED, err);
+    return layer && write_version(layer, 1, 1, err) && write_version(layer, 2, 1, err) &&
+           layer_commit(layer, UINT64_MAX, err) && write_version(layer, 1, 2, err) &&
+           write_version(layer, 2, 3, err) && write_version(layer, 2, 1, err);
+}
+
+/* The next one takes what it finds, and promises it. */
+static bool open_and_promise(const char *path, struct err *err)
+{
+    AUTO(layer) struct layer *layer = layer_open(path, SEQUENCE, SEED, false, err);
+    if (!layer)
+        return false;
+    layer_freeze(layer);
+    if (!layer_commit(layer, UINT64_MAX, err))
+        return false;
+    sys_record_mark(1);
+    return true;
+}
+
+static bool holds_version(struct layer *layer, uint64_t file, uint32_t version, struct err *err)
+{
+    uint8_t bytes[R];
+    return layer_read(layer, file, 0, 1, bytes, err) &&
+           ((page_is(bytes, 0, version, file, 0) && page_is(bytes, 1, version, file, 0)) ||
+            err_set(err, ERR_INTERNAL, "file %" PRIu64 " has other bytes", file));
+}
+
+static bool check_promised(void *arg, const char *dir, uint64_t mark, struct err *err)
+{
+    char path[256];
+    (void)arg;
+    if (!mark)
+        return true;
+    str_format(path, sizeof path, "%s/layer", dir);
+    AUTO(layer) struct layer *layer = layer_open(path, SEQUENCE, SEED, true, err);
+    return layer && holds_version(layer, 1, 2, err) && holds_version(layer, 2, 1, err);
+}
+
+Test(layer_crash, what_a_killed_process_wrote_is_on_disk_before_it_is_promised)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(drive_dir) char *scratch = drive_dir();
+    char path[256];
+    char state[256];
+    struct err err = {0};
+    uint64_t states = 0;
+    str_format(path, sizeof path, "%s/layer", dir);
+    str_format(state, sizeof state, "%s/state", scratch);
+    sys_record_begin();
+    bool ok = overwrite_and_die(path, &err) && open_and_promise(path, &err);
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    cr_assert(ok, "%s", err.text);
+    struct crash_plan plan = {.record = &record,
+                              .root = dir,
+                              .scratch = state,
+                              .step = 1000000,
+                              .seeds = 20,
+                              .check = check_promised};
+    cr_expect(crash_states_each(&plan, &states, &err), "%s", err.text);
+    cr_expect(states > 20);
+}
+
+/* ---- a time that a client set ---- */
+
+static bool check_time(void *arg, const char *dir, uint64_t mark, struct err *err)
+{
+    char path[256];
+    size_t count;
+    (void)arg;
+    if (!mark)
+        return true;
+    str_format(path, sizeof path, "%s/layer", dir);
+    AUTO(layer) struct layer *layer = layer_open(path, SEQUENCE, SEED, false, err);
+    AUTO(mem) struct layer_file *files = layer ? layer_files(layer, &count, err) : NULL;
+    return files && ((count == 1 && files[0].mtime_us >= mark) ||
+                     err_set(err, ERR_INTERNAL, "an older time than %" PRIu64, mark));
+}
+
+/* A write's time may be lost with the log's end, a client's may not: not even when it sets the one
+ * that a write has left in that end. */
+Test(layer_crash, a_time_that_a_client_set_is_on_disk_with_its_commit)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(drive_dir) char *scratch = drive_dir();
+    char path[256];
+    char state[256];
+    struct err err = {0};
+    uint64_t states = 0;
+    str_format(path, sizeof path, "%s/layer", dir);
+    str_format(state, sizeof state, "%s/state", scratch);
+    sys_record_begin();
+    AUTO(layer) struct layer *layer = layer_create(path, SEQUENCE, SEED, &err);
+    bool ok = layer && write_version(layer, 1, 1, &err);
+    for (uint64_t time = 1; ok && time < 4; time++) {
+        ok = write_version(layer, 1, (uint32_t)time, &err);
+        layer_attributes(layer, 1, R, time);
+        ok = ok && layer_commit(layer, 1, &err);
+        layer_attributes_set(layer, 1, R, time < 3 ? time : 7);
+        ok = ok && layer_commit(layer, 1, &err);
+        sys_record_mark(time < 3 ? time : 7);
+    }
+    AUTO(sys_record) struct sys_record record = sys_record_end();
+    cr_assert(ok, "%s", err.text);
+    struct crash_plan plan = {
+        .record = &record, .root = dir, .scratch = state, .seeds = 3, .check = check_time};
+    cr_expect(crash_states_each(&plan, &states, &err), "%s", err.text);
+}
+
 /* ---- a log that is replaced ---- */
 
 static uint64_t log_bytes(const char *dir)

@@ -4,19 +4,19 @@
 #include "tests/lib/random.h"
 #include "tests/vault/volume_world.h"
 
-enum kind { MKDIR, EXCLUSIVE, UNCHECKED, CREATE, SYMLINK, SET, LINK, RENAME, REMOVE, RMDIR };
+enum kind { MKDIR, EXCLUSIVE, UNCHECKED, CREATE, SYMLINK, SET, TOUCH, LINK, RENAME, REMOVE, RMDIR };
 
 /* Each can be done after those before it, and not twice but as the same request. */
 static const struct request {
     enum kind kind;
     const char *path, *to;
-    uint64_t size;
+    uint64_t size; /* of TOUCH: the mtime */
 } requests[] = {
-    {MKDIR, "d", NULL, 0},         {EXCLUSIVE, "d/f", NULL, 0}, {SET, "d/f", NULL, 10000},
-    {LINK, "d/f", "d/g", 0},       {SYMLINK, "d/l", "f", 0},    {RENAME, "d/f", "d/h", 0},
-    {UNCHECKED, "d/h", NULL, 100}, {REMOVE, "d/g", NULL, 0},    {MKDIR, "e", NULL, 0},
-    {RMDIR, "e", NULL, 0},         {CREATE, "d/k", NULL, 9000}, {RENAME, "d/k", "d/h", 0},
-    {SET, "d/h", NULL, 20000},     {REMOVE, "d/l", NULL, 0},
+    {MKDIR, "d", NULL, 0},     {EXCLUSIVE, "d/f", NULL, 0},   {SET, "d/f", NULL, 10000},
+    {SYMLINK, "d/l", "f", 0},  {TOUCH, "d/f", NULL, 1000},    {LINK, "d/f", "d/g", 0},
+    {RENAME, "d/f", "d/h", 0}, {UNCHECKED, "d/h", NULL, 100}, {REMOVE, "d/g", NULL, 0},
+    {MKDIR, "e", NULL, 0},     {RMDIR, "e", NULL, 0},         {CREATE, "d/k", NULL, 9000},
+    {RENAME, "d/k", "d/h", 0}, {SET, "d/h", NULL, 20000},     {REMOVE, "d/l", NULL, 0},
 };
 enum { REQUESTS = sizeof requests / sizeof requests[0] };
 
@@ -77,8 +77,11 @@ static bool set(struct ask *a, struct client *c, size_t n, struct err *err)
         return false;
     if (!c->again[n])
         c->guards[n] = file.ctime_us;
-    struct view_attributes how = {.set_size = true,
+    bool touch = requests[n].kind == TOUCH;
+    struct view_attributes how = {.set_size = !touch,
                                   .size = requests[n].size,
+                                  .set_mtime = touch,
+                                  .mtime_us = requests[n].size,
                                   .set_mode = true,
                                   .mode = 0600,
                                   .guard = true,
@@ -109,6 +112,7 @@ static bool ask(struct vault *vault, struct client *c, size_t n, struct err *err
         return false;
     switch (r->kind) {
     case SET:
+    case TOUCH:
         return set(&a, c, n, err);
     case LINK:
     case RENAME:
@@ -127,26 +131,28 @@ struct entry {
     char path[8];
     uint64_t size;
     uint32_t links;
+    uint64_t mtime_us; /* 0: of no matter */
 };
 static const struct state {
     size_t count;
     struct entry entries[5];
 } states[REQUESTS + 1] = {
-    {0, {{"", 0, 0}}},
-    {1, {{"d", 0, 2}}},
-    {2, {{"d", 0, 2}, {"d/f", 0, 1}}},
-    {2, {{"d", 0, 2}, {"d/f", 10000, 1}}},
-    {3, {{"d", 0, 2}, {"d/f", 10000, 2}, {"d/g", 10000, 2}}},
-    {4, {{"d", 0, 2}, {"d/f", 10000, 2}, {"d/g", 10000, 2}, {"d/l", 1, 1}}},
-    {4, {{"d", 0, 2}, {"d/h", 10000, 2}, {"d/g", 10000, 2}, {"d/l", 1, 1}}},
-    {4, {{"d", 0, 2}, {"d/h", 100, 2}, {"d/g", 100, 2}, {"d/l", 1, 1}}},
-    {3, {{"d", 0, 2}, {"d/h", 100, 1}, {"d/l", 1, 1}}},
-    {4, {{"d", 0, 2}, {"d/h", 100, 1}, {"d/l", 1, 1}, {"e", 0, 2}}},
-    {3, {{"d", 0, 2}, {"d/h", 100, 1}, {"d/l", 1, 1}}},
-    {4, {{"d", 0, 2}, {"d/h", 100, 1}, {"d/l", 1, 1}, {"d/k", 9000, 1}}},
-    {3, {{"d", 0, 2}, {"d/h", 9000, 1}, {"d/l", 1, 1}}},
-    {3, {{"d", 0, 2}, {"d/h", 20000, 1}, {"d/l", 1, 1}}},
-    {2, {{"d", 0, 2}, {"d/h", 20000, 1}}},
+    {0, {{"", 0, 0, 0}}},
+    {1, {{"d", 0, 2, 0}}},
+    {2, {{"d", 0, 2, 0}, {"d/f", 0, 1, 0}}},
+    {2, {{"d", 0, 2, 0}, {"d/f", 10000, 1, 0}}},
+    {3, {{"d", 0, 2, 0}, {"d/f", 10000, 1, 0}, {"d/l", 1, 1, 0}}},
+    {3, {{"d", 0, 2, 0}, {"d/f", 10000, 1, 1000}, {"d/l", 1, 1, 0}}},
+    {4, {{"d", 0, 2, 0}, {"d/f", 10000, 2, 1000}, {"d/g", 10000, 2, 1000}, {"d/l", 1, 1, 0}}},
+    {4, {{"d", 0, 2, 0}, {"d/h", 10000, 2, 1000}, {"d/g", 10000, 2, 1000}, {"d/l", 1, 1, 0}}},
+    {4, {{"d", 0, 2, 0}, {"d/h", 100, 2, 0}, {"d/g", 100, 2, 0}, {"d/l", 1, 1, 0}}},
+    {3, {{"d", 0, 2, 0}, {"d/h", 100, 1, 0}, {"d/l", 1, 1, 0}}},
+    {4, {{"d", 0, 2, 0}, {"d/h", 100, 1, 0}, {"d/l", 1, 1, 0}, {"e", 0, 2, 0}}},
+    {3, {{"d", 0, 2, 0}, {"d/h", 100, 1, 0}, {"d/l", 1, 1, 0}}},
+    {4, {{"d", 0, 2, 0}, {"d/h", 100, 1, 0}, {"d/l", 1, 1, 0}, {"d/k", 9000, 1, 0}}},
+    {3, {{"d", 0, 2, 0}, {"d/h", 9000, 1, 0}, {"d/l", 1, 1, 0}}},
+    {3, {{"d", 0, 2, 0}, {"d/h", 20000, 1, 0}, {"d/l", 1, 1, 0}}},
+    {2, {{"d", 0, 2, 0}, {"d/h", 20000, 1, 0}}},
 };
 
 static bool count_entry(void *arg, uint64_t cookie, const char *name, const struct view_file *file)
@@ -176,6 +182,9 @@ static bool state_is(struct vault *vault, size_t n, struct err *err)
         if (file.links != e->links || (file.kind != INODE_DIRECTORY && file.size != e->size))
             return err_set(err, ERR_INTERNAL, "after request %zu '%s' has %llu bytes, %u names", n,
                            e->path, (unsigned long long)file.size, file.links);
+        if (e->mtime_us && file.mtime_us != e->mtime_us)
+            return err_set(err, ERR_INTERNAL, "after request %zu '%s' has another mtime", n,
+                           e->path);
     }
     return count == states[n].count ||
            err_set(err, ERR_INTERNAL, "%zu names after request %zu", count, n);

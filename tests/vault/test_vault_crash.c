@@ -1,6 +1,7 @@
 /* Every crash of the box: after each of its calls, whatever of what was not synced is there, the
  * vault opens and what was acknowledged is whole. */
 #include "agent/base/exec.h"
+#include "drivers/vault/volume/layer.h"
 #include "tests/lib/crash_states.h"
 #include "tests/lib/random.h"
 #include "tests/vault/volume_world.h"
@@ -328,3 +329,65 @@ static void cut_below(bool by_commit)
 Test(vault_crash, a_commit_tells_of_a_layer_that_was_swapped_away_before) { cut_below(true); }
 
 Test(vault_crash, a_snapshot_has_what_lies_in_the_layers_below_it_on_disk) { cut_below(false); }
+
+/* ---- records that the log knows before the size ---- */
+
+/* The folder of the newest layer of the only volume, and its sequence. */
+static uint64_t newest_layer(struct world *w, char ret[300])
+{
+    AUTO(sys_names) struct sys_names volumes = {0};
+    AUTO(sys_names) struct sys_names names = {0};
+    char path[200];
+    str_format(path, sizeof path, "%s/v", w->box);
+    world_ok(w, sys_list(path, &volumes, &w->err) && volumes.count == 1);
+    str_format(path, sizeof path, "%s/v/%s", w->box, volumes.names[0]);
+    world_ok(w, sys_list(path, &names, &w->err));
+    const char *newest = "";
+    for (size_t i = 0; i < names.count; i++)
+        if (strncmp(names.names[i], "l-", 2) == 0)
+            newest = names.names[i];
+    str_format(ret, 300, "%s/%s", path, newest);
+    return strtoull(newest + 2, NULL, 16);
+}
+
+/* An extending write is under way, somebody else's commit takes what it has written so far, and the
+ * process ends. */
+static void extend_without_a_size(struct world *w, uint64_t file)
+{
+    uint64_t seed = store_seed(vault_store(w->vault));
+    char path[300];
+    char bytes[2 * RECORD_BYTES];
+    memset(bytes, 'b', sizeof bytes);
+    memset(bytes, 'a', 5000);
+    vault_abandon(w->vault);
+    memory_io_forget_writers(w->memory);
+    uint64_t sequence = newest_layer(w, path);
+    AUTO(layer) struct layer *layer = layer_open(path, sequence, seed, false, &w->err);
+    world_ok(w, layer && layer_write(layer, file, 0, 2, bytes, &w->err) &&
+                    layer_commit(layer, file, &w->err));
+}
+
+Test(vault_crash, nothing_shows_of_an_extension_whose_size_was_not_logged)
+{
+    struct world w;
+    struct view_attributes grow = {.set_size = true, .size = 20000};
+    struct view_file now;
+    char bytes[20000], expected[20000] = {0};
+    world_begin(&w);
+    world_ok(&w, vault_volume_create(w.vault, "v", &w.err));
+    world_write(&w, "v", NULL, "f", 'a', 5000, 0);
+    world_ok(&w, vault_swap(w.vault, "v", NULL, &w.err)); /* the next layer knows no size of it */
+    struct view *view = world_view(&w, "v", NULL, NULL);
+    uint64_t file = world_file(&w, view, "f");
+    view_close(view);
+    extend_without_a_size(&w, file);
+    world_open(&w);
+    view = world_view(&w, "v", NULL, NULL);
+    world_ok(&w, view_set(view, NULL, file, &grow, &now, NULL, &w.err));
+    world_ok(&w, view_read(view, file, bytes, sizeof bytes, 0, &w.err) == sizeof bytes);
+    memset(expected, 'a', 5000);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        cr_assert_eq(bytes[i], expected[i], "byte %zu is %d", i, bytes[i]);
+    view_close(view);
+    world_end(&w);
+}

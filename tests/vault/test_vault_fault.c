@@ -1,7 +1,9 @@
 /* The vault when calls fail, one after the other: each run is done or says why, and what it had
  * acknowledged before is there when the vault is opened again. */
+#include "agent/base/sys.h"
 #include "tests/lib/fault_loop.h"
 #include "tests/vault/volume_world.h"
+#include <errno.h>
 
 struct story {
     struct vault_options options;
@@ -129,3 +131,153 @@ static void loop(enum fault_kind kind, long few, long many)
 Test(vault_fault, survives_input_and_output_errors) { loop(FAULT_IO, 5, 1); }
 Test(vault_fault, survives_a_full_disk) { loop(FAULT_FULL, 7, 1); }
 Test(vault_fault, survives_without_memory) { loop(FAULT_MEMORY, 11, 1); }
+
+/* ---- sizes: a change that fails leaves the file as it was ---- */
+
+enum { OLD_SIZE = 5000, LONG_SIZE = 20000, ADDED = 30000, GROWN = 60000 };
+
+struct sizes {
+    struct vault_options options;
+    struct io *io;
+    struct vault *vault;
+    struct view *view;
+    struct view_file file;
+    size_t begins_with;
+};
+
+static bool sizes_setup(void *arg, const char *dir, struct err *err)
+{
+    struct sizes *s = arg;
+    const struct story open = {.options = s->options};
+    char bytes[LONG_SIZE];
+    memset(bytes, 'a', sizeof bytes);
+    if (!open_both(&open, dir, &s->io, &s->vault, err) || !vault_volume_create(s->vault, "v", err))
+        return false;
+    s->view = view_open(s->vault, "v", NULL, NULL, err);
+    return s->view &&
+           view_create(s->view, NULL, VIEW_ROOT, "a", INODE_FILE, NULL, NULL, &s->file, NULL,
+                       err) &&
+           view_write(s->view, s->file.file, bytes, s->begins_with, 0, true, NULL, err);
+}
+
+static void sizes_end(struct sizes *s)
+{
+    view_close(TAKE(s->view));
+    vault_close(TAKE(s->vault));
+    io_close(TAKE(s->io));
+}
+
+/* All of it: `a` times 'a', then `b` times 'b', then zeros. */
+static bool content_is(struct sizes *s, size_t size, size_t a, size_t b, struct err *err)
+{
+    char bytes[GROWN + 1];
+    ssize_t n = view_read(s->view, s->file.file, bytes, sizeof bytes, 0, err);
+    if (n < 0)
+        return false;
+    if ((size_t)n != size)
+        return err_set(err, ERR_INTERNAL, "%zd bytes, not %zu", n, size);
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != (i < a ? 'a' : i < a + b ? 'b' : 0))
+            return err_set(err, ERR_INTERNAL, "byte %zu is %d", i, bytes[i]);
+    return true;
+}
+
+static bool set_size(struct sizes *s, uint64_t size, struct err *err)
+{
+    struct view_attributes how = {.set_size = true, .size = size};
+    struct view_file file;
+    return view_set(s->view, NULL, s->file.file, &how, &file, NULL, err);
+}
+
+static bool extend(void *arg, const char *dir, struct err *err)
+{
+    struct sizes *s = arg;
+    char bytes[ADDED];
+    (void)dir;
+    memset(bytes, 'b', sizeof bytes);
+    return view_write(s->view, s->file.file, bytes, sizeof bytes, OLD_SIZE, false, NULL, err);
+}
+
+static bool grows_with_zeros(void *arg, const char *dir, bool done, struct err *err)
+{
+    struct sizes *s = arg;
+    (void)dir;
+    bool ok = set_size(s, GROWN, err) && content_is(s, GROWN, OLD_SIZE, done ? ADDED : 0, err);
+    sizes_end(s);
+    return ok;
+}
+
+static bool shrink(void *arg, const char *dir, struct err *err)
+{
+    (void)dir;
+    return set_size(arg, OLD_SIZE, err);
+}
+
+static bool has_all_of_its_size(void *arg, const char *dir, bool done, struct err *err)
+{
+    struct sizes *s = arg;
+    struct view_file now;
+    (void)dir;
+    bool ok = view_stat(s->view, s->file.file, 0, &now, err) &&
+              (now.size == OLD_SIZE || (!done && now.size == LONG_SIZE) ||
+               err_set(err, ERR_INTERNAL, "%llu bytes", (unsigned long long)now.size)) &&
+              content_is(s, now.size, now.size, 0, err);
+    sizes_end(s);
+    return ok;
+}
+
+static void loop_sizes(struct fault_case fault, size_t begins_with)
+{
+    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY};
+    struct sizes s = {
+        .options = {.seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}},
+        .begins_with = begins_with};
+    fault.setup = sizes_setup;
+    fault.arg = &s;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct fault_report report;
+        struct err err = {0};
+        cr_expect(fault_loop_run(&fault, kinds[i], 1, &report, &err), "%s", err.text);
+    }
+}
+
+Test(vault_fault, a_write_that_fails_leaves_nothing_behind_the_size)
+{
+    loop_sizes(
+        (struct fault_case){.name = "extend", .run = extend, .check = grows_with_zeros, .least = 4},
+        OLD_SIZE);
+}
+
+Test(vault_fault, a_cut_that_fails_leaves_a_file_that_has_all_of_its_size)
+{
+    loop_sizes(
+        (struct fault_case){
+            .name = "shrink", .run = shrink, .check = has_all_of_its_size, .least = 4},
+        LONG_SIZE);
+}
+
+/* ---- room that never comes ---- */
+
+Test(vault_fault, writers_are_told_of_a_failed_sync_and_do_not_wait_for_room)
+{
+    enum { PIECE = 64 << 10 };
+    struct world w;
+    struct vault_options options = {.seal_by_hand = true, .debt_bytes = PIECE / 2, .wait_ms = 50};
+    world_begin_with(&w, &options);
+    world_ok(&w, vault_volume_create(w.vault, "v", &w.err));
+    struct view *view = world_view(&w, "v", NULL, NULL);
+    uint64_t file = world_file(&w, view, "a");
+    AUTO(mem) char *bytes = own_alloc(PIECE, &w.err);
+    for (bool failed = false; !failed;) { /* the keeper may sync it before the fault is set */
+        world_ok(&w, view_write(view, file, bytes, PIECE, 0, false, NULL, &w.err));
+        sys_fault(1, EIO);
+        failed = !view_commit(view, file, NULL, &w.err);
+        sys_fault(0, 0);
+    }
+    err_clear(&w.err);
+    cr_assert(!view_write(view, file, bytes, PIECE, 0, false, NULL, &w.err));
+    cr_expect_eq(w.err.code, ERR_IO, "%s", w.err.text);
+    err_clear(&w.err);
+    view_close(view);
+    world_end(&w);
+}

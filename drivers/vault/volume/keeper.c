@@ -55,22 +55,34 @@ void volume_room_made(struct volume *v)
     pthread_mutex_unlock(&v->vault->lock);
 }
 
+/* A layer whose sync failed is not committed before the vault is opened anew, nor sealed. */
+static bool may_have_room(const struct volume *v, struct err *err)
+{
+    for (size_t i = v->slot_count; i-- > 0;)
+        if (!layer_is_well(v->slots[i]->layer, err))
+            return false;
+    return true;
+}
+
 bool volume_room(struct volume *v, struct err *err)
 {
     struct vault *vault = v->vault;
     const struct vault_options *o = &vault->options;
     const char *why;
-    bool late = false, room;
+    bool late = false, room, well = true;
     uint64_t deadline = 0;
     pthread_mutex_lock(&vault->lock);
-    while (!(room = has_room(v, &why)) && !late && !vault->stopping) {
+    while (!(room = has_room(v, &why)) && (well = may_have_room(v, err)) && !late &&
+           !vault->stopping) {
         deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
         v->room_waiters++;
         late = !vault_wait_until(vault, deadline);
         v->room_waiters--;
     }
     pthread_mutex_unlock(&vault->lock);
-    return room || err_set(err, ERR_BUSY, "'%s' waits for %s", v->name, why);
+    if (room || !well)
+        return room;
+    return err_set(err, ERR_BUSY, "'%s' waits for %s", v->name, why);
 }
 
 /* ---- chores ---- */

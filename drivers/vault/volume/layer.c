@@ -140,6 +140,13 @@ void layer_break(struct layer *layer, const struct err *why)
     layer->broken = true;
 }
 
+void layer_refuse(struct layer *layer, const struct err *why)
+{
+    pthread_mutex_lock(&layer->lock);
+    layer_break(layer, why);
+    pthread_mutex_unlock(&layer->lock);
+}
+
 bool layer_room(struct layer *layer, size_t more, struct err *err)
 {
     return presence_reserve(&layer->cells, layer->reserved + more, err) &&
@@ -148,7 +155,7 @@ bool layer_room(struct layer *layer, size_t more, struct err *err)
 
 bool layer_dirty_room(struct lfile *f, size_t more, struct err *err)
 {
-    while (f->dirty_capacity < f->dirty_count + more) {
+    while (f->dirty_capacity < f->dirty_count + f->dirty_reserved + more) {
         size_t wanted = f->dirty_capacity ? 2 * f->dirty_capacity : CHUNK_RECORDS;
         uint64_t *wider = own_realloc(f->dirty, wanted * sizeof *wider, err);
         if (!wider)
@@ -379,6 +386,7 @@ static bool sum_anew(struct layer *layer, struct lfile *f, uint64_t record, stru
         return true;
     struct err why = {0};
     bool pinned = layer_pin(layer, f, false, &why);
+    f->unsynced = true; /* who wrote it may not have lived to sync it, whatever the sum says */
     ssize_t n =
         pinned ? sys_pread(f->fd, bytes, sizeof bytes, record * RECORD_BYTES, "layer", &why) : -1;
     if (pinned)
@@ -736,6 +744,7 @@ static bool make_room(struct layer *layer, struct lfile *f, size_t count, struct
     pthread_mutex_lock(&layer->lock);
     bool ok = layer_room(layer, count, err) && layer_dirty_room(f, count, err);
     layer->reserved += ok ? count : 0;
+    f->dirty_reserved += ok ? count : 0;
     pthread_mutex_unlock(&layer->lock);
     return ok;
 }
@@ -745,6 +754,7 @@ static void note_written(struct layer *layer, struct lfile *f, uint64_t record, 
 {
     pthread_mutex_lock(&layer->lock);
     layer->reserved -= count;
+    f->dirty_reserved -= count;
     f->unsynced = true; /* also a failed write may have left bytes */
     for (size_t i = 0; ok && i < count; i++) {
         layer_set(layer, f, record + i, sums[i]);
@@ -828,7 +838,7 @@ static bool change_file(struct layer *layer, uint64_t file, uint64_t size, bool 
     cut_file(layer, f, size);
     if (forget) {
         f->cutting |= f->sized;
-        f->sized = f->changed = f->resized = false;
+        f->sized = f->changed = f->must_sync = false;
         f->size = f->mtime_us = 0;
     }
     leave(layer);
@@ -847,7 +857,8 @@ bool layer_forget(struct layer *layer, uint64_t file, struct err *err)
     return change_file(layer, file, 0, true, err);
 }
 
-void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us)
+static void keep_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us,
+                            bool set)
 {
     struct err why = {0};
     pthread_mutex_lock(&layer->lock);
@@ -858,13 +869,24 @@ void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_
         f = layer_file_get(layer, file, &why);
     if (why.code)
         layer_break(layer, &why); /* nothing may be promised without it */
+    if (f)
+        f->must_sync |= set || !f->sized || f->size != size;
     if (f && (!f->sized || f->size != size || f->mtime_us != mtime_us)) {
-        f->resized |= !f->sized || f->size != size;
         f->sized = f->changed = true;
         f->size = size;
         f->mtime_us = mtime_us;
     }
     pthread_mutex_unlock(&layer->lock);
+}
+
+void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us)
+{
+    keep_attributes(layer, file, size, mtime_us, false);
+}
+
+void layer_attributes_set(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us)
+{
+    keep_attributes(layer, file, size, mtime_us, true);
 }
 
 /* ---- lists ---- */

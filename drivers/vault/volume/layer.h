@@ -44,13 +44,17 @@ bool layer_write(struct layer *layer, uint64_t file, uint64_t record, uint64_t c
 bool layer_truncate(struct layer *layer, uint64_t file, uint64_t size, struct err *err) MUST;
 /* All that the layer has of a file goes; nothing of below shows. */
 bool layer_forget(struct layer *layer, uint64_t file, struct err *err) MUST;
-/* Size and time of the file to be kept with its next commit; file numbers are below 2^24. */
+/* Size and time of the file to be kept with its next commit; file numbers are below 2^24. A power
+ * failure may bring an older time of a write back; one that was set is durable with the commit. */
 void layer_attributes(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us);
+void layer_attributes_set(struct layer *layer, uint64_t file, uint64_t size, uint64_t mtime_us);
 /* Durable: what was written to the file (UINT64_MAX: to any) before the call. Concurrent calls
  * share their syncs. Only a commit of all makes layer_open's `clean` true:
  * it never saves the log's sync (README.md, Layers 3). After a failed sync all changes say IO. */
 bool layer_commit(struct layer *layer, uint64_t file, struct err *err) MUST;
-/* False with the reason (IO) when a failed sync made it refuse changes. */
+/* No change is taken any more, for that reason, until it is opened again after an unclean stop. */
+void layer_refuse(struct layer *layer, const struct err *why);
+/* False with the reason (IO) when a failed sync, or somebody, made it refuse changes. */
 bool layer_is_well(struct layer *layer, struct err *err) MUST;
 /* Bytes written and not yet committed; records present, and their bytes on disk. */
 uint64_t layer_debt(const struct layer *layer);

@@ -14,7 +14,7 @@ enum { LOG_SLACK = 1 << 20, LOG_BLOAT = 4 };
 struct taken {
     struct lfile *f;
     bool pinned, data;
-    bool changed, resized, cutting; /* as they were */
+    bool changed, must_sync, cutting; /* as they were */
     uint64_t trim, debt;
     size_t from, count; /* in the batch's pairs */
 };
@@ -38,7 +38,7 @@ static void batch_done(struct batch *b)
 
 static bool has_news(const struct lfile *f)
 {
-    return f->dirty_count || f->changed || f->cutting || f->unsynced;
+    return f->dirty_count || f->changed || f->must_sync || f->cutting || f->unsynced;
 }
 
 static bool pairs_room(struct batch *b, size_t more, struct err *err)
@@ -89,13 +89,13 @@ static bool take_file(struct layer *layer, struct batch *b, struct lfile *f, str
                         .pinned = f->unsynced,
                         .data = f->unsynced,
                         .changed = f->changed,
-                        .resized = f->resized,
+                        .must_sync = f->must_sync,
                         .cutting = f->cutting,
                         .trim = f->trim,
                         .debt = f->debt};
-    b->must_sync |= f->resized || f->cutting;
+    b->must_sync |= f->must_sync || f->cutting;
     take_records(layer, b, t);
-    f->unsynced = f->changed = f->resized = f->cutting = false;
+    f->unsynced = f->changed = f->must_sync = f->cutting = false;
     layer->debt -= f->debt;
     f->debt = 0;
     bool says = t->count || t->changed || t->cutting;
@@ -281,7 +281,7 @@ static void put_back(struct layer *layer, struct batch *b)
         struct lfile *f = t->f;
         f->unsynced |= t->data;
         f->changed |= t->changed;
-        f->resized |= t->resized;
+        f->must_sync |= t->must_sync;
         f->cutting |= t->cutting;
         f->trim = f->trim < t->trim ? f->trim : t->trim;
         f->debt += t->debt;

@@ -30,7 +30,7 @@ struct lfile {
     bool unsynced;       /* data written since the last sync */
     bool recent;         /* used since the clock hand came by */
     bool sized, changed; /* size and time were told; and not yet logged */
-    bool resized;        /* so was another size */
+    bool must_sync;      /* another size, or a client set them: the log's sync may not be saved */
     bool cutting;        /* cut or trim are not yet logged */
     uint64_t size, mtime_us, cut;
     uint64_t trim;    /* logged records from here on are no more; NONE */
@@ -39,6 +39,7 @@ struct lfile {
     uint64_t top;     /* none from here on is present in the data file */
     uint64_t *dirty;  /* records with CELL_DIRTY, perhaps twice, perhaps gone again */
     size_t dirty_count, dirty_capacity;
+    size_t dirty_reserved; /* of its room: of a write between its bytes and their sums */
     uint64_t debt;
 };
 
@@ -95,6 +96,7 @@ bool layer_room(struct layer *layer, size_t more, struct err *err) MUST;
 void layer_set(struct layer *layer, struct lfile *f, uint64_t record, uint64_t sum);
 void layer_trim(struct layer *layer, struct lfile *f, uint64_t record);
 void layer_mark_dirty(struct lfile *f, struct presence_cell *cell, uint64_t record);
+/* Beside what is reserved. */
 bool layer_dirty_room(struct lfile *f, size_t more, struct err *err) MUST;
 bool layer_is_broken(const struct layer *layer, struct err *err);
 void layer_break(struct layer *layer, const struct err *why);

@@ -263,6 +263,7 @@ static void forget(struct volume *v, uint64_t file)
     pthread_mutex_lock(&v->vault->lock);
     bool gone = !tree_find(&v->tree, file);
     v->landing->changes++;
+    v->cuts++;
     pthread_mutex_unlock(&v->vault->lock);
     if (gone)
         IGNORE(layer_forget(slot_active(v)->layer, file, &ignored)); /* the seal leaves it out */

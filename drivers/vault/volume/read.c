@@ -78,6 +78,7 @@ bool plan_make(struct volume *v, const struct snap *snap, uint64_t file, struct 
     ret->root = (struct root){0};
     ret->family = v->family;
     ret->changes = v->landing->changes;
+    ret->cuts = v->cuts;
     ret->size = entry->size;
     ret->kind = entry->kind;
     return plan_descend(ret, v, snap, file, err);
@@ -133,6 +134,19 @@ static bool plan_is_stale(const struct volume *v, const struct plan *plan)
     bool stale = plan->changes != v->landing->changes;
     pthread_mutex_unlock(&v->vault->lock);
     return stale;
+}
+
+/* What is cut away reads as zeros, which are no content: false when some of what was read up to
+ * `end` may be such. Most reads meet no cut and take no lock. */
+static bool is_content(struct volume *v, const struct plan *plan, uint64_t file, uint64_t end)
+{
+    if (plan->cuts == v->cuts)
+        return true;
+    pthread_mutex_lock(&v->vault->lock);
+    const struct entry *entry = tree_file(&v->tree, file);
+    bool there = entry && entry->size >= end;
+    pthread_mutex_unlock(&v->vault->lock);
+    return there;
 }
 
 static bool plan_under_lock(struct volume *v, struct snap *snap, uint64_t file, struct plan *plan,
@@ -200,9 +214,10 @@ ssize_t view_read(struct view *view, uint64_t file, void *to, size_t size, uint6
         if (offset >= plan.size)
             return 0;
         size_t some = size < plan.size - offset ? size : (size_t)(plan.size - offset);
-        if (read_bytes(&plan, to, some, offset, &own))
+        bool ok = read_bytes(&plan, to, some, offset, &own);
+        if (ok && (view->snap || is_content(v, &plan, file, offset + some)))
             return (ssize_t)some;
-        if (plan_is_stale(v, &plan))
+        if (ok || plan_is_stale(v, &plan))
             continue;
         *err = own;
         return -1;

@@ -212,7 +212,8 @@ bool view_readlink(struct view *view, uint64_t file, char *ret, size_t size, str
 /* Bytes read, fewer only at the end; -1. */
 ssize_t view_read(struct view *view, uint64_t file, void *to, size_t size, uint64_t offset,
                   struct err *err) MUST;
-/* stable: on disk when it returns. BUSY when the box or the store cannot keep up within wait_ms. */
+/* stable: on disk when it returns. BUSY when the box or the store cannot keep up within wait_ms; IO
+ * when a sync failed. */
 bool view_write(struct view *view, uint64_t file, const void *from, size_t size, uint64_t offset,
                 bool stable, struct view_change *ret_change, struct err *err) MUST;
 /* A commit changes no attribute: before and after are one moment. */

@@ -123,6 +123,7 @@ struct volume {
     struct volume *next_wanted; /* in the vault's list, with a reference */
     bool wanted;
     uint64_t changes; /* of the family (the landing volume counts): what a plan relies on went */
+    _Atomic uint64_t cuts; /* files of the live area that shrank or went; before their bytes go */
     struct answer *answers;
     size_t answer_count, answer_next;
     uint64_t next_sequence;    /* of the family; the landing volume's counts */
@@ -299,8 +300,8 @@ void copies_look(struct vault *vault);
 /* ---- keeper.c: debt, full layers, leftovers ---- */
 void *keeper_run(void *vault);
 uint64_t volume_unsealed(const struct volume *v, bool frozen_only); /* vault.lock is held */
-/* Waits until what is not synced and what is not sealed leave room; ERR_BUSY after wait_ms. A
- * commit says when it has made some. */
+/* Waits until what is not synced and what is not sealed leave room; ERR_BUSY after wait_ms, the
+ * layer's error at once when a failed sync lets none come. A commit says when it has made some. */
 bool volume_room(struct volume *v, struct err *err) MUST;
 void volume_room_made(struct volume *v);
 
@@ -368,7 +369,7 @@ struct plan {
     size_t count, capacity;
     struct root root; /* stored false: nothing below */
     struct family *family;
-    uint64_t changes, size;
+    uint64_t changes, cuts, size;
     uint8_t kind;
 };
 void plan_done(struct plan *plan);
@@ -387,6 +388,8 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
 bool write_allowed(const struct view *view, struct err *err) MUST;
 bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
                 uint64_t ctime_us, struct err *err) MUST;
+/* Nothing that the layer has of the file behind its size stays. */
+bool write_tidy(struct layer *layer, uint64_t file, uint64_t size, struct err *err) MUST;
 /* No lock. What a write or a cut leaves of the records at its ends may lie in the store alone: it
  * is fetched where no other writer waits for it, and found in memory under the lock. */
 bool write_fetch(struct volume *v, uint64_t file, uint64_t offset, uint64_t end, struct err *err)

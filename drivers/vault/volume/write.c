@@ -54,19 +54,25 @@ static bool find_file(struct volume *v, uint64_t file, struct view_file *ret, st
            err_set(err, ERR_INVALID, "file %llu is a link", (unsigned long long)file);
 }
 
-static bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size,
-                        uint64_t offset, struct view_change *ret, struct err *err)
+bool write_tidy(struct layer *layer, uint64_t file, uint64_t size, struct err *err)
 {
-    if (offset > file_max || size > file_max - offset)
-        return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
-    if (!find_file(v, file, &ret->before, err))
+    uint8_t bytes[RECORD_BYTES];
+    uint64_t record = size >> RECORD_SHIFT;
+    size_t kept = size & (RECORD_BYTES - 1);
+    bool there = kept && layer_has(layer, file, record) == LAYER_PRESENT;
+    if (there && !layer_read(layer, file, record, 1, bytes, err))
         return false;
-    ret->after = ret->before;
-    if (!active_ready(v, err))
+    if (!layer_truncate(layer, file, size, err))
         return false;
-    uint64_t old_size = ret->before.size;
-    const uint8_t *at = from;
-    uint64_t end = offset + size;
+    if (!there)
+        return true;
+    memset(bytes + kept, 0, RECORD_BYTES - kept);
+    return layer_write(layer, file, record, 1, bytes, err);
+}
+
+static bool put_bytes(struct volume *v, uint64_t file, uint64_t old_size, const uint8_t *at,
+                      uint64_t offset, uint64_t end, struct err *err)
+{
     while (offset < end) {
         size_t skip = offset & (RECORD_BYTES - 1), left = (size_t)(end - offset), part;
         bool ok;
@@ -83,7 +89,69 @@ static bool write_bytes(struct volume *v, uint64_t file, const void *from, size_
         at += part;
         offset += part;
     }
-    return size == 0 || tell_written(v, file, end > old_size ? end : old_size, &ret->after, err);
+    return true;
+}
+
+/* A write failed: what it left behind the size must not show when the file grows. Where even that
+ * fails nothing grows any more, until opening anew clears it. */
+static void take_back(struct volume *v, uint64_t file, uint64_t size)
+{
+    struct layer *layer = slot_active(v)->layer;
+    struct err err = {0};
+    if (!write_tidy(layer, file, size, &err))
+        layer_refuse(layer, &err);
+}
+
+static bool write_bytes(struct volume *v, uint64_t file, const void *from, size_t size,
+                        uint64_t offset, struct view_change *ret, struct err *err)
+{
+    if (offset > file_max || size > file_max - offset)
+        return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
+    if (!find_file(v, file, &ret->before, err))
+        return false;
+    ret->after = ret->before;
+    if (!active_ready(v, err))
+        return false;
+    uint64_t old_size = ret->before.size;
+    uint64_t end = offset + size;
+    if (put_bytes(v, file, old_size, from, offset, end, err) &&
+        (size == 0 || tell_written(v, file, end > old_size ? end : old_size, &ret->after, err)))
+        return true;
+    if (end > old_size)
+        take_back(v, file, old_size);
+    return false;
+}
+
+static bool tell_size(struct volume *v, uint64_t file, uint64_t size, struct err *err)
+{
+    pthread_mutex_lock(&v->vault->lock);
+    const struct entry *entry = tree_find(&v->tree, file);
+    bool ok = !entry || tree_resize(&v->tree, file, size, entry->mtime_us, 0, err);
+    pthread_mutex_unlock(&v->vault->lock);
+    return ok;
+}
+
+/* What it fails at leaves the file as it was: the bytes go last. The size goes first, so that
+ * readers can tell zeros from content. */
+static bool shrink(struct volume *v, uint64_t file, uint64_t old_size, uint64_t size,
+                   struct err *err)
+{
+    struct layer *layer = slot_active(v)->layer;
+    uint8_t bytes[RECORD_BYTES];
+    uint64_t record = size >> RECORD_SHIFT;
+    size_t kept = size & (RECORD_BYTES - 1);
+    if (kept && !volume_read(v, NULL, file, record, 1, bytes, err))
+        return false;
+    memset(bytes + kept, 0, RECORD_BYTES - kept);
+    if (!tell_size(v, file, size, err))
+        return false;
+    v->cuts++;
+    if ((!kept || layer_write(layer, file, record, 1, bytes, err)) &&
+        layer_truncate(layer, file, size, err))
+        return true;
+    struct err ignored = {0};
+    IGNORE(tell_size(v, file, old_size, &ignored)); /* the entry is our own: no memory is needed */
+    return false;
 }
 
 bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_us,
@@ -94,27 +162,15 @@ bool write_size(struct volume *v, uint64_t file, uint64_t size, uint64_t mtime_u
         return err_set(err, ERR_LIMIT, "a file holds at most 64 TiB");
     if (!find_file(v, file, &now, err) || !active_ready(v, err))
         return false;
-    struct layer *layer = slot_active(v)->layer;
-    if (size < now.size) {
-        uint8_t bytes[RECORD_BYTES];
-        size_t kept = size & (RECORD_BYTES - 1);
-        if (kept && !volume_read(v, NULL, file, size >> RECORD_SHIFT, 1, bytes, err))
-            return false;
-        if (!layer_truncate(layer, file, size, err))
-            return false;
-        if (kept) {
-            memset(bytes + kept, 0, RECORD_BYTES - kept);
-            if (!layer_write(layer, file, size >> RECORD_SHIFT, 1, bytes, err))
-                return false;
-        }
-    }
+    if (size < now.size && !shrink(v, file, now.size, size, err))
+        return false;
     pthread_mutex_lock(&v->vault->lock);
     bool ok = tree_resize(&v->tree, file, size, mtime_us, ctime_us, err);
     if (ok && size > now.size)
         event_file_extended(v, file);
     pthread_mutex_unlock(&v->vault->lock);
     if (ok)
-        layer_attributes(layer, file, size, mtime_us);
+        layer_attributes_set(slot_active(v)->layer, file, size, mtime_us);
     return ok;
 }
 
