@@ -8,11 +8,24 @@
 
 enum { DELIVER_CALL_MS = 10000 };
 
-/* The agent will never take it: another run has come since, or it knows no such job. */
-static bool is_final(const struct err *err)
+bool shim_is_final(const struct err *err)
 {
-    return err->code == ERR_FENCED || err->code == ERR_NOT_FOUND || err->code == ERR_LIMIT ||
-           err->code == ERR_INVALID || err->code == ERR_CORRUPT || err->code == ERR_QUOTA;
+    return err->code == ERR_FENCED || err->code == ERR_NOT_FOUND;
+}
+
+/* Lines are bounded, and the agent says so. */
+static bool is_refused(const struct err *err)
+{
+    return shim_is_final(err) || err->code == ERR_INVALID || err->code == ERR_LIMIT ||
+           err->code == ERR_QUOTA;
+}
+
+/* Our own file is damaged: no reason to keep what else there is, as the agent's damage would be. */
+static bool as_refused(struct err *err)
+{
+    if (err->code == ERR_CORRUPT)
+        err->code = ERR_INVALID;
+    return false;
 }
 
 static bool send_lines(struct shim *shim, struct spool *spool, const struct spool_batch *batch,
@@ -49,7 +62,9 @@ static bool deliver_log(struct shim *shim, struct spool *spool, struct err *err)
     while (spool_waiting(spool)) {
         uint64_t before = spool_waiting(spool);
         spool_rewind(spool);
-        if (!spool_read(spool, batch, err) || !send_lines(shim, spool, batch, err))
+        if (!spool_read(spool, batch, err))
+            return as_refused(err);
+        if (!send_lines(shim, spool, batch, err))
             return false;
         if (spool_waiting(spool) == before)
             return err_set(err, ERR_INVALID, "the agent lacks lines before these");
@@ -66,6 +81,8 @@ static bool deliver_verdict(struct shim *shim, struct spool *spool, struct err *
     AUTO(json) json_t *doc = text ? json_parse(text, strlen(text), &why) : NULL;
     const json_t *suspects = doc ? json_object_get(doc, "suspects") : NULL;
     AUTO(mem) uint32_t *files = own_alloc(sizeof *files * (json_array_size(suspects) + 1), &why);
+    if (text && why.code == ERR_INVALID)
+        return true; /* damaged: it says nothing, the lease does */
     if (!doc || !files) {
         *err = why;
         return false;
@@ -94,12 +111,12 @@ static bool deliver_verdict(struct shim *shim, struct spool *spool, struct err *
 static bool deliver_one(struct shim *shim, struct spool *spool, struct err *err)
 {
     struct err why = {0};
-    if (!deliver_log(shim, spool, &why) && !is_final(&why)) {
+    if (!deliver_log(shim, spool, &why) && !is_refused(&why)) {
         *err = why;
         return false;
     }
     err_clear(&why);
-    if (!deliver_verdict(shim, spool, &why) && !is_final(&why)) {
+    if (!deliver_verdict(shim, spool, &why) && !shim_is_final(&why)) {
         *err = why;
         return false;
     }
