@@ -241,12 +241,21 @@ static void judge_caching(const struct judging *j)
             "mount it with actimeo=0");
 }
 
-static void judge_rest(const struct judging *j)
+/* Linux tells local_lock of every mount: none, flock, posix or all. Oracle's locks are POSIX ones.
+ */
+static bool has_local_locks(const struct judging *j)
+{
+    char local[80] = "";
+    return has(j, "nolock") || (mounttab_option(j->row, "local_lock", local) &&
+                                (str_equal(local, "all") || str_equal(local, "posix")));
+}
+
+static void judge_rest(const struct judging *j, const struct mount_place *place)
 {
     if (has(j, "ro"))
         say(j->ret, true, "it is mounted read-only", "mount it with rw");
-    if (!has(j, "nolock") && !has(j, "local_lock"))
-        say(j->ret, false,
+    if (!has_local_locks(j)) /* what the agent exports has no lock manager, others may */
+        say(j->ret, place->nfs,
             "locks go over the network: a server without a lock manager refuses them",
             "mount it with nolock");
     if (has(j, "sync"))
@@ -309,7 +318,7 @@ void mounttab_judge(const struct mounttab_row *row, const struct mount_place *pl
     judge_size(&j, "rsize");
     judge_size(&j, "wsize");
     judge_caching(&j);
-    judge_rest(&j);
+    judge_rest(&j, place);
 }
 
 bool mounttab_is_server(void *arg, const struct mounttab_row *row, const struct mount_place *place)

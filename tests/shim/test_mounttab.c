@@ -101,6 +101,42 @@ Test(shim, mounttab_says_that_locks_go_over_the_network)
     cr_expect(strstr(judged.faults[0].fix, "nolock"), "%s", judged.faults[0].fix);
 }
 
+/* Linux always tells local_lock; Oracle's locks are fcntl's, which flock leaves on the network. */
+Test(shim, mounttab_says_so_also_of_rows_as_a_kernel_writes_them)
+{
+    static const struct {
+        const char *nolock, *local;
+        bool told;
+    } rows[] = {{"", "none", true}, {"", "flock", true},       {"", "posix", false},
+                {"", "all", false}, {",nolock", "all", false}, {",nolock", "none", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char row[600];
+        struct mounttab_judged judged, local;
+        AUTO(mounttab) struct mounttab tab = {0};
+        struct err err = {0};
+        const struct mount_place none = {0};
+        cr_assert(str_format(
+            row, sizeof row,
+            "10.0.0.1:/ORCL /nfs/ORCL nfs rw,relatime,vers=3,rsize=1048576,wsize=1048576,"
+            "namlen=255,acregmin=0,acregmax=0,acdirmin=0,acdirmax=0,hard%s,proto=tcp,port=2049,"
+            "timeo=600,retrans=2,sec=sys,mountaddr=10.0.0.1,mountvers=3,mountport=2049,"
+            "mountproto=tcp,local_lock=%s,addr=10.0.0.1 0 0\n",
+            rows[i].nolock, rows[i].local));
+        struct mount_place p;
+        cr_assert(mount_parse("nfs:10.0.0.1:/ORCL", &p, &err) &&
+                  mounttab_parse(&tab, row, strlen(row), &err));
+        mounttab_judge(&tab.rows[0], &p, "/nfs/ORCL", never, NULL, &judged);
+        mounttab_judge(&tab.rows[0], &none, "/nfs/ORCL", never, NULL, &local);
+        cr_assert_eq(judged.count, rows[i].told, "%s: %s", row, judged.faults[0].what);
+        cr_assert_eq(local.count, rows[i].told, "%s", row);
+        if (!rows[i].told)
+            continue;
+        cr_expect(strstr(judged.faults[0].fix, "nolock"), "%s", judged.faults[0].fix);
+        cr_expect(judged.faults[0].is_wrong); /* of a server that exports for Oracle alone */
+        cr_expect_not(local.faults[0].is_wrong);
+    }
+}
+
 Test(shim, mounttab_says_when_nothing_is_mounted)
 {
     static const char *const tables[] = {"", "/dev/sda1 / ext4 rw,relatime 0 0\n",
