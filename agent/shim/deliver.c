@@ -123,21 +123,60 @@ static bool deliver_one(struct shim *shim, struct spool *spool, struct err *err)
     return spool_remove(spool, err);
 }
 
+/* The next one of this database that no living shim holds; NULL when there is none. */
+static struct spool *next_left(const struct shim *shim, const struct sys_names *names, size_t *at)
+{
+    while (*at < names->count) {
+        const char *name = names->names[(*at)++];
+        struct err none = {0};
+        AUTO(spool)
+        struct spool *spool =
+            str_ends(name, ".log") ? spool_adopt(shim->db->spool, name, &none) : NULL;
+        if (spool && str_equal(spool_who(spool)->database, shim->db->name))
+            return TAKE(spool);
+    }
+    return NULL;
+}
+
 void shim_deliver(struct shim *shim)
 {
     AUTO(sys_names) struct sys_names names = {0};
     struct err err = {0};
+    size_t at = 0;
     shim->delivered = true;
     if (!shim->db->name[0] || !sys_list(shim->db->spool, &names, &err))
         return;
-    for (size_t i = 0; i < names.count; i++) {
+    for (;;) {
         struct err why = {0};
-        if (!str_ends(names.names[i], ".log"))
-            continue;
-        AUTO(spool) struct spool *spool = spool_adopt(shim->db->spool, names.names[i], &why);
-        if (!spool || !str_equal(spool_who(spool)->database, shim->db->name))
-            continue;
-        if (!deliver_one(shim, spool, &why) && err_is_transient(why.code))
+        AUTO(spool) struct spool *spool = next_left(shim, &names, &at);
+        if (!spool || (!deliver_one(shim, spool, &why) && err_is_transient(why.code)))
             return; /* nor would it take the others now: a run must not wait for each of them */
+    }
+}
+
+static bool has_left(const struct shim *shim)
+{
+    AUTO(sys_names) struct sys_names names = {0};
+    struct err none = {0};
+    size_t at = 0;
+    AUTO(spool)
+    struct spool *spool =
+        sys_list(shim->db->spool, &names, &none) ? next_left(shim, &names, &at) : NULL;
+    return spool != NULL;
+}
+
+void shim_deliver_first(struct shim *shim)
+{
+    const struct config_database *db;
+    struct err none = {0};
+    if (shim->db->name[0]) {
+        if (has_left(shim)) /* the answer to any call delivers */
+            IGNORE(!shim_is_answering(shim, &none));
+        return;
+    }
+    for (size_t i = 0; (db = config_shim_at(shim->config, i)); i++) {
+        struct shim one = {.options = shim->options, .config = shim->config, .db = db};
+        shim_deliver_first(&one);
+        rpc_client_free(one.client);
     }
 }

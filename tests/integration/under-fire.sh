@@ -145,6 +145,7 @@ until_it_is_told_the_run_is_open_and_never_green() {
 }
 the_next_call_on_that_host_tells_it_once() {
     shim "host-$db" status "$db"
+    exits 161 && says "$out" "^FAILED +$db: last run: " || return 1
     same "$(jobs_are "j[0]['id']+' '+j[0]['state']")" "$lost failed" "the run" || return 1
     spool_is_empty && log_is_whole "$lost" || return 1
     shim operator log "$lost"
