@@ -188,11 +188,13 @@ static bool run_helper(const struct mount_helper *helper, const char *const *arg
                         .arg = &heard};
     if (!exec_run(&exec, &result, err))
         return err_wrap(err, "mount helper");
+    const char *left =
+        result.left ? "; it runs as another user, cannot be ended from here, and is left" : "";
     if (result.cancelled)
-        return err_set(err, ERR_CANCELLED, "stopped while '%s' was at work", argv[0]);
+        return err_set(err, ERR_CANCELLED, "stopped while '%s' was at work%s", argv[0], left);
     if (result.timed_out)
-        return err_set(err, ERR_TIMEOUT, "'%s %s' took more than %d s", argv[0], argv[1],
-                       HELP_MS / 1000);
+        return err_set(err, ERR_TIMEOUT, "'%s %s' took more than %d s%s", argv[0], argv[1],
+                       HELP_MS / 1000, left);
     if (!result.signal_no && !result.flooded && result.exit_code == 0)
         return true;
     return err_set(err, ERR_EXTERNAL, "'%s %s' failed: %s", argv[0], argv[1],

@@ -20,16 +20,24 @@ helper=$here/agent/shim/evercopy-mount
 cat >"$work/mount" <<SH
 #!/bin/sh
 echo "mount\$(printf ' <%s>' "\$@")" >>$work/ran
+[ ! -p $work/hang ] || { echo \$\$ >$work/hangs && exec cat $work/hang; }
 exit \$(cat $work/answer)
 SH
-chmod 755 "$work/mount"
+cat >"$work/timeout" <<SH
+#!/bin/sh
+echo "timeout \$1 \$2 \$3" >>$work/ran
+exec $work/timeout.real "\$@"
+SH
+cp "$(command -v timeout)" "$work/timeout.real"
+chmod 755 "$work/mount" "$work/timeout"
 echo 0 >"$work/answer"
 mkdir "$work/etc" "$work/clones" "$work/open" "$work/foreign"
 chmod 777 "$work/open"
 chown 65534 "$work/foreign"
 ln -s "$work/clones" "$work/link"
 mount -t tmpfs none /etc && mkdir /etc/evercopy || exit 1
-mount --bind "$work/mount" "$(command -v mount)" || exit 1 # the fake, from here on
+mount --bind "$work/timeout" "$(command -v timeout)" || exit 1 # the fakes, from here on
+mount --bind "$work/mount" "$(command -v mount)" || exit 1
 cat >/etc/evercopy/mount.allow <<ALLOW
 $work/clones box1 10.0.0.5 fd00::1
 $work/open box1
@@ -48,7 +56,7 @@ helps() {
     "$helper" "$@" >"$work/said" 2>&1
 }
 allowed() {
-    helps mount "$1" "$work/clones/drill" "$2" && grep -qF "<-o> <$2,nosuid,nodev,noexec> <--> <$1> <$work/clones/drill>" "$work/ran" &&
+    helps mount "$1" "$work/clones/drill" "$2" && grep -qx 'timeout -k 5 100' "$work/ran" && grep -qF "<-o> <$2,nosuid,nodev,noexec> <--> <$1> <$work/clones/drill>" "$work/ran" &&
         [ -d "$work/clones/drill" ] && rmdir "$work/clones/drill"
 }
 refused() {
@@ -116,6 +124,22 @@ helps mount box1:/ORCL "$work/clones/drill" "$options"
 [ $? = 1 ] && [ ! -e "$work/clones/drill" ]
 note a_mount_that_fails_leaves_no_folder $?
 echo 0 >"$work/answer"
+
+# Whoever started it through sudo cannot end its mount: it does that itself, and when it is told to stop.
+mkfifo "$work/hang"
+: >"$work/ran"
+"$helper" mount box1:/ORCL "$work/clones/drill" "$options" >"$work/said" 2>&1 &
+asked=$!
+for ((t = 0; t < 100; t++)); do [ -s "$work/hangs" ] || read -r -t 0.1 <> <(:); done
+kill -TERM "$asked"
+for ((t = 0; t < 100; t++)); do ! kill -0 "$asked" 2>/dev/null || read -r -t 0.1 <> <(:); done
+bad=0
+kill -0 "$(cat "$work/hangs")" 2>/dev/null && bad=1 && kill "$(cat "$work/hangs")"
+kill -KILL "$asked" 2>/dev/null && bad=1
+wait "$asked" && bad=1
+[ -e "$work/clones/drill" ] && bad=1
+rm "$work/hang"
+note a_helper_that_is_stopped_stops_its_mount "$bad"
 
 mkdir "$work/clones/drill"
 helps umount "$work/clones/drill" && [ ! -s "$work/ran" ] && [ ! -e "$work/clones/drill" ] && helps umount "$work/clones/drill"
