@@ -176,20 +176,18 @@ bool reach_leave(struct reach *reach, struct run *run, struct err *err)
     return true;
 }
 
-void reach_sweep(struct run *run, const char *mounted)
+bool reach_sweep(struct run *run, const char *mounted, struct err *err)
 {
-    struct err err = {0};
     const char *above = run->shim->db->sandbox_mount;
     size_t len = strlen(above);
     bool ours = len && strncmp(mounted, above, len) == 0 && mounted[len] == '/' &&
                 !strchr(mounted + len + 1, '/') && mounted[len + 1] && mounted[len + 1] != '.';
-    if (!ours || !run->shim->db->mount_helper[0]) {
-        run_say(run,
-                "what it mounted at '%s' stays: that is not below 'autorestoremountpoint', or "
-                "there is no 'mounthelper' any more",
-                mounted);
-        return;
-    }
-    if (!unmount(run, mounted, &err))
-        run_say(run, "its mount: %s", err.text);
+    if (ours && run->shim->db->mount_helper[0])
+        return unmount(run, mounted, err);
+    if (is_mount(run, mounted))
+        return err_set(err, ERR_PRECONDITION,
+                       "what it mounted at '%.200s' is not below 'autorestoremountpoint', or there "
+                       "is no 'mounthelper' any more; hint: umount it",
+                       mounted);
+    return true;
 }

@@ -202,6 +202,37 @@ a_log_that_came_while_the_vault_was_started_anew_is_noticed_too() {
     within 20 more_arrivals_than "$before" || saw "it is not noticed"
 }
 
+# A helper that mounts, shows it in $work/$lane.table, and finds every mount busy.
+busy_helper() {
+    cp "$work/etc/mounthelper" "$work/helper.kept"
+    cat >"$work/etc/mounthelper" <<SH
+#!/bin/sh
+case \$1 in
+mount) echo "\$2 \$3 nfs $good 0 0" >>$work/$lane.table ;;
+umount) echo 'umount.nfs: device is busy' >&2 && exit 32 ;;
+esac
+exec $work/helper.kept "\$@"
+SH
+    : >"$work/$lane.table"
+}
+# Else the clone would be deleted under a mount that nobody knows of any more.
+a_mount_that_is_busy_keeps_clone_sandbox_and_mark() {
+    local mark=$work/sandbox-ORCL/.evercopy-sandbox
+    busy_helper
+    restore ORCL --scn "$mid" --sid ORCL --name stuck --mounts "$work/$lane.table"
+    exits 160 && first_line "production's SID" && says "$out" "sandbox '.*' stay: .*device is busy" &&
+        says "$mark" '"clone":"stuck"' && says "$mark" '"mounted":".*/stuck"' || { cp "$work/helper.kept" "$work/etc/mounthelper"; return 1; }
+    restore ORCL --scn "$mid" --sid RORCL --name after --mounts "$work/$lane.table"
+    cp "$work/helper.kept" "$work/etc/mounthelper"
+    exits 161 && first_line "sandbox '.*' and its clone stay: " && says "$err" 'device is busy' && says "$mark" '"mounted":".*/stuck"' || return 1
+    shim operator clones ORCL && says "$out" stuck || return 1
+    restore ORCL --scn "$mid" --sid RORCL --name after
+    exits 0 && says "$out" 'was left by a restore that was killed' || return 1
+    restore_undo ORCL RORCL after
+    no_clone_is_mounted || { saw "a clone is still mounted"; return 1; }
+    shim operator clones ORCL && never_says "$out" stuck
+}
+
 # ---- whose clone it is ----
 
 somebody_elses_clone_is_dropped_by_an_operator_alone() {
@@ -241,6 +272,7 @@ restores() {
     try restore_without_a_helper_says_what_to_mount_and_goes_on_with_it
     try a_killed_restore_is_unmounted_and_dropped_by_the_next
     try a_restore_whose_helper_fails_leaves_no_clone
+    try a_mount_that_is_busy_keeps_clone_sandbox_and_mark
 }
 clones() {
     try clone_create_prints_how_to_mount_and_unmount
