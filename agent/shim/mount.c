@@ -4,7 +4,13 @@
 #include "agent/base/exec.h"
 #include <string.h>
 
-enum { HELP_MS = 120000, GRACE_MS = 5000, HELP_OUTPUT_MAX = 64 << 10, SAID_MAX = 200 };
+enum {
+    HELP_MS = 120000,
+    GRACE_MS = 5000,
+    HELP_OUTPUT_MAX = 64 << 10,
+    HELP_REFUSED = 2,
+    SAID_MAX = 200
+};
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 #define SIX_SIGNS "0123456789abcdefABCDEF:."
@@ -197,7 +203,9 @@ static bool run_helper(const struct mount_helper *helper, const char *const *arg
                        HELP_MS / 1000, left);
     if (!result.signal_no && !result.flooded && result.exit_code == 0)
         return true;
-    return err_set(err, ERR_EXTERNAL, "'%s %s' failed: %s", argv[0], argv[1],
+    bool refused = !result.signal_no && !result.flooded && result.exit_code == HELP_REFUSED;
+    return err_set(err, refused ? ERR_PRECONDITION : ERR_EXTERNAL, "'%s %s' %s: %s", argv[0],
+                   argv[1], refused ? "refused" : "failed",
                    heard.said[0] ? heard.said : "it gave no reason");
 }
 

@@ -37,8 +37,8 @@ void mount_oranfstab(const struct mount_place *place, const char *dir, struct st
 
 /* Runs HELPER "mount" SOURCE DIR OPTIONS, or "umount" DIR: no shell, no environment but a PATH, two
  * minutes. The helper makes DIR and removes it, and finds nothing wrong with unmounting what is not
- * mounted. EXTERNAL with its last line when it fails. cancelled, line: as agent/base/exec.h has
- * them. */
+ * mounted. EXTERNAL with its last line when it fails, PRECONDITION when it ends with 2: it refused
+ * and did nothing. cancelled, line: as agent/base/exec.h has them. */
 struct mount_helper {
     const char *program;
     bool (*cancelled)(void *arg);

@@ -132,8 +132,14 @@ bool reach_enter(struct reach *reach, struct run *run, struct err *err)
     struct mount_helper helper = helper_of(run, true);
     if (!reach->mounted[0])
         return !run->shim->options->mounted || check_shown(reach, run, true, err);
-    if (!mount_parse(reach->mount, &place, err) ||
-        !mount_help(&helper, &place, reach->mounted, err) || !check_shown(reach, run, false, err))
+    if (!mount_parse(reach->mount, &place, err))
+        return false;
+    if (!mount_help(&helper, &place, reach->mounted, err)) {
+        if (err->code == ERR_PRECONDITION) /* what is mounted there is somebody else's */
+            reach->mounted[0] = '\0';
+        return false;
+    }
+    if (!check_shown(reach, run, false, err))
         return false;
     run_say(run, "mounted at '%s'", reach->mounted);
     return true;

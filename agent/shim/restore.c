@@ -340,8 +340,16 @@ static bool name_instance(struct restore *r, struct err *err)
 /* The mark names the mount before it is made: the next restore takes it away when this one dies. */
 static bool reach_clone(struct restore *r, struct err *err)
 {
-    if (reach_plan(&r->reach, r->run, r->clone->name, r->mount, err))
-        return write_mark(r, "working", err) && reach_enter(&r->reach, r->run, err);
+    if (reach_plan(&r->reach, r->run, r->clone->name, r->mount, err)) {
+        struct err none = {0};
+        if (!write_mark(r, "working", err))
+            return false;
+        if (reach_enter(&r->reach, r->run, err))
+            return true;
+        if (!r->reach.mounted[0])
+            IGNORE(!write_mark(r, "working", &none)); /* it goes in a moment */
+        return false;
+    }
     r->made_clone = r->made_clone && !r->reach.is_handed;
     return false;
 }

@@ -232,6 +232,18 @@ a_mount_that_is_busy_keeps_clone_sandbox_and_mark() {
     no_clone_is_mounted || { saw "a clone is still mounted"; return 1; }
     shim operator clones ORCL && never_says "$out" stuck
 }
+a_helper_that_refuses_loses_the_first_restore_nothing() {
+    restore ORCL --scn "$mid" --sid RORCL --name both
+    exits 0 || return 1
+    cp "$work/etc/mounthelper" "$work/helper.kept"
+    sed -i '2i [ "$1" != mount ] || { echo "something is mounted there" >\&2; exit 2; }' "$work/etc/mounthelper"
+    restore ORCL --clone both --scn "$mid" --sid TORCL --dest "$work/sandbox-two"
+    cp "$work/helper.kept" "$work/etc/mounthelper"
+    clone_is_mounted both || { saw "the first one's clone is not mounted any more"; return 1; }
+    exits 160 && first_line 'refused: something is mounted there' || return 1
+    [ ! -e "$work/sandbox-two" ] || { saw "the second sandbox stays"; return 1; }
+    restore_undo ORCL RORCL both
+}
 
 # ---- whose clone it is ----
 
@@ -273,6 +285,7 @@ restores() {
     try a_killed_restore_is_unmounted_and_dropped_by_the_next
     try a_restore_whose_helper_fails_leaves_no_clone
     try a_mount_that_is_busy_keeps_clone_sandbox_and_mark
+    try a_helper_that_refuses_loses_the_first_restore_nothing
 }
 clones() {
     try clone_create_prints_how_to_mount_and_unmount
