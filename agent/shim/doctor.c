@@ -57,9 +57,10 @@ void doctor_judge(const struct doctor *doctor, struct doctor_place *p)
     char real[PATH_MAX];
     if (!realpath(p->dir, real))
         IGNORE(!str_copy(real, sizeof real, p->dir)); /* of the same size */
-    const struct mounttab_row *row = p->clone[0] && p->known && p->place.nfs
-                                         ? mounttab_of_export(&doctor->tab, p->place.export_path)
-                                         : mounttab_under(&doctor->tab, real);
+    const struct mounttab_row *row =
+        p->clone[0] && p->known && p->place.nfs
+            ? mounttab_of_export(&doctor->tab, &p->place, mounttab_is_server, NULL)
+            : mounttab_under(&doctor->tab, real);
     p->judged = (struct mounttab_judged){0};
     p->row = row && mounttab_is_nfs(row) ? row : NULL;
     if (p->row && p->clone[0])
