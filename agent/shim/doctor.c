@@ -107,7 +107,9 @@ static bool add_gone(struct doctor *doctor, size_t live, const struct mounttab_r
     struct mounttab_fault *f = add_fault(p, true);
     IGNORE(!str_copy(f->what, sizeof f->what,
                      "the clone is no more: whatever is read there fails (stale file handle)"));
-    IGNORE(!str_format(f->fix, sizeof f->fix, "umount %.180s", row->dir));
+    char word[180];
+    IGNORE(!str_format(f->fix, sizeof f->fix, "umount %.180s",
+                       mount_quote(row->dir, word, sizeof word) ? word : row->dir));
     return true;
 }
 

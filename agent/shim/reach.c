@@ -35,17 +35,20 @@ static bool ask_person(struct reach *reach, struct run *run, const char *clone,
                        const struct mount_place *place, struct err *err)
 {
     char command[3 * PATH_MAX];
-    char dir[PATH_MAX];
+    char dir[PATH_MAX], word[2 * PATH_MAX], dest[2 * PATH_MAX];
     const struct config_database *db = run->shim->db;
     const struct shim_options *options = run->shim->options;
     if (!mount_dir(db->sandbox_mount[0] ? db->sandbox_mount : "/mnt", clone, dir, err) ||
         !mount_command(place, dir, command, err))
         return false;
+    if (!mount_quote(dir, word, sizeof word) ||
+        !mount_quote(options->dest ? options->dest : "", dest, sizeof dest))
+        return err_set(err, ERR_LIMIT, "'%.200s' is too long a path", dir);
     run_say(run, "clone '%s' must be mounted on this host; as root:", clone);
-    run_say(run, "  mkdir -p %s && %s", dir, command);
+    run_say(run, "  mkdir -p %s && %s", word, command);
     run_say(run, "then, while its lease lasts (an hour; evercopy clone extend):");
-    run_say(run, "  evercopy restore %s --clone %s --mounted %s%s%s", db->name, clone, dir,
-            options->dest ? " --dest " : "", options->dest ? options->dest : "");
+    run_say(run, "  evercopy restore %s --clone %s --mounted %s%s%s", db->name, clone, word,
+            options->dest ? " --dest " : "", options->dest ? dest : "");
     run_say(run, "keys 'autorestoremountpoint' and 'mounthelper' make it go by itself");
     reach->is_handed = true;
     return err_set(err, ERR_PRECONDITION,
