@@ -135,8 +135,11 @@ static void watch_clock(struct running *r, uint64_t started_ms)
 {
     uint64_t now = clock_mono_ms();
     if (r->kill_at_ms) {
-        if (now >= r->kill_at_ms)
-            kill(-r->pid, SIGKILL);
+        if (now >= r->kill_at_ms && kill(-r->pid, SIGKILL) != 0 && errno == EPERM &&
+            now - r->kill_at_ms >= EXEC_LEFT_MS) {
+            r->result.left = true;
+            r->result.signal_no = SIGKILL;
+        }
     } else if (r->exec->deadline_ms && now - started_ms >= r->exec->deadline_ms) {
         r->result.timed_out = true;
         tell_to_stop(r);
@@ -207,7 +210,8 @@ static void converse(struct running *r)
 {
     uint64_t started_ms = clock_mono_ms();
     bool open = true;
-    while (!reap(r)) { /* not "while open": a grandchild may hold the pipe, or fill it, for ever */
+    while (!r->result.left &&
+           !reap(r)) { /* not "while open": a grandchild may hold the pipe, or fill it, for ever */
         watch_clock(r, started_ms);
         struct pollfd fds[2] = {{.fd = open ? r->out : -1, .events = POLLIN},
                                 {.fd = r->in, .events = POLLOUT}};

@@ -86,15 +86,21 @@ int sys_openat(int dir, const char *name, int flags, mode_t mode, struct err *er
     return fd;
 }
 
-int sys_open_beneath(int dir, const char *path, int flags, mode_t mode, struct err *err)
+/* -1 with errno. */
+static int open_beneath(int dir, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
     struct open_how how = {
         .flags = (uint64_t)(flags | O_CLOEXEC),
         .mode = flags & O_CREAT ? mode : 0,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+        .resolve = resolve | RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
-    int fd = (int)SYS_NOTED(syscall(SYS_openat2, dir, path, &how, sizeof how),
-                            sys_note_open((int)sys_result, flags));
+    return (int)SYS_NOTED(syscall(SYS_openat2, dir, path, &how, sizeof how),
+                          sys_note_open((int)sys_result, flags));
+}
+
+int sys_open_beneath(int dir, const char *path, int flags, mode_t mode, struct err *err)
+{
+    int fd = open_beneath(dir, path, flags, mode, 0);
     if (fd < 0)
         err_errno(err, errno, "open '%s'", path);
     return fd;
@@ -420,6 +426,29 @@ static bool lift(struct removal *removal, int dir, const char *name, struct err 
            err_errno(err, errno, "move '%s'", name);
 }
 
+/* A folder of the tree itself; where the kernel cannot tell a mount (before 5.6), by its device. */
+static int open_own_folder(const struct removal *removal, int dir, const char *name,
+                           struct err *err)
+{
+    enum { FLAGS = O_RDONLY | O_DIRECTORY | O_NOFOLLOW };
+    struct stat top, st;
+    int fd = open_beneath(dir, name, FLAGS, 0, RESOLVE_NO_XDEV);
+    bool mounted = fd < 0 && errno == EXDEV;
+    if (fd < 0 && errno == ENOSYS) {
+        fd = sys_openat(dir, name, FLAGS, 0, err);
+        mounted = fd >= 0 && fstat(fd, &st) == 0 && fstat(removal->top, &top) == 0 &&
+                  st.st_dev != top.st_dev;
+    } else if (fd < 0 && !mounted) {
+        err_errno(err, errno, "open '%s'", name);
+    }
+    if (!mounted)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    err_set(err, ERR_PRECONDITION, "something is mounted at '%s'; hint: unmount it", name);
+    return -1;
+}
+
 static bool remove_entry(struct removal *removal, int dir, const char *name, int depth,
                          struct err *err)
 {
@@ -430,7 +459,7 @@ static bool remove_entry(struct removal *removal, int dir, const char *name, int
         return err_errno(err, errno, "remove '%s'", name);
     if (depth >= REMOVE_DEPTH_MAX)
         return lift(removal, dir, name, err);
-    AUTO(fd) int sub = sys_openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+    AUTO(fd) int sub = open_own_folder(removal, dir, name, err);
     if (sub < 0 || !remove_below(removal, sub, name, depth + 1, err))
         return false;
     return SYS_NOTED(unlinkat(dir, name, AT_REMOVEDIR), sys_note_path(SYS_OP_RMDIR, dir, name)) ==

@@ -60,7 +60,8 @@ bool sys_try_lock(int fd, bool *ret_locked, const char *what, struct err *err) M
 /* Waits for it. */
 bool sys_lock(int fd, const char *what, struct err *err) MUST;
 void sys_unlock(int fd); /* at once, also where a fork still holds a copy of fd */
-/* Removes a directory with all in it, never following links; missing is fine. */
+/* Removes a directory with all in it, never following links; missing is fine. What is mounted below
+ * it stays, whole: PRECONDITION. */
 bool sys_remove_tree(const char *path, struct err *err) MUST;
 
 /* Names in a directory, sorted, without "." and ".."; owned list (sys_names_free). */

@@ -218,10 +218,8 @@ static void run_look(struct work *work)
 
 static bool was_there(const struct manifest *earlier, const struct manifest_entry *entry)
 {
-    for (size_t i = 0; earlier && i < earlier->count; i++)
-        if (str_equal(earlier->entries[i].path, entry->path))
-            return earlier->entries[i].state == STATE_GOOD;
-    return false;
+    const struct manifest_entry *old = manifest_find(earlier, entry->path);
+    return old && old->state == STATE_GOOD;
 }
 
 static void tell_logs(const struct area_state *s)

@@ -6,7 +6,6 @@
 #include "agent/oracle/datafile.h"
 #include "agent/oracle/identify.h"
 #include "agent/oracle/redo.h"
-#include <stdlib.h>
 #include <string.h>
 
 static bool goes_on(const struct survey_options *options, struct err *err)
@@ -75,21 +74,12 @@ static bool scan_datafile(struct area_handle *file, const struct survey_options 
     return true;
 }
 
-static int compare_path(const void *key, const void *element)
-{
-    return strcmp(key, ((const struct manifest_entry *)element)->path);
-}
-
 /* Copies a counted log's facts from the earlier survey when nothing about the file changed. */
 static bool take_earlier(const struct survey_options *options, struct manifest_entry *entry,
                          bool *ret_taken, struct err *err)
 {
-    const struct manifest *earlier = options->earlier;
+    const struct manifest_entry *old = manifest_find(options->earlier, entry->path);
     *ret_taken = false;
-    const struct manifest_entry *old = earlier && earlier->count
-                                           ? bsearch(entry->path, earlier->entries, earlier->count,
-                                                     sizeof *earlier->entries, compare_path)
-                                           : NULL;
     if (!old || old->kind != FILE_ARCHIVED_LOG || old->state != STATE_GOOD ||
         old->size != entry->size || old->mtime_us != entry->mtime_us)
         return true;

@@ -119,6 +119,18 @@ void manifest_sort(struct manifest *manifest)
         qsort(manifest->entries, manifest->count, sizeof *manifest->entries, compare_paths);
 }
 
+static int compare_path(const void *key, const void *element)
+{
+    return strcmp(key, ((const struct manifest_entry *)element)->path);
+}
+
+const struct manifest_entry *manifest_find(const struct manifest *manifest, const char *path)
+{
+    return manifest && manifest->count ? bsearch(path, manifest->entries, manifest->count,
+                                                 sizeof *manifest->entries, compare_path)
+                                       : NULL;
+}
+
 void manifest_entry_check_size(struct manifest_entry *entry)
 {
     uint64_t wanted = (entry->blocks + 1) * entry->block_size;

@@ -109,6 +109,8 @@ OWN_DEFINE(manifest, struct manifest, manifest_free);
 struct manifest_entry *manifest_add(struct manifest *manifest, const char *path, struct err *err)
     MUST;
 void manifest_sort(struct manifest *manifest);
+/* The entry of that path in a sorted manifest; NULL when there is none, or no manifest. */
+const struct manifest_entry *manifest_find(const struct manifest *manifest, const char *path);
 /* Marks foreign and other-incarnation entries, once dbid and resetlogs ancestry are known.
  * Incarnations: resetlogs ids of the database's own chain; with none given they are not judged. */
 void manifest_judge(struct manifest *manifest, uint32_t dbid, const uint32_t *resetlogs_ids,

@@ -11,13 +11,23 @@
 
 enum { LOG_LINES_MAX = 1000000, LINE_BYTES_MAX = 4096, PHASE_TEXT_MAX = 512, IN_FLIGHT_MAX = 200 };
 
+/* A run and its database, if this caller may touch it. NOT_FOUND says of the run itself that nobody
+ * knows it; a database that is out of the configuration may come back. */
+static const struct config_served *find_run(struct ask *ask, const char *job,
+                                            struct catalog_job *ret_job)
+{
+    const struct config_served *db = NULL;
+    if (catalog_job_get(ask_catalog(ask), job, ret_job, &ask->err) &&
+        !(db = ask_database(ask, ret_job->database)) && ask->err.code == ERR_NOT_FOUND)
+        ask->err.code = ERR_CONFIG;
+    return db;
+}
+
 /* The run's lease, checked and renewed, and its database, if this caller may touch it. */
 static const struct config_served *hold(struct ask *ask, const char *job, uint64_t token,
                                         struct catalog_job *ret_job)
 {
-    const struct config_served *db = catalog_job_get(ask_catalog(ask), job, ret_job, &ask->err)
-                                         ? ask_database(ask, ret_job->database)
-                                         : NULL;
+    const struct config_served *db = find_run(ask, job, ret_job);
     return db && backup_hold(ask_catalog(ask), ask_world(ask), job, token, ret_job, &ask->err)
                ? db
                : NULL;
@@ -439,9 +449,9 @@ static const struct config_served *may_append(struct ask *ask, const struct log_
 {
     if (!part->late)
         return hold(ask, part->job, part->token, ret_job);
-    return backup_knows(ask_catalog(ask), part->job, part->token, ret_job, &ask->err)
-               ? ask_database(ask, ret_job->database)
-               : NULL;
+    const struct config_served *db = find_run(ask, part->job, ret_job);
+    return db && backup_knows(ask_catalog(ask), part->job, part->token, ret_job, &ask->err) ? db
+                                                                                            : NULL;
 }
 
 /* Keeps the lines of a run whose lease this caller holds, or held last. */
@@ -578,11 +588,7 @@ void backups_finish(struct ask *ask)
     const Evercopy__V1__FinishBackupRequest *request = (const void *)ask->request;
     struct catalog_job job;
     struct backup_verdict verdict = {0};
-    if (!catalog_job_get(ask_catalog(ask), request->job, &job, &ask->err)) {
-        ask_answer(ask);
-        return;
-    }
-    const struct config_served *db = ask_database(ask, job.database);
+    const struct config_served *db = find_run(ask, request->job, &job);
     AUTO(outlook)
     struct outlook *o = db ? ask_outlook(ask, db, false) : NULL;
     bool ok =

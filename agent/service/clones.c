@@ -253,7 +253,22 @@ void clones_create(struct ask *ask)
         recipe_resolve(ask, db, request->scn, request->time_us, create_surveyed);
 }
 
-/* ---- drop and list ---- */
+/* ---- drop ---- */
+
+/* Its owner's, or an operator's; and nothing else may be at work on it. */
+static bool may_change(struct ask *ask, const struct catalog_clone *clone)
+{
+    char busy[40];
+    bool staff = role_from_name(ask->peer.role) & (ROLE_OPERATOR | ROLE_ADMIN);
+    if (!staff && !str_equal(clone->owner, ask->peer.cn))
+        return err_set(&ask->err, ERR_DENIED,
+                       "clone '%s' belongs to '%s'; needed: its owner or an operator", clone->name,
+                       clone->owner);
+    if (!clone_job_of(ask_catalog(ask), clone->database, clone->name, busy, &ask->err))
+        return false;
+    return !busy[0] ||
+           err_set(&ask->err, ERR_BUSY, "job %s is at work on clone '%s'", busy, clone->name);
+}
 
 static void dropped(void *arg, const struct catalog_job *row, const json_t *document,
                     const struct err *err)
@@ -293,9 +308,11 @@ void clones_drop(struct ask *ask)
         return;
     }
     bool repeated = job.key[0] && catalog_job_find_key(ask_catalog(ask), job.key, &earlier, &why);
-    if (!db || (!repeated && !ask_is_settled(ask, db->name)) ||
-        (!repeated &&
-         !catalog_clone_get(ask_catalog(ask), db->name, request->name, &clone, &ask->err))) {
+    /* Of two drops of one name the second would wait, and then take a clone made since. */
+    if (!db || (!repeated &&
+                (!ask_is_settled(ask, db->name) ||
+                 !catalog_clone_get(ask_catalog(ask), db->name, request->name, &clone, &ask->err) ||
+                 !may_change(ask, &clone)))) {
         ask_answer(ask);
         return;
     }
@@ -333,21 +350,6 @@ static void extended(void *arg, const struct catalog_job *row, const json_t *doc
     ask_answer(ask);
 }
 
-/* Its owner's, or an operator's; and nothing else may be at work on it. */
-static bool may_extend(struct ask *ask, const struct catalog_clone *clone)
-{
-    char busy[40];
-    bool staff = role_from_name(ask->peer.role) & (ROLE_OPERATOR | ROLE_ADMIN);
-    if (!staff && !str_equal(clone->owner, ask->peer.cn))
-        return err_set(&ask->err, ERR_DENIED,
-                       "clone '%s' belongs to '%s'; needed: its owner or an operator", clone->name,
-                       clone->owner);
-    if (!clone_job_of(ask_catalog(ask), clone->database, clone->name, busy, &ask->err))
-        return false;
-    return !busy[0] ||
-           err_set(&ask->err, ERR_BUSY, "job %s is at work on clone '%s'", busy, clone->name);
-}
-
 static bool start_extend(struct ask *ask, const struct config_served *db)
 {
     const Evercopy__V1__ExtendCloneRequest *request = (const void *)ask->request;
@@ -361,7 +363,7 @@ static bool start_extend(struct ask *ask, const struct config_served *db)
         return false;
     bool repeated = job.key[0] && catalog_job_find_key(ask_catalog(ask), job.key, &earlier, &why);
     if (!catalog_clone_get(ask_catalog(ask), db->name, request->name, &clone, &ask->err) ||
-        (!repeated && (!ask_is_settled(ask, db->name) || !may_extend(ask, &clone))))
+        (!repeated && (!ask_is_settled(ask, db->name) || !may_change(ask, &clone))))
         return false;
     uint64_t until_us = clock_wall_us() + (uint64_t)request->lease_s * 1000000u;
     until_us = until_us > clone.expires_us ? until_us : clone.expires_us;

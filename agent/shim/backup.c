@@ -934,7 +934,7 @@ static ProtobufCMessage *finish(struct run *run, const struct err *failure, stru
     ProtobufCMessage *reply = run_call_within(run, "Backups", "FinishBackup", &e.request.base,
                                               &evercopy__v1__finish_backup_reply__descriptor,
                                               SHIM_CALL_MS, wait_ms, hurry, err);
-    bool heard = reply || !err_is_transient(err->code);
+    bool heard = reply || shim_is_final(err);
     if (!heard) {
         struct err why = {0};
         AUTO(mem) char *json = ending_json(&e, &why);

@@ -38,12 +38,13 @@ static void commands_of(const struct shim *shim, const Evercopy__V1__Clone *c,
 {
     struct mount_place place;
     struct err none = {0};
-    char dir[PATH_MAX];
+    char dir[PATH_MAX], word[2 * PATH_MAX - 8];
     const char *above = shim->db->sandbox_mount[0] ? shim->db->sandbox_mount : "/mnt";
     ret_mount[0] = ret_unmount[0] = '\0';
     if (mount_parse(c->mount, &place, &none) && place.nfs &&
-        mount_dir(above, c->name, dir, &none) && mount_command(&place, dir, ret_mount, &none))
-        IGNORE(!str_format(ret_unmount, (size_t)2 * PATH_MAX, "umount %s", dir)); /* it fits */
+        mount_dir(above, c->name, dir, &none) && mount_command(&place, dir, ret_mount, &none) &&
+        mount_quote(dir, word, sizeof word))
+        IGNORE(!str_format(ret_unmount, (size_t)2 * PATH_MAX, "umount %s", word)); /* it fits */
 }
 
 static bool print_clone(const struct shim *shim, const Evercopy__V1__Clone *c, struct err *err)

@@ -57,9 +57,10 @@ void doctor_judge(const struct doctor *doctor, struct doctor_place *p)
     char real[PATH_MAX];
     if (!realpath(p->dir, real))
         IGNORE(!str_copy(real, sizeof real, p->dir)); /* of the same size */
-    const struct mounttab_row *row = p->clone[0] && p->known && p->place.nfs
-                                         ? mounttab_of_export(&doctor->tab, p->place.export_path)
-                                         : mounttab_under(&doctor->tab, real);
+    const struct mounttab_row *row =
+        p->clone[0] && p->known && p->place.nfs
+            ? mounttab_of_export(&doctor->tab, &p->place, mounttab_is_server, NULL)
+            : mounttab_under(&doctor->tab, real);
     p->judged = (struct mounttab_judged){0};
     p->row = row && mounttab_is_nfs(row) ? row : NULL;
     if (p->row && p->clone[0])
@@ -106,7 +107,9 @@ static bool add_gone(struct doctor *doctor, size_t live, const struct mounttab_r
     struct mounttab_fault *f = add_fault(p, true);
     IGNORE(!str_copy(f->what, sizeof f->what,
                      "the clone is no more: whatever is read there fails (stale file handle)"));
-    IGNORE(!str_format(f->fix, sizeof f->fix, "umount %.180s", row->dir));
+    char word[180];
+    IGNORE(!str_format(f->fix, sizeof f->fix, "umount %.180s",
+                       mount_quote(row->dir, word, sizeof word) ? word : row->dir));
     return true;
 }
 

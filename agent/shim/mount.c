@@ -4,7 +4,13 @@
 #include "agent/base/exec.h"
 #include <string.h>
 
-enum { HELP_MS = 120000, GRACE_MS = 5000, HELP_OUTPUT_MAX = 64 << 10, SAID_MAX = 200 };
+enum {
+    HELP_MS = 120000,
+    GRACE_MS = 5000,
+    HELP_OUTPUT_MAX = 64 << 10,
+    HELP_REFUSED = 2,
+    SAID_MAX = 200
+};
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 #define SIX_SIGNS "0123456789abcdefABCDEF:."
@@ -108,10 +114,22 @@ bool mount_dir(const char *above, const char *clone, char ret[PATH_MAX], struct 
            err_set(err, ERR_LIMIT, "'%.200s' is too long a path", above);
 }
 
-/* Plain where a shell leaves it alone; no path of ours has a single quote in it. */
-static const char *quote(const char *word)
+bool mount_quote(const char *word, char *ret, size_t size)
 {
-    return strspn(word, LETTERS "/:.,=_@%+-") == strlen(word) ? "" : "'";
+    AUTO(str) struct str out = {0};
+    struct err none = {0};
+    if (word[0] && strspn(word, LETTERS "/:.,=_@%+-") == strlen(word))
+        return str_copy(ret, size, word);
+    str_append(&out, "'");
+    for (const char *p = word; *p; p++) {
+        if (*p == '\'')
+            str_append(&out, "'\\''");
+        else
+            str_append_n(&out, p, 1);
+    }
+    str_append(&out, "'");
+    ret[0] = '\0';
+    return str_ok(&out, &none) && str_copy(ret, size, out.text);
 }
 
 static bool too_long(const char *dir, struct err *err)
@@ -123,26 +141,40 @@ bool mount_command(const struct mount_place *place, const char *dir, char ret[3 
                    struct err *err)
 {
     char source[MOUNT_TEXT_MAX], options[MOUNT_TEXT_MAX];
-    const char *q = quote(dir);
-    if (!place->nfs)
-        return str_format(ret, (size_t)3 * PATH_MAX, "mount --bind '%s' %s%s%s", place->path, q,
-                          dir, q) ||
-               too_long(dir, err);
+    char from[2 * PATH_MAX], at[2 * PATH_MAX];
     mount_source(place, source);
     mount_options(place, false, options);
-    return str_format(ret, (size_t)3 * PATH_MAX, "mount -t nfs -o %s %s%s%s %s%s%s", options,
-                      quote(source), source, quote(source), q, dir, q) ||
-           too_long(dir, err);
+    bool ok = mount_quote(place->nfs ? source : place->path, from, sizeof from) &&
+              mount_quote(dir, at, sizeof at);
+    if (ok && place->nfs)
+        ok = str_format(ret, (size_t)3 * PATH_MAX, "mount -t nfs -o %s %s %s", options, from, at);
+    else if (ok)
+        ok = str_format(ret, (size_t)3 * PATH_MAX, "mount --bind %s %s", from, at);
+    return ok || too_long(dir, err);
+}
+
+/* As fstab(5) and the kernel's own table write what would end a field. */
+static void append_field(const char *text, struct str *out)
+{
+    for (const char *p = text; *p; p++) {
+        if (strchr(" \t\n\\", *p))
+            str_printf(out, "\\%03o", (unsigned)*p);
+        else
+            str_append_n(out, p, 1);
+    }
 }
 
 bool mount_fstab(const struct mount_place *place, const char *dir, char ret[3 * PATH_MAX],
                  struct err *err)
 {
     char source[MOUNT_TEXT_MAX], options[MOUNT_TEXT_MAX];
+    AUTO(str) struct str at = {0};
     mount_source(place, source);
     mount_options(place, true, options);
-    return str_format(ret, (size_t)3 * PATH_MAX, "%s %s nfs %s 0 0", source, dir, options) ||
-           too_long(dir, err);
+    append_field(dir, &at);
+    return str_ok(&at, err) &&
+           (str_format(ret, (size_t)3 * PATH_MAX, "%s %s nfs %s 0 0", source, at.text, options) ||
+            too_long(dir, err));
 }
 
 void mount_oranfstab(const struct mount_place *place, const char *dir, struct str *ret)
@@ -188,14 +220,18 @@ static bool run_helper(const struct mount_helper *helper, const char *const *arg
                         .arg = &heard};
     if (!exec_run(&exec, &result, err))
         return err_wrap(err, "mount helper");
+    const char *left =
+        result.left ? "; it runs as another user, cannot be ended from here, and is left" : "";
     if (result.cancelled)
-        return err_set(err, ERR_CANCELLED, "stopped while '%s' was at work", argv[0]);
+        return err_set(err, ERR_CANCELLED, "stopped while '%s' was at work%s", argv[0], left);
     if (result.timed_out)
-        return err_set(err, ERR_TIMEOUT, "'%s %s' took more than %d s", argv[0], argv[1],
-                       HELP_MS / 1000);
+        return err_set(err, ERR_TIMEOUT, "'%s %s' took more than %d s%s", argv[0], argv[1],
+                       HELP_MS / 1000, left);
     if (!result.signal_no && !result.flooded && result.exit_code == 0)
         return true;
-    return err_set(err, ERR_EXTERNAL, "'%s %s' failed: %s", argv[0], argv[1],
+    bool refused = !result.signal_no && !result.flooded && result.exit_code == HELP_REFUSED;
+    return err_set(err, refused ? ERR_PRECONDITION : ERR_EXTERNAL, "'%s %s' %s: %s", argv[0],
+                   argv[1], refused ? "refused" : "failed",
                    heard.said[0] ? heard.said : "it gave no reason");
 }
 

@@ -25,11 +25,13 @@ void mount_source(const struct mount_place *place, char ret[MOUNT_TEXT_MAX]);
 void mount_options(const struct mount_place *place, bool background, char ret[MOUNT_TEXT_MAX]);
 /* "ABOVE/CLONE": the name comes from another host as well; INVALID for what no clone is called. */
 bool mount_dir(const char *above, const char *clone, char ret[PATH_MAX], struct err *err) MUST;
+/* One word of a shell, in quotes when it would not leave it alone; false when it does not fit. */
+bool mount_quote(const char *word, char *ret, size_t size) MUST;
 /* For a shell; words that need it are in quotes: "mount -t nfs -o OPTIONS HOST:/EXPORT DIR"; of a
  * folder "mount --bind". */
 bool mount_command(const struct mount_place *place, const char *dir, char ret[3 * PATH_MAX],
                    struct err *err) MUST;
-/* The line of fstab. */
+/* The line of fstab, blanks written as \040. */
 bool mount_fstab(const struct mount_place *place, const char *dir, char ret[3 * PATH_MAX],
                  struct err *err) MUST;
 /* The entry for Direct NFS, several lines. */
@@ -37,8 +39,8 @@ void mount_oranfstab(const struct mount_place *place, const char *dir, struct st
 
 /* Runs HELPER "mount" SOURCE DIR OPTIONS, or "umount" DIR: no shell, no environment but a PATH, two
  * minutes. The helper makes DIR and removes it, and finds nothing wrong with unmounting what is not
- * mounted. EXTERNAL with its last line when it fails. cancelled, line: as agent/base/exec.h has
- * them. */
+ * mounted. EXTERNAL with its last line when it fails, PRECONDITION when it ends with 2: it refused
+ * and did nothing. cancelled, line: as agent/base/exec.h has them. */
 struct mount_helper {
     const char *program;
     bool (*cancelled)(void *arg);

@@ -124,12 +124,39 @@ bool mounttab_export(const struct mounttab_row *row, const char *dir, char *ret,
     return str_format(ret, size, "%.*s%s%s", (int)len, top, *rest || !len ? "/" : "", rest);
 }
 
-const struct mounttab_row *mounttab_of_export(const struct mounttab *tab, const char *export_path)
+static bool shows(const struct mounttab_row *row, const char *export_path)
 {
-    for (size_t i = tab->count; i-- > 0;)
-        if (export_of(&tab->rows[i]) && str_equal(export_of(&tab->rows[i]), export_path))
+    return export_of(row) && str_equal(export_of(row), export_path);
+}
+
+/* By the name it was mounted from. */
+static bool is_of_host(const struct mounttab_row *row, const struct mount_place *place)
+{
+    char source[MOUNT_TEXT_MAX];
+    mount_source(place, source);
+    return strncasecmp(row->source, source, strcspn(source, "/")) == 0;
+}
+
+const struct mounttab_row *mounttab_of_export(
+    const struct mounttab *tab, const struct mount_place *place,
+    bool (*is_server)(void *arg, const struct mounttab_row *row, const struct mount_place *place),
+    void *arg)
+{
+    const struct mounttab_row *last = NULL;
+    size_t count = 0;
+    for (size_t i = tab->count; i-- > 0;) {
+        const struct mounttab_row *row = &tab->rows[i];
+        if (!shows(row, place->export_path))
+            continue;
+        if (is_of_host(row, place))
+            return row;
+        last = last ? last : row;
+        count++;
+    }
+    for (size_t i = tab->count; count > 1 && i-- > 0;)
+        if (shows(&tab->rows[i], place->export_path) && is_server(arg, &tab->rows[i], place))
             return &tab->rows[i];
-    return NULL;
+    return last;
 }
 
 bool mounttab_option(const struct mounttab_row *row, const char *key, char ret[80])
@@ -241,12 +268,21 @@ static void judge_caching(const struct judging *j)
             "mount it with actimeo=0");
 }
 
-static void judge_rest(const struct judging *j)
+/* Linux tells local_lock of every mount: none, flock, posix or all. Oracle's locks are POSIX ones.
+ */
+static bool has_local_locks(const struct judging *j)
+{
+    char local[80] = "";
+    return has(j, "nolock") || (mounttab_option(j->row, "local_lock", local) &&
+                                (str_equal(local, "all") || str_equal(local, "posix")));
+}
+
+static void judge_rest(const struct judging *j, const struct mount_place *place)
 {
     if (has(j, "ro"))
         say(j->ret, true, "it is mounted read-only", "mount it with rw");
-    if (!has(j, "nolock") && !has(j, "local_lock"))
-        say(j->ret, false,
+    if (!has_local_locks(j)) /* what the agent exports has no lock manager, others may */
+        say(j->ret, place->nfs,
             "locks go over the network: a server without a lock manager refuses them",
             "mount it with nolock");
     if (has(j, "sync"))
@@ -262,8 +298,7 @@ static void judge_place(const struct judging *j, const struct mount_place *place
     char shown[PATH_MAX];
     char source[MOUNT_TEXT_MAX];
     mount_source(place, source);
-    size_t host = strcspn(source, "/");
-    bool same = strncasecmp(j->row->source, source, host) == 0;
+    bool same = is_of_host(j->row, place);
     if (!mounttab_export(j->row, dir, shown, sizeof shown))
         shown[0] = '\0';
     if (!str_equal(shown, place->export_path)) {
@@ -309,7 +344,7 @@ void mounttab_judge(const struct mounttab_row *row, const struct mount_place *pl
     judge_size(&j, "rsize");
     judge_size(&j, "wsize");
     judge_caching(&j);
-    judge_rest(&j);
+    judge_rest(&j, place);
 }
 
 bool mounttab_is_server(void *arg, const struct mounttab_row *row, const struct mount_place *place)

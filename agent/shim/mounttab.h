@@ -25,8 +25,12 @@ const struct mounttab_row *mounttab_under(const struct mounttab *tab, const char
 bool mounttab_is_nfs(const struct mounttab_row *row);
 /* Export of the row's server that dir shows; false when it does not fit. */
 bool mounttab_export(const struct mounttab_row *row, const char *dir, char *ret, size_t size);
-/* The last row that shows exactly this export, whatever its server is called; NULL. */
-const struct mounttab_row *mounttab_of_export(const struct mounttab *tab, const char *export_path);
+/* The last row that shows exactly place's export; of several one of its host by name is preferred,
+ * then one that is_server (as below) says to be, then the last. NULL: none. */
+const struct mounttab_row *mounttab_of_export(
+    const struct mounttab *tab, const struct mount_place *place,
+    bool (*is_server)(void *arg, const struct mounttab_row *row, const struct mount_place *place),
+    void *arg);
 /* A key's value in the row's options, in ret; "" for one without; false when it is not there. */
 bool mounttab_option(const struct mounttab_row *row, const char *key, char ret[80]);
 

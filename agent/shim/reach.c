@@ -35,17 +35,20 @@ static bool ask_person(struct reach *reach, struct run *run, const char *clone,
                        const struct mount_place *place, struct err *err)
 {
     char command[3 * PATH_MAX];
-    char dir[PATH_MAX];
+    char dir[PATH_MAX], word[2 * PATH_MAX], dest[2 * PATH_MAX];
     const struct config_database *db = run->shim->db;
     const struct shim_options *options = run->shim->options;
     if (!mount_dir(db->sandbox_mount[0] ? db->sandbox_mount : "/mnt", clone, dir, err) ||
         !mount_command(place, dir, command, err))
         return false;
+    if (!mount_quote(dir, word, sizeof word) ||
+        !mount_quote(options->dest ? options->dest : "", dest, sizeof dest))
+        return err_set(err, ERR_LIMIT, "'%.200s' is too long a path", dir);
     run_say(run, "clone '%s' must be mounted on this host; as root:", clone);
-    run_say(run, "  mkdir -p %s && %s", dir, command);
+    run_say(run, "  mkdir -p %s && %s", word, command);
     run_say(run, "then, while its lease lasts (an hour; evercopy clone extend):");
-    run_say(run, "  evercopy restore %s --clone %s --mounted %s%s%s", db->name, clone, dir,
-            options->dest ? " --dest " : "", options->dest ? options->dest : "");
+    run_say(run, "  evercopy restore %s --clone %s --mounted %s%s%s", db->name, clone, word,
+            options->dest ? " --dest " : "", options->dest ? dest : "");
     run_say(run, "keys 'autorestoremountpoint' and 'mounthelper' make it go by itself");
     reach->is_handed = true;
     return err_set(err, ERR_PRECONDITION,
@@ -132,8 +135,14 @@ bool reach_enter(struct reach *reach, struct run *run, struct err *err)
     struct mount_helper helper = helper_of(run, true);
     if (!reach->mounted[0])
         return !run->shim->options->mounted || check_shown(reach, run, true, err);
-    if (!mount_parse(reach->mount, &place, err) ||
-        !mount_help(&helper, &place, reach->mounted, err) || !check_shown(reach, run, false, err))
+    if (!mount_parse(reach->mount, &place, err))
+        return false;
+    if (!mount_help(&helper, &place, reach->mounted, err)) {
+        if (err->code == ERR_PRECONDITION) /* what is mounted there is somebody else's */
+            reach->mounted[0] = '\0';
+        return false;
+    }
+    if (!check_shown(reach, run, false, err))
         return false;
     run_say(run, "mounted at '%s'", reach->mounted);
     return true;
@@ -176,20 +185,18 @@ bool reach_leave(struct reach *reach, struct run *run, struct err *err)
     return true;
 }
 
-void reach_sweep(struct run *run, const char *mounted)
+bool reach_sweep(struct run *run, const char *mounted, struct err *err)
 {
-    struct err err = {0};
     const char *above = run->shim->db->sandbox_mount;
     size_t len = strlen(above);
     bool ours = len && strncmp(mounted, above, len) == 0 && mounted[len] == '/' &&
                 !strchr(mounted + len + 1, '/') && mounted[len + 1] && mounted[len + 1] != '.';
-    if (!ours || !run->shim->db->mount_helper[0]) {
-        run_say(run,
-                "what it mounted at '%s' stays: that is not below 'autorestoremountpoint', or "
-                "there is no 'mounthelper' any more",
-                mounted);
-        return;
-    }
-    if (!unmount(run, mounted, &err))
-        run_say(run, "its mount: %s", err.text);
+    if (ours && run->shim->db->mount_helper[0])
+        return unmount(run, mounted, err);
+    if (is_mount(run, mounted))
+        return err_set(err, ERR_PRECONDITION,
+                       "what it mounted at '%.200s' is not below 'autorestoremountpoint', or there "
+                       "is no 'mounthelper' any more; hint: umount it",
+                       mounted);
+    return true;
 }

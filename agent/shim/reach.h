@@ -13,9 +13,11 @@ struct reach {
  */
 bool reach_plan(struct reach *reach, struct run *run, const char *clone, const char *mount,
                 struct err *err) MUST;
-/* By the helper, where it was planned so; what this host's mount table then shows is judged. */
+/* By the helper, where it was planned so; what this host's mount table then shows is judged. After
+ * a helper that refused, and so did nothing, nothing there is ours: `mounted` is "". */
 bool reach_enter(struct reach *reach, struct run *run, struct err *err) MUST;
 /* Unmounts what the helper mounted; the clone may be dropped then. */
 bool reach_leave(struct reach *reach, struct run *run, struct err *err) MUST;
-/* The same for what a killed restore wrote into its mark; a folder that is none of ours is left. */
-void reach_sweep(struct run *run, const char *mounted);
+/* The same for what a killed restore wrote into its mark; a folder that is none of ours is left.
+ * False while something is mounted there. */
+bool reach_sweep(struct run *run, const char *mounted, struct err *err) MUST;

@@ -19,7 +19,7 @@
 
 /* While it works the clone's lease is short and made longer again and again, so that a killed
  * restore leaves nothing for long; what is handed over is kept for a day, or as --lease says. */
-enum { WORK_LEASE_S = 3600, EXTEND_MS = 600 * 1000, KEEP_LEASE_S = 86400, MARK_MAX = 1024 };
+enum { WORK_LEASE_S = 3600, EXTEND_MS = 600 * 1000, KEEP_LEASE_S = 86400, MARK_MAX = 16384 };
 #define MARK ".evercopy-sandbox"
 #define SID_SIGNS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 #define DB_NAME_SIGNS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_$#"
@@ -262,8 +262,8 @@ static bool sweep_dead(struct restore *r, struct err *err)
             run_say(r->run, "its instance '%s': %s", sid, why.text);
         IGNORE(!str_copy(r->run->home.sid, sizeof r->run->home.sid, own));
     }
-    if (json_text(mark, "mounted")[0])
-        reach_sweep(r->run, json_text(mark, "mounted"));
+    if (json_text(mark, "mounted")[0] && !reach_sweep(r->run, json_text(mark, "mounted"), err))
+        return err_wrap(err, "sandbox '%.200s' and its clone stay", r->dest);
     if (clone[0])
         drop_clone(r, clone);
     return sys_remove_tree(r->dest, err);
@@ -340,8 +340,16 @@ static bool name_instance(struct restore *r, struct err *err)
 /* The mark names the mount before it is made: the next restore takes it away when this one dies. */
 static bool reach_clone(struct restore *r, struct err *err)
 {
-    if (reach_plan(&r->reach, r->run, r->clone->name, r->mount, err))
-        return write_mark(r, "working", err) && reach_enter(&r->reach, r->run, err);
+    if (reach_plan(&r->reach, r->run, r->clone->name, r->mount, err)) {
+        struct err none = {0};
+        if (!write_mark(r, "working", err))
+            return false;
+        if (reach_enter(&r->reach, r->run, err))
+            return true;
+        if (!r->reach.mounted[0])
+            IGNORE(!write_mark(r, "working", &none)); /* it goes in a moment */
+        return false;
+    }
     r->made_clone = r->made_clone && !r->reach.is_handed;
     return false;
 }
@@ -606,10 +614,9 @@ static void give_up(struct restore *r)
                 r->sid, err.text, r->dest);
         return;
     }
-    if (!reach_leave(&r->reach, r->run, &err)) {
-        run_say(r->run, "clone and its mount stay: %s", err.text);
-        r->made_clone = false;
-        err_clear(&err);
+    if (!reach_leave(&r->reach, r->run, &err)) { /* the mark names both for the next restore */
+        run_say(r->run, "the clone, its mount and sandbox '%s' stay: %s", r->dest, err.text);
+        return;
     }
     if (r->made_clone && !r->run->shim->options->keep)
         drop_clone(r, r->clone->name);

@@ -53,6 +53,13 @@ bool shim_is_answering(struct shim *shim, struct err *err) MUST;
 /* Tells the agent what earlier shims of this database could not: log lines and verdicts out of the
  * spool, each once. Called by the first call that was answered; trouble waits for the next time. */
 void shim_deliver(struct shim *shim);
+/* For verbs whose answer depends on it: tells them before, of all configured databases when the
+ * verb names none, each by its own agent and certificate. Asks nobody when nothing is left to tell.
+ */
+void shim_deliver_first(struct shim *shim);
+/* Whether this answer to a verdict is the agent's last word: it knows no such run, or another has
+ * come since. After any other the verdict waits in the spool. */
+bool shim_is_final(const struct err *err);
 
 /* "90m", "12h", "3d", or seconds; NULL is 0. */
 bool shim_duration(const char *text, uint32_t *ret_s, struct err *err) MUST;

@@ -65,6 +65,21 @@ static void append_threads(const Evercopy__V1__DatabaseStatus *s, struct str *ou
     str_append(out, "\n");
 }
 
+/* A run that was left by its shim stays one until its lease ends: how long that is, is told. */
+static void append_running(const Evercopy__V1__DatabaseStatus *s, struct str *out)
+{
+    char time[48];
+    if (!s->running[0])
+        return;
+    str_printf(out, "%-*s running: ", INDENT, "");
+    words_append_line(out, s->running);
+    if (s->lease_taken_us) {
+        words_time(s->lease_taken_us, 0, time);
+        str_printf(out, " since %s, lease %" PRIu64 " s", time, s->lease_left_s);
+    }
+    str_append(out, "\n");
+}
+
 static void append_one(const Evercopy__V1__DatabaseStatus *s, struct str *out)
 {
     char time[48];
@@ -87,6 +102,7 @@ static void append_one(const Evercopy__V1__DatabaseStatus *s, struct str *out)
         str_append(out, "\n");
     }
     append_threads(s, out);
+    append_running(s, out);
     if (s->next[0]) {
         str_printf(out, "%-*s next: ", INDENT, "");
         words_append_line(out, s->next);
@@ -186,6 +202,8 @@ int verb_status(const struct shim_options *options, const char *db)
     Evercopy__V1__GetStatusRequest request = EVERCOPY__V1__GET_STATUS_REQUEST__INIT;
     request.db_unique_name = (char *)(db ? db : "");
     bool ok = shim_open(&shim, options, db, &err) && shim_zone(&shim, &err);
+    if (ok)
+        shim_deliver_first(&shim);
     AUTO(reply)
     ProtobufCMessage *message =
         ok ? shim_call(&shim, "Databases", "GetStatus", &request.base,

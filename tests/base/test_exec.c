@@ -5,8 +5,10 @@
 #include "agent/base/sys.h"
 #include "tests/lib/descriptors.h"
 #include "tests/lib/engine_drive.h"
+#include "tests/lib/privileged.h"
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -474,4 +476,92 @@ Test(exec, threads_do_not_disturb_each_other)
         pthread_join(threads[i], NULL);
         cr_expect_eq(good[i], 15);
     }
+}
+
+/* ---- a program that became another user's ---- */
+
+/* The directory of a set-user-ID copy of setpriv, which makes itself root's altogether, as sudo
+ * does; false with the reason where there can be none. */
+static bool become_root(char dir[64], char program[96], struct err *err)
+{
+    struct statvfs fs;
+    size_t len;
+    IGNORE(!str_copy(dir, 64, P_tmpdir "/evercopy-exec-XXXXXX"));
+    if (geteuid() != 0)
+        return err_set(err, ERR_DENIED, "needs root");
+    if (!sys_statvfs(P_tmpdir, &fs, err))
+        return false;
+    if (fs.f_flag & ST_NOSUID)
+        return err_set(err, ERR_UNSUPPORTED, P_tmpdir " is mounted nosuid");
+    AUTO(mem) char *bytes = sys_read_file("/usr/bin/setpriv", 16 << 20, &len, err);
+    if (!bytes || !mkdtemp(dir))
+        return false;
+    IGNORE(!str_format(program, 96, "%s/setpriv", dir));
+    return sys_write_file(program, bytes, len, 0700, err) && sys_chmod(program, 04755, err) &&
+           sys_chmod(dir, 0755, err);
+}
+
+static void first_line(void *arg, const char *line, size_t len)
+{
+    (void)len;
+    *(long *)arg = strtol(line, NULL, 10);
+}
+
+struct told {
+    struct exec_result result;
+    bool started;
+    uint64_t took_ms;
+    long pid;
+};
+
+/* As nobody. */
+static void __attribute__((noreturn)) run_privileged(const char *program, int to)
+{
+    struct told told = {0};
+    struct err err = {0};
+    const char *argv[] = {
+        program, "--reuid", "0", "--clear-groups", "/bin/sh", "-c", "echo $$; exec sleep 60", NULL};
+    struct exec e = {.argv = argv,
+                     .envp = no_env,
+                     .deadline_ms = 200,
+                     .grace_ms = 100,
+                     .line = first_line,
+                     .arg = &told.pid};
+    if (setgid(65534) != 0 || setuid(65534) != 0)
+        _exit(1);
+    uint64_t begun_ms = clock_mono_ms();
+    told.started = exec_run(&e, &told.result, &err);
+    told.took_ms = clock_mono_ms() - begun_ms;
+    _exit(write(to, &told, sizeof told) != sizeof told);
+}
+
+Test(exec, one_that_may_not_be_killed_is_left_and_told)
+{
+    char dir[64], program[96];
+    struct err err = {0};
+    struct told told = {0};
+    int fds[2];
+    if (!become_root(dir, program, &err)) {
+        privileged_skipped("exec", "one_that_may_not_be_killed_is_left_and_told", &err);
+        return;
+    }
+    cr_assert_eq(pipe(fds), 0);
+    pid_t child = fork();
+    cr_assert(child >= 0);
+    if (!child)
+        run_privileged(program, fds[1]);
+    close(fds[1]);
+    struct pollfd answer = {.fd = fds[0], .events = POLLIN};
+    bool came = poll(&answer, 1, 20000) == 1 && read(fds[0], &told, sizeof told) == sizeof told;
+    if (!came)
+        kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    if (told.pid > 1)
+        kill((pid_t)told.pid, SIGKILL);
+    IGNORE(!sys_remove_tree(dir, &err));
+    cr_assert(came, "it waits for ever");
+    cr_assert(told.started);
+    cr_expect(told.result.timed_out && told.result.left);
+    cr_expect_eq(told.result.signal_no, SIGKILL);
+    cr_expect_geq(told.took_ms, EXEC_LEFT_MS);
 }

@@ -3,11 +3,13 @@
 #include "agent/base/sys.h"
 #include "tests/lib/descriptors.h"
 #include "tests/lib/engine_drive.h"
+#include "tests/lib/privileged.h"
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 static char path_text[4][4200];
@@ -301,6 +303,37 @@ Test(sys, remove_tree_never_follows_links)
     cr_expect_not(sys_remove_tree(at(dir, "kept/sub/f"), &err), "a file is no tree");
     err_clear(&err);
     cr_expect(sys_stat(at(dir, "kept/sub/f"), &st, &err), "%s", err.text);
+}
+
+/* Of another file system, or of the very same one. */
+Test(sys, remove_tree_leaves_what_is_mounted_below_alone)
+{
+    struct err err = {0};
+    struct stat st;
+    char tree[300], kept[300], path[400];
+    if (!privileged_enter(false, &err)) {
+        privileged_skipped("sys", "remove_tree_leaves_what_is_mounted_below_alone", &err);
+        return;
+    }
+    str_format(tree, sizeof tree, "%s/tree", privileged_dir());
+    str_format(kept, sizeof kept, "%s/kept", privileged_dir());
+    for (int same = 0; same < 2; same++) {
+        str_format(path, sizeof path, "%s/a/b", tree);
+        cr_assert(sys_mkdirs(path, 0700, &err) && sys_mkdirs(kept, 0700, &err), "%s", err.text);
+        cr_assert_eq(
+            mount(same ? kept : "none", path, same ? NULL : "tmpfs", same ? MS_BIND : 0, NULL), 0);
+        str_format(path, sizeof path, "%s/a/b/f", tree);
+        put(path, "kept");
+        cr_expect_not(sys_remove_tree(tree, &err));
+        cr_expect(err.code == ERR_PRECONDITION && strstr(err.text, "mounted at 'b'"), "%s",
+                  err.text);
+        err_clear(&err);
+        cr_expect(sys_stat(path, &st, &err), "what was mounted there lost a file");
+        err_clear(&err);
+        str_format(path, sizeof path, "%s/a/b", tree);
+        cr_assert_eq(umount(path), 0);
+        cr_expect(sys_remove_tree(tree, &err), "%s", err.text);
+    }
 }
 
 Test(sys, remove_tree_removes_what_is_deeper_than_any_path)

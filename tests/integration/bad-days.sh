@@ -542,6 +542,7 @@ an_agent_killed_at_any_moment_heals() {
         kill -TERM "$bg" 2>/dev/null
         within 60 gone "$bg" || { saw "round $round: the shim hangs"; return 1; }
         wait "$bg"
+        first_status_is_true || { saw "round $round, killed after $tenths tenths: $seen"; return 1; }
         storage_and_list_agree || { saw "round $round, killed after $tenths tenths: $seen"; return 1; }
         [ -z "$(find "$xfs/storage" -maxdepth 4 -name '.tmp*' -print -quit)" ] || { saw "round $round: half-made $(find "$xfs/storage" -maxdepth 4 -name '.tmp*' | head -n 1)"; return 1; }
         within 30 run_is_over || { saw "round $round: the dead run still holds its lease"; return 1; }
@@ -554,6 +555,67 @@ run_is_over() {
     local out=$work/over.out err=$work/over.err
     shim host-DIE status DIE
     shim operator jobs DIE --json && [ "$(ask "$out" "sum(j['state']=='running' for j in d['jobs'])")" = 0 ]
+}
+# The run that $1 (python over j, newest first) tells of, by an operator, who delivers nothing.
+runs_are() {
+    local out=$work/runs.out err=$work/runs.err
+    shim operator jobs DIE --json && ask "$out" "(lambda j: $1)([x for x in d['jobs'] if x['kind']=='backup'])"
+}
+# status as the host is told it first, against what is true then.
+first_status_is_true() {
+    local out=$work/first.out err=$work/first.err said
+    shim host-DIE status DIE --json
+    said=$(ask "$out" "d['databases'][0]['last_run']+' '+d['databases'][0]['running']")
+    same "$said" "$(runs_are "next(x['id'] for x in j if x['state']!='running')+' '+''.join(x['id'] for x in j if x['state']=='running')")" 'the first status and the jobs'
+}
+# After a good run one that ends while the agent is away: $lost; its verdict lies in the spool.
+a_run_ends_unheard() {
+    backup DIE
+    exits 0 || return 1
+    work DIE
+    sim DIE inject hang --at backup || { saw "no hang injected"; return 1; }
+    backup_in_background DIE
+    within 60 step_is DIE level1 || { saw "the run did not come to its level 1"; return 1; }
+    lost=$(runs_are "j[0]['id']")
+    agent_crash
+    kill -TERM "$bg"
+    within 60 gone "$bg" || { saw "the shim hangs"; return 1; }
+    sim DIE inject clear
+    [ -s "$work/spool/$lost.verdict" ] || { saw "no verdict in the spool: $(ls "$work/spool")"; return 1; }
+    : >"$work/agent.log"
+    agent_start
+}
+spool_is_empty() {
+    local left
+    left=$(ls -A "$work/spool")
+    [ -z "$left" ] || saw "the spool holds: $left"
+}
+the_first_status_tells_a_verdict_nobody_heard() {
+    local lost
+    a_run_ends_unheard || return 1
+    shim host-DIE status # of every database of this host
+    exits 161 && says "$out" '^FAILED +DIE: last run: ' && spool_is_empty &&
+        same "$(runs_are "j[0]['id']+' '+j[0]['state']")" "$lost failed" 'the run'
+}
+the_first_check_tells_a_verdict_nobody_heard() {
+    local lost
+    a_run_ends_unheard || return 1
+    shim host-DIE check DIE
+    exits 2 && says "$out" '^CRITICAL - DIE: .*last run: ' && spool_is_empty
+}
+# Nothing of that host calls: the run is open until its lease ends, and says so.
+a_lease_ends_by_itself_and_the_late_word_is_taken() {
+    local lost cause
+    a_run_ends_unheard || return 1
+    shim operator status DIE
+    says "$out" "^ +running: $lost since .*, lease [0-9]+ s\$" || return 1
+    within 120 grep -qE "backup run lost db=DIE job=$lost: level1: .* went silent, its lease ran out" "$work/agent.log" || { saw 'the lease does not end'; return 1; }
+    cause=$(runs_are "j[0]['id']+' '+j[0]['state']+' '+j[0]['cause']")
+    [[ $cause == "$lost failed level1: the shim on host "*' went silent, its lease ran out' ]] || { saw "the run: $cause"; return 1; }
+    [ -s "$work/spool/$lost.verdict" ] || { saw "the verdict is gone: $(ls "$work/spool")"; return 1; }
+    shim host-DIE status DIE
+    exits 161 && spool_is_empty && same "$(runs_are "j[0]['id']+' '+j[0]['state']+' '+j[0]['cause']")" "$cause" 'the run' &&
+        says "$work/agent.log" "late word of a run db=DIE job=$lost: the shim's own word, told late: level1: "
 }
 an_interrupted_snapshot_is_told_at_the_next_start() {
     local t
@@ -575,12 +637,14 @@ an_interrupted_snapshot_is_told_at_the_next_start() {
 snapshot_runs() { find "$xfs/storage" -maxdepth 4 -name '.tmp*' -print -quit 2>/dev/null | grep -q .; }
 the_target_before_all_this_is_still_restored() {
     rm -rf "$area/DIE/many"
-    within 30 run_is_over
+    within 30 run_is_over || { saw 'the interrupted run still holds its lease'; return 1; }
     restores_to DIE "$target" --scn "$target"
 }
 deaths() {
+    world_agent_keys='backuplease = 60' # the least
     world_apart DIE
     database DIE --files 3 --blocks 100
+    sed -i "s|^logwait = .*|&\nagentwait = 2\nspool = $work/spool|" "$work/etc/host-DIE.shim.conf"
     backup DIE
     work DIE
     target=$(scn_of DIE)
@@ -588,6 +652,9 @@ deaths() {
     backup DIE
     try an_agent_killed_at_any_moment_heals
     try an_interrupted_snapshot_is_told_at_the_next_start
+    try the_first_status_tells_a_verdict_nobody_heard
+    try the_first_check_tells_a_verdict_nobody_heard
+    try a_lease_ends_by_itself_and_the_late_word_is_taken
     try the_target_before_all_this_is_still_restored
     agent_stop
 }

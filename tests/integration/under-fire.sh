@@ -145,6 +145,7 @@ until_it_is_told_the_run_is_open_and_never_green() {
 }
 the_next_call_on_that_host_tells_it_once() {
     shim "host-$db" status "$db"
+    exits 161 && says "$out" "^FAILED +$db: last run: " || return 1
     same "$(jobs_are "j[0]['id']+' '+j[0]['state']")" "$lost failed" "the run" || return 1
     spool_is_empty && log_is_whole "$lost" || return 1
     shim operator log "$lost"
@@ -153,16 +154,37 @@ the_next_call_on_that_host_tells_it_once() {
     shim operator log "$lost"
     cmp -s "$out" "$work/$lane.once" || saw "the log changed by another call"
 }
+# In whatever way the agent could not take it: here its database is out of the configuration.
+a_verdict_the_agent_could_not_take_waits_too() {
+    local job kept=$work/etc/evercopyd.conf
+    work "$db"
+    hangs merge merge || return 1
+    agent_crash
+    cp "$kept" "$kept.whole"
+    sed -i "/^\[database $db\]/,+1d" "$kept"
+    agent_start
+    go_on
+    within 90 gone "$bg" || { saw "the run does not end"; return 1; }
+    [ -s "$work/spool/$job.verdict" ] || { saw "no verdict in the spool: $(ls "$work/spool"); $(head -n 1 "$work/$lane.$db.bg.err")"; return 1; }
+    shim "host-$db" status "$db"
+    [ -s "$work/spool/$job.verdict" ] || { saw "a call that was refused took the verdict"; return 1; }
+    agent_crash
+    mv "$kept.whole" "$kept"
+    agent_start
+    shim "host-$db" status "$db"
+    same "$(jobs_are "j[0]['id']+' '+j[0]['state']")" "$job failed" "the run" && spool_is_empty && log_is_whole "$job"
+}
 the_run_after_it_is_whole() {
     work "$db"
     backup "$db"
     exits 0 && first_line "^OK $db: "
 }
 too_long() {
-    begin_world LONG agentwait 2
+    begin_world LONG:ELSE agentwait 2
     try a_verdict_nobody_heard_waits_in_the_spool
     try until_it_is_told_the_run_is_open_and_never_green
     try the_next_call_on_that_host_tells_it_once
+    try a_verdict_the_agent_could_not_take_waits_too
     try the_run_after_it_is_whole
 }
 

@@ -202,10 +202,90 @@ a_log_that_came_while_the_vault_was_started_anew_is_noticed_too() {
     within 20 more_arrivals_than "$before" || saw "it is not noticed"
 }
 
+# A helper that mounts, shows it in $work/$lane.table, and finds every mount busy.
+busy_helper() {
+    cp "$work/etc/mounthelper" "$work/helper.kept"
+    cat >"$work/etc/mounthelper" <<SH
+#!/bin/sh
+case \$1 in
+mount) echo "\$2 \$3 nfs $good 0 0" >>$work/$lane.table ;;
+umount) echo 'umount.nfs: device is busy' >&2 && exit 32 ;;
+esac
+exec $work/helper.kept "\$@"
+SH
+    : >"$work/$lane.table"
+}
+# Else the clone would be deleted under a mount that nobody knows of any more.
+a_mount_that_is_busy_keeps_clone_sandbox_and_mark() {
+    local mark=$work/sandbox-ORCL/.evercopy-sandbox
+    busy_helper
+    restore ORCL --scn "$mid" --sid ORCL --name stuck --mounts "$work/$lane.table"
+    exits 160 && first_line "production's SID" && says "$out" "sandbox '.*' stay: .*device is busy" &&
+        says "$mark" '"clone":"stuck"' && says "$mark" '"mounted":".*/stuck"' || { cp "$work/helper.kept" "$work/etc/mounthelper"; return 1; }
+    restore ORCL --scn "$mid" --sid RORCL --name after --mounts "$work/$lane.table"
+    cp "$work/helper.kept" "$work/etc/mounthelper"
+    exits 161 && first_line "sandbox '.*' and its clone stay: " && says "$err" 'device is busy' && says "$mark" '"mounted":".*/stuck"' || return 1
+    shim operator clones ORCL && says "$out" stuck || return 1
+    restore ORCL --scn "$mid" --sid RORCL --name after
+    exits 0 && says "$out" 'was left by a restore that was killed' || return 1
+    restore_undo ORCL RORCL after
+    no_clone_is_mounted || { saw "a clone is still mounted"; return 1; }
+    shim operator clones ORCL && never_says "$out" stuck
+}
+a_helper_that_refuses_loses_the_first_restore_nothing() {
+    restore ORCL --scn "$mid" --sid RORCL --name both
+    exits 0 || return 1
+    cp "$work/etc/mounthelper" "$work/helper.kept"
+    sed -i '2i [ "$1" != mount ] || { echo "something is mounted there" >\&2; exit 2; }' "$work/etc/mounthelper"
+    restore ORCL --clone both --scn "$mid" --sid TORCL --dest "$work/sandbox-two"
+    cp "$work/helper.kept" "$work/etc/mounthelper"
+    clone_is_mounted both || { saw "the first one's clone is not mounted any more"; return 1; }
+    exits 160 && first_line 'refused: something is mounted there' || return 1
+    [ ! -e "$work/sandbox-two" ] || { saw "the second sandbox stays"; return 1; }
+    restore_undo ORCL RORCL both
+}
+
+# ---- whose clone it is ----
+
+somebody_elses_clone_is_dropped_by_an_operator_alone() {
+    local how
+    world_who tester restore ORCL
+    shim person clone create ORCL theirs --snapshot "$(newest)" >/dev/null || { saw "$(cat "$err")"; return 1; }
+    for how in '' --force; do
+        # shellcheck disable=SC2086 # one word or none
+        shim tester clone drop ORCL theirs $how
+        exits 160 && first_line "clone 'theirs' belongs to 'person'; needed: its owner or an operator" || { saw "drop $how: $seen"; return 1; }
+    done
+    shim tester clone create ORCL own --snapshot "$(newest)" >/dev/null && shim tester clone drop ORCL own || { saw "$(cat "$err")"; return 1; }
+    shim operator clone drop ORCL theirs
+    exits 0
+}
+drop_is_at_work() {
+    local out=$work/drops.out err=$work/drops.err
+    shim operator jobs ORCL --json && [ "$(ask "$out" "sum(j['kind']=='clone-drop' and j['state']=='running' for j in d['jobs'])")" = 1 ]
+}
+# Else the second waits, and takes a clone of that name made since.
+a_second_drop_at_the_same_time_is_refused() {
+    local first vault
+    vault=$(cat "$work/vault/pid") # another lane may have started it anew
+    shim person clone create ORCL twice --snapshot "$(newest)" >/dev/null || { saw "$(cat "$err")"; return 1; }
+    kill -STOP "$vault"
+    (bare_exec "$bin/evercopy" clone drop ORCL twice --config "$work/etc/person.shim.conf" </dev/null >"$work/first.out" 2>&1) &
+    first=$!
+    world_own "$first"
+    within 20 drop_is_at_work || { kill -CONT "$vault"; saw "the first drop does not begin"; return 1; }
+    shim_timeout=20 shim person clone drop ORCL twice
+    kill -CONT "$vault"
+    exits 160 && first_line "job .* is at work on clone 'twice'" || return 1
+    within 60 gone "$first" && wait "$first" || saw "the first drop: $(cat "$work/first.out")"
+}
+
 restores() {
     try restore_without_a_helper_says_what_to_mount_and_goes_on_with_it
     try a_killed_restore_is_unmounted_and_dropped_by_the_next
     try a_restore_whose_helper_fails_leaves_no_clone
+    try a_mount_that_is_busy_keeps_clone_sandbox_and_mark
+    try a_helper_that_refuses_loses_the_first_restore_nothing
 }
 clones() {
     try clone_create_prints_how_to_mount_and_unmount
@@ -219,7 +299,12 @@ arrives() {
     try a_log_renamed_into_place_is_noticed_at_once
     try a_log_that_came_while_the_vault_was_started_anew_is_noticed_too
 }
+whose() {
+    try somebody_elses_clone_is_dropped_by_an_operator_alone
+    try a_second_drop_at_the_same_time_is_refused
+}
 world_who person operator ORCL # the other's configuration changes
 world_lanes restores clones
 world_lanes arrives # production's files are not hidden any more
+world_lanes whose # it stops the vault for a moment
 world_end

@@ -118,6 +118,29 @@ Test(shim, mount_lines_can_be_pasted_whatever_the_names)
     cr_assert(mount_dir("/my clones", "c$d", dir, &err), "%s", err.text);
     cr_assert(parse("nfs:box:/ORCL/c$d", &p) && mount_command(&p, dir, line, &err));
     cr_expect(str_ends(line, ",nolock 'box:/ORCL/c$d' '/my clones/c$d'"), "%s", line);
+    cr_assert(mount_fstab(&p, dir, line, &err), "%s", err.text);
+    cr_expect(str_starts(line, "box:/ORCL/c$d /my\\040clones/c$d nfs rw,bg,"), "%s", line);
+    cr_assert(mount_fstab(&p, "/a\tb\\c#", line, &err), "%s", err.text);
+    cr_expect(str_starts(line, "box:/ORCL/c$d /a\\011b\\134c# nfs "), "%s", line);
+}
+
+Test(shim, mount_words_of_a_shell_are_quoted_where_it_would_take_them_apart)
+{
+    static const struct {
+        const char *word, *wanted;
+    } cases[] = {
+        {"/mnt/c", "/mnt/c"},
+        {"/my clones/c$d", "'/my clones/c$d'"},
+        {"/o'clock", "'/o'\\''clock'"},
+        {"", "''"},
+        {"~/x", "'~/x'"},
+    };
+    char word[64], small[5];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cr_expect(mount_quote(cases[i].word, word, sizeof word));
+        cr_expect_str_eq(word, cases[i].wanted);
+    }
+    cr_expect_not(mount_quote("a b c d", small, sizeof small), "cut");
 }
 
 /* ---- the helper ---- */

@@ -101,6 +101,42 @@ Test(shim, mounttab_says_that_locks_go_over_the_network)
     cr_expect(strstr(judged.faults[0].fix, "nolock"), "%s", judged.faults[0].fix);
 }
 
+/* Linux always tells local_lock; Oracle's locks are fcntl's, which flock leaves on the network. */
+Test(shim, mounttab_says_so_also_of_rows_as_a_kernel_writes_them)
+{
+    static const struct {
+        const char *nolock, *local;
+        bool told;
+    } rows[] = {{"", "none", true}, {"", "flock", true},       {"", "posix", false},
+                {"", "all", false}, {",nolock", "all", false}, {",nolock", "none", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char row[600];
+        struct mounttab_judged judged, local;
+        AUTO(mounttab) struct mounttab tab = {0};
+        struct err err = {0};
+        const struct mount_place none = {0};
+        cr_assert(str_format(
+            row, sizeof row,
+            "10.0.0.1:/ORCL /nfs/ORCL nfs rw,relatime,vers=3,rsize=1048576,wsize=1048576,"
+            "namlen=255,acregmin=0,acregmax=0,acdirmin=0,acdirmax=0,hard%s,proto=tcp,port=2049,"
+            "timeo=600,retrans=2,sec=sys,mountaddr=10.0.0.1,mountvers=3,mountport=2049,"
+            "mountproto=tcp,local_lock=%s,addr=10.0.0.1 0 0\n",
+            rows[i].nolock, rows[i].local));
+        struct mount_place p;
+        cr_assert(mount_parse("nfs:10.0.0.1:/ORCL", &p, &err) &&
+                  mounttab_parse(&tab, row, strlen(row), &err));
+        mounttab_judge(&tab.rows[0], &p, "/nfs/ORCL", never, NULL, &judged);
+        mounttab_judge(&tab.rows[0], &none, "/nfs/ORCL", never, NULL, &local);
+        cr_assert_eq(judged.count, rows[i].told, "%s: %s", row, judged.faults[0].what);
+        cr_assert_eq(local.count, rows[i].told, "%s", row);
+        if (!rows[i].told)
+            continue;
+        cr_expect(strstr(judged.faults[0].fix, "nolock"), "%s", judged.faults[0].fix);
+        cr_expect(judged.faults[0].is_wrong); /* of a server that exports for Oracle alone */
+        cr_expect_not(local.faults[0].is_wrong);
+    }
+}
+
 Test(shim, mounttab_says_when_nothing_is_mounted)
 {
     static const char *const tables[] = {"", "/dev/sda1 / ext4 rw,relatime 0 0\n",
@@ -143,8 +179,48 @@ Test(shim, mounttab_sees_what_one_who_opens_the_folder_sees)
     cr_expect(row && mounttab_export(row, "/nfs/a b/c", shown, sizeof shown));
     cr_expect_str_eq(shown, "/with blank/c");
     cr_expect_eq(mounttab_under(&tab, "/nfsx"), &tab.rows[0]);
-    cr_expect_eq(mounttab_of_export(&tab, "/second"), &tab.rows[2]);
-    cr_expect_null(mounttab_of_export(&tab, "/third"));
+}
+
+static bool is_six(void *arg, const struct mounttab_row *row, const struct mount_place *place)
+{
+    (void)place;
+    (*(int *)arg)++;
+    return str_equal(row->dir, "/six");
+}
+
+/* Two boxes may have a clone of one name. */
+Test(shim, mounttab_finds_an_exports_own_mount_before_one_of_another_server)
+{
+    static const struct {
+        const char *mount;
+        size_t row;
+        int asked;
+    } cases[] = {
+        {"nfs:box1:/ORCL/drill", 2, 0}, /* the last of its own */
+        {"nfs:box2:/ORCL/drill", 3, 0}, {"nfs:BOX2:/ORCL/drill", 3, 0},
+        {"nfs:box9:/ORCL/drill", 1, 3}, /* by its address */
+        {"nfs:box9:/ORCL/one", 4, 0},   /* nothing to choose */
+    };
+    static const char table[] = "box1:/ORCL/drill /one nfs rw 0 0\n"
+                                "[fd00::6]:/ORCL/drill /six nfs rw 0 0\n"
+                                "box1:/ORCL/drill /two nfs rw 0 0\n"
+                                "box2:/ORCL/drill /three nfs rw 0 0\n"
+                                "box3:/ORCL/one /four nfs rw 0 0\n";
+    AUTO(mounttab) struct mounttab tab = {0};
+    struct err err = {0};
+    struct mount_place p;
+    cr_assert(mounttab_parse(&tab, table, strlen(table), &err));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int asked = 0;
+        cr_assert(mount_parse(cases[i].mount, &p, &err));
+        cr_expect_eq(mounttab_of_export(&tab, &p, is_six, &asked), &tab.rows[cases[i].row], "%s",
+                     cases[i].mount);
+        cr_expect_eq(asked, cases[i].asked, "%s", cases[i].mount);
+    }
+    cr_assert(mount_parse("nfs:box9:/ORCL/drill", &p, &err));
+    cr_expect_eq(mounttab_of_export(&tab, &p, never, NULL), &tab.rows[3], "else the last");
+    cr_assert(mount_parse("nfs:box1:/third", &p, &err));
+    cr_expect_null(mounttab_of_export(&tab, &p, never, NULL));
 }
 
 Test(shim, mounttab_knows_a_server_by_its_address)

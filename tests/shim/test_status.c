@@ -94,6 +94,29 @@ Test(shim, status_tells_each_threads_own_exposure)
               "time\n");
 }
 
+Test(shim, status_tells_the_run_that_is_on_and_its_lease)
+{
+    Evercopy__V1__DatabaseStatus s = ROW_OK(60);
+    Evercopy__V1__DatabaseStatus *rows[] = {&s};
+    s.running = (char *)"backup-2";
+    s.lease_taken_us = MINUTES(5);
+    s.lease_left_s = 3300;
+    s.next = (char *)"wait";
+    status_is(rows, 1,
+              "ok             ORCL\n"
+              "               recoverable to SCN 4711 (2026-11-21 13:32:07 +00:00), exposed for 60 "
+              "min, 3 snapshots\n"
+              "               running: backup-2 since 2026-11-21 14:27:07 +00:00, lease 3300 s\n"
+              "               next: wait\n");
+    s.lease_taken_us = 0;
+    s.next = (char *)"";
+    status_is(rows, 1,
+              "ok             ORCL\n"
+              "               recoverable to SCN 4711 (2026-11-21 13:32:07 +00:00), exposed for 60 "
+              "min, 3 snapshots\n"
+              "               running: backup-2\n");
+}
+
 Test(shim, status_of_nothing_recoverable_gives_no_age)
 {
     Evercopy__V1__DatabaseStatus s = row("NEW", EVERCOPY__V1__VERDICT__VERDICT_FAILED, 0);
