@@ -169,6 +169,11 @@ static bool list_all(struct vault *vault, struct listing *to, struct err *err)
         return false;
     for (size_t i = 0; i < count; i++) {
         struct err e = {0};
+        if (infos[i].damaged) { /* its clones are rows of their own */
+            if (!list_one(to, &infos[i], err))
+                return false;
+            continue;
+        }
         AUTO(mem)
         struct vault_volume_info *clones = vault_clone_list(vault, infos[i].name, &clone_count, &e);
         if (!clones && e.code == ERR_NOT_FOUND)

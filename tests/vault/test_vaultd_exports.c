@@ -143,6 +143,34 @@ static nfsstat3 create(struct host *h, const char *name, CREATE3res *ret)
     return ret->status;
 }
 
+static char *run_verb(struct scene *p, const char *verb)
+{
+    struct err err = {0};
+    char program[512], conf[200];
+    const char *build = getenv("EVERCOPY_BUILD");
+    str_format(program, sizeof program, "%s/evercopy-vaultd",
+               build ? build : "build/san-address-undefined");
+    str_format(conf, sizeof conf, "%s/vaultd.conf", p->folder);
+    int out[2];
+    cr_assert_eq(pipe(out), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(out[1], 1);
+        dup2(out[1], 2);
+        execl(program, program, "--config", conf, verb, (char *)NULL);
+        _exit(127);
+    }
+    close(out[1]);
+    char *text = own_alloc(1 << 16, &err);
+    size_t len = 0;
+    ssize_t n;
+    while ((n = read(out[0], text + len, (1 << 16) - 1 - len)) > 0)
+        len += (size_t)n;
+    close(out[0]);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    return text;
+}
+
 /* The owner that a file made by uid 0 gets. */
 static uint32_t owner_made(struct scene *p, const char *path)
 {
@@ -510,6 +538,58 @@ Test(vaultd_exports, handles_outlive_a_crash_of_the_server)
     end(&p);
 }
 
+/* What tells of the volume with this handle: it is closed from the next start on. */
+static void damage(const struct scene *p, const struct host *h)
+{
+    char path[400];
+    uint8_t byte = 0;
+    struct err err = {0};
+    struct handle handle;
+    cr_assert(handle_decode(h->top, h->top_len, &handle));
+    str_format(path, sizeof path, "%s/box/v/%016llx/journal", p->folder,
+               (unsigned long long)handle.volume);
+    AUTO(fd) int fd = sys_open(path, O_RDWR | O_CLOEXEC, 0, &err);
+    OK(fd >= 0 && sys_pread(fd, &byte, 1, 30, path, &err) == 1);
+    byte ^= 0x10;
+    OK(sys_pwrite(fd, &byte, 1, 30, path, &err));
+}
+
+Test(vaultd_exports, a_damaged_volume_costs_the_clients_of_the_others_nothing)
+{
+    static const char *const paths[] = {"/BAD", "/BAD/c", "/GOOD", "/GOOD/c"};
+    struct scene p;
+    struct host hosts[4];
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.0/8\n");
+    for (const char *const *name = (const char *const[]){"BAD", "GOOD", NULL}; *name; name++) {
+        DO(&p, "volume.create", .name = *name);
+        DO(&p, "snapshot.create", .volume = *name, .name = "s");
+        DO(&p, "clone.create", .volume = *name, .name = "c", .snapshot = "s");
+    }
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(reach(&p, &hosts[i], NULL, 0, paths[i]), ERR_NONE);
+        nfs_caller_close(&hosts[i].nfs);
+    }
+    OK(vault_server_stop(&p.server, &err));
+    damage(&p, &hosts[0]);
+    OK(vault_server_start(&p.server, &err));
+    for (int i = 0; i < 4; i++) {
+        OK(nfs_caller_open(&hosts[i].nfs, NULL, p.server.port, &err));
+        nfsstat3 status = top_status(&hosts[i]);
+        cr_expect_eq(status, i < 2 ? NFS3ERR_IO : NFS3_OK, "%s: %d", paths[i], status);
+    }
+    cr_expect(may_mount(&p, NULL, 0, "/GOOD/c"));
+    AUTO(mem) char *text = run_verb(&p, "exports");
+    cr_expect(strstr(text, "export: /GOOD/c "), "%s", text);
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.9\n", &err));
+    for (int i = 0; i < 4; i++) {
+        nfsstat3 status = top_status(&hosts[i]);
+        cr_expect_eq(status, NFS3ERR_ACCES, "%s: %d", paths[i], status);
+        nfs_caller_close(&hosts[i].nfs);
+    }
+    end(&p);
+}
+
 /* ---- libnfs, as a host's user would: by dlsym, as the areas' reader has names of its own for the
  * same things ---- */
 
@@ -627,34 +707,6 @@ Test(vaultd_exports, a_host_that_unmounts_lets_its_clone_go_and_one_mount_holds_
 }
 
 /* ---- what people are shown ---- */
-
-static char *run_verb(struct scene *p, const char *verb)
-{
-    struct err err = {0};
-    char program[512], conf[200];
-    const char *build = getenv("EVERCOPY_BUILD");
-    str_format(program, sizeof program, "%s/evercopy-vaultd",
-               build ? build : "build/san-address-undefined");
-    str_format(conf, sizeof conf, "%s/vaultd.conf", p->folder);
-    int out[2];
-    cr_assert_eq(pipe(out), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(out[1], 1);
-        dup2(out[1], 2);
-        execl(program, program, "--config", conf, verb, (char *)NULL);
-        _exit(127);
-    }
-    close(out[1]);
-    char *text = own_alloc(1 << 16, &err);
-    size_t len = 0;
-    ssize_t n;
-    while ((n = read(out[0], text + len, (1 << 16) - 1 - len)) > 0)
-        len += (size_t)n;
-    close(out[0]);
-    cr_assert_eq(waitpid(pid, NULL, 0), pid);
-    return text;
-}
 
 Test(vaultd_exports, check_config_takes_what_serve_would_and_nothing_else)
 {
