@@ -150,13 +150,14 @@ void serving_stop(struct serving *s)
     nfs3_free(nfs3);
 }
 
-bool serving_reload(struct serving *s, const struct config_vault *config, struct err *err)
+bool serving_reload(struct serving *s, const struct config_vault *config, struct err *ret_left,
+                    struct err *err)
 {
     /* What could be refused comes first: a port that does not open leaves the old rules. */
     if (!serving_check(config, err) || !serving_start(s, config, err) ||
         !exported_use(s->exported, config, err))
         return false;
-    exports_reload(s->exports);
+    IGNORE(exports_reload(s->exports, ret_left)); /* the caller says it */
     return true;
 }
 

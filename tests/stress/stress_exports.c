@@ -109,7 +109,9 @@ static void *reload_on(void *arg)
     const struct caller *c = arg;
     while (!atomic_load(&stop)) {
         atomic_store(&digit, (atomic_load(&digit) + 1) % 256);
-        exports_reload(c->exports);
+        struct err err = {0};
+        if (!exports_reload(c->exports, &err))
+            fail("a reload", &err);
     }
     return NULL;
 }

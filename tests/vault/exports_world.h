@@ -21,11 +21,13 @@ struct ew_volume {
     struct export_rule rule;
     atomic_int opened, closed;
     bool gone;
+    enum err_code find_fails; /* 0: it does not */
 };
 struct ew {
     struct ew_volume volumes[EW_VOLUMES];
     size_t count;
     atomic_int finds;
+    void (*while_opening)(struct ew *w); /* once, between finding and what follows */
     struct exports *exports;
 };
 
@@ -80,6 +82,8 @@ static inline bool ew_find(void *arg, uint64_t id, const char *name, struct expo
         struct ew_volume *volume = &w->volumes[i];
         if (volume->gone || (name ? !str_equal(volume->name, name) : volume->id != id))
             continue;
+        if (volume->find_fails)
+            return err_set(err, volume->find_fails, "it cannot be found");
         *ret = (struct export){.id = volume->id, .rule = volume->rule};
         str_format(ret->path, sizeof ret->path, "/%s", volume->name);
         return true;
@@ -90,7 +94,11 @@ static inline bool ew_find(void *arg, uint64_t id, const char *name, struct expo
 static inline bool ew_open(void *arg, struct export *export, struct err *err)
 {
     struct ew *w = arg;
+    void (*meanwhile)(struct ew *) = w->while_opening;
     (void)err;
+    w->while_opening = NULL;
+    if (meanwhile)
+        meanwhile(w);
     for (size_t i = 0; i < w->count; i++)
         if (w->volumes[i].id == export->id) {
             w->volumes[i].opened++;
@@ -131,7 +139,9 @@ static inline struct ew_volume *ew_add(struct ew *w, uint64_t id, const char *na
 static inline void ew_begin(struct ew *w)
 {
     struct err err = {0};
-    struct exports_options options = {.find = ew_find, .open = ew_open, .each = ew_each, .arg = w};
+    enum { DRAIN_MS = 2000 };
+    struct exports_options options = {
+        .find = ew_find, .open = ew_open, .each = ew_each, .arg = w, .drain_ms = DRAIN_MS};
     memset(w, 0, sizeof *w);
     w->exports = exports_new(&options, &err);
     EW_OK(w->exports);

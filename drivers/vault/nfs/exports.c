@@ -48,6 +48,7 @@ struct entry {
     uint64_t id;
     bool going;
     struct version *now, *retired;
+    struct version *later; /* its rule if it stays: while it goes, nobody retires versions */
     struct use *uses[USE_BUCKETS];
     size_t use_count;
 };
@@ -71,6 +72,7 @@ struct exports {
     pthread_cond_t moved;
     struct mark *opening, *revoked;
     atomic_int draining;
+    atomic_ulong reloads; /* what was found before the last began may be told by an old rule */
 };
 
 /* ---- lanes ---- */
@@ -236,6 +238,7 @@ static void entry_free(struct entry *entry)
             use = next;
         }
     own_free(entry->now);
+    own_free(entry->later);
     own_free(entry);
 }
 
@@ -345,35 +348,41 @@ static struct version *version_of(const struct export *export, struct err *err)
     return version;
 }
 
-/* Takes the tree over, also on failure; another thread may have been faster with the same. */
-static bool install(struct exports *exports, const struct export *found, struct err *err)
+enum installed { INSTALLED, INSTALL_FAILED, INSTALL_STARTS_OVER };
+
+/* Takes the tree over, also on failure; another thread may have been faster with the same. Starts
+ * over when a reload began since it was found: that one saw no entry to give its rule to. */
+static enum installed install(struct exports *exports, const struct export *found,
+                              unsigned long reloads, struct err *err)
 {
     struct version *version = version_of(found, err);
     struct entry *entry = version ? own_alloc(sizeof *entry, err) : NULL;
     if (!entry) {
         own_free(version);
         close_tree(found);
-        return false;
+        return INSTALL_FAILED;
     }
     *entry = (struct entry){.id = found->id, .now = version};
     lock_all(exports);
     struct entry **at = place_of(exports, found->id);
-    bool mine = !*at;
+    bool old = atomic_load(&exports->reloads) != reloads, mine = !old && !*at;
     if (mine)
         *at = entry;
     unlock_all(exports);
     if (!mine)
         entry_free(entry);
-    return true;
+    return old ? INSTALL_STARTS_OVER : INSTALLED;
 }
 
 /* By id, or by name when there is one: found, judged, opened, entered. */
-static const struct export *get_new(struct exports *exports, uint64_t id, const char *name,
-                                    const struct nfsd_peer *peer, struct err *err)
+static const struct export *try_new(struct exports *exports, uint64_t id, const char *name,
+                                    const struct nfsd_peer *peer, bool *ret_again, struct err *err)
 {
     const struct exports_options *o = &exports->options;
     struct export found = {0};
     bool known = false;
+    unsigned long reloads = atomic_load(&exports->reloads);
+    *ret_again = false;
     if (!o->find(o->arg, id, name, &found, err))
         return NULL;
     struct mark mark = {.id = found.id};
@@ -384,9 +393,24 @@ static const struct export *get_new(struct exports *exports, uint64_t id, const 
         end_opening(exports, &mark);
         return export;
     }
-    bool ok = o->open(o->arg, &found, err) && install(exports, &found, err);
-    export = ok ? get_first(exports, found.id, peer, !name, &known, err) : NULL;
+    enum installed installed = INSTALL_FAILED;
+    if (o->open(o->arg, &found, err))
+        installed = install(exports, &found, reloads, err);
+    if (installed == INSTALLED)
+        export = get_first(exports, found.id, peer, !name, &known, err);
     end_opening(exports, &mark);
+    *ret_again = installed == INSTALL_STARTS_OVER;
+    return export;
+}
+
+static const struct export *get_new(struct exports *exports, uint64_t id, const char *name,
+                                    const struct nfsd_peer *peer, struct err *err)
+{
+    bool again = false;
+    const struct export *export = NULL;
+    do
+        export = try_new(exports, id, name, peer, &again, err);
+    while (again);
     return export;
 }
 
@@ -448,59 +472,102 @@ bool exports_each(struct exports *exports, const struct nfsd_peer *peer,
 
 /* ---- changes ---- */
 
-static uint64_t *ids_of(struct exports *exports, size_t *ret_count, struct err *err)
+struct open_one {
+    uint64_t id;
+    char path[EXPORT_PATH_MAX];
+};
+
+static struct open_one *all_open(struct exports *exports, size_t *ret_count, struct err *err)
 {
     size_t count = 0, at = 0;
     lock_all(exports);
     for (int i = 0; i < ENTRY_BUCKETS; i++)
         for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
             count++;
-    uint64_t *ids = own_alloc((count + 1) * sizeof *ids, err);
-    for (int i = 0; ids && i < ENTRY_BUCKETS; i++)
-        for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
-            ids[at++] = entry->id;
+    struct open_one *all = own_alloc((count + 1) * sizeof *all, err);
+    for (int i = 0; all && i < ENTRY_BUCKETS; i++)
+        for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next) {
+            all[at].id = entry->id;
+            str_copy(all[at++].path, sizeof all->path, entry->now->export.path);
+        }
     unlock_all(exports);
     *ret_count = at;
-    return ids;
+    return all;
 }
 
-static bool renew(struct exports *exports, uint64_t id, struct err *err)
+/* All lanes are held. */
+static void replace(struct entry *entry, struct version *version)
+{
+    version->export.ops = entry->now->export.ops;
+    version->export.tree = entry->now->export.tree;
+    entry->now->next = entry->retired;
+    entry->retired = entry->now;
+    entry->now = version;
+    sweep(entry);
+}
+
+/* All lanes are held. Takes the version over. */
+static void give_rule(struct entry *entry, struct version *version)
+{
+    if (!entry->going) {
+        replace(entry, version);
+        return;
+    }
+    own_free(entry->later);
+    entry->later = version;
+}
+
+/* The rule as it is now. Who finds nothing there is exported to nobody. */
+static bool find_rule(struct exports *exports, uint64_t id, const char *path, struct export *ret,
+                      struct err *err)
 {
     const struct exports_options *o = &exports->options;
-    struct export found = {0};
-    if (!o->find(o->arg, id, NULL, &found, err))
-        return false;
-    struct version *version = version_of(&found, err);
-    if (!version)
-        return false;
-    lock_all(exports);
-    struct entry *entry = *place_of(exports, id);
-    if (entry && !entry->going) {
-        version->export.ops = entry->now->export.ops;
-        version->export.tree = entry->now->export.tree;
-        entry->now->next = entry->retired;
-        entry->retired = entry->now;
-        entry->now = TAKE(version);
-        sweep(entry);
+    struct err e = {0};
+    if (o->find(o->arg, id, NULL, ret, &e))
+        return true;
+    *ret = (struct export){.id = id};
+    str_copy(ret->path, sizeof ret->path, path);
+    return e.code == ERR_NOT_FOUND || err_set(err, e.code, "%s", e.text);
+}
+
+static bool renew(struct exports *exports, uint64_t id, const char *path, struct err *err)
+{
+    for (bool again = true; again;) {
+        struct export found = {0};
+        unsigned long reloads = atomic_load(&exports->reloads);
+        struct version *version =
+            find_rule(exports, id, path, &found, err) ? version_of(&found, err) : NULL;
+        if (!version)
+            return false;
+        lock_all(exports);
+        struct entry *entry = *place_of(exports, id);
+        again = atomic_load(&exports->reloads) != reloads;
+        if (entry && !again)
+            give_rule(entry, TAKE(version));
+        unlock_all(exports);
+        own_free(version);
     }
-    unlock_all(exports);
-    own_free(version);
     return true;
 }
 
-void exports_reload(struct exports *exports)
+bool exports_reload(struct exports *exports, struct err *err)
 {
-    struct err err = {0};
+    struct err why = {0};
     size_t count = 0;
-    AUTO(mem) uint64_t *ids = ids_of(exports, &count, &err);
+    AUTO(str) struct str left = {0};
+    atomic_fetch_add(&exports->reloads, 1); /* first: who is opened from here on is not missed */
+    AUTO(mem) struct open_one *all = all_open(exports, &count, err);
+    if (!all)
+        return err_wrap(err, "exports keep their rules of before");
     for (size_t i = 0; i < count; i++) {
         struct err e = {0};
-        if (!renew(exports, ids[i], &e) && e.code != ERR_NOT_FOUND)
-            log_error("export keeps its rule of before export=%llu: %s", (unsigned long long)ids[i],
-                      e.text);
+        if (renew(exports, all[i].id, all[i].path, &e))
+            continue;
+        why = e;
+        str_printf(&left, "%s'%s'", left.len ? ", " : "", all[i].path);
     }
-    if (!ids)
-        log_error("exports keep their rules of before: %s", err.text);
+    return !why.code || err_set(err, why.code, "export %.200s keeps its rule of before: %s",
+                                left.text ? left.text : "", why.text);
 }
 
 static bool wait_moved(struct exports *exports, const struct timespec *until)
@@ -508,11 +575,14 @@ static bool wait_moved(struct exports *exports, const struct timespec *until)
     return pthread_cond_timedwait(&exports->moved, &exports->lock, until) == 0;
 }
 
-static struct timespec in_drain_time(void)
+static struct timespec in_drain_time(const struct exports *exports)
 {
     struct timespec at = {0};
+    uint64_t ms = exports->options.drain_ms ? exports->options.drain_ms : DRAIN_MS;
     IGNORE(clock_gettime(CLOCK_MONOTONIC, &at) != 0);
-    at.tv_sec += DRAIN_MS / 1000;
+    uint64_t ns = (uint64_t)at.tv_nsec + ms % 1000 * 1000000;
+    at.tv_sec += (time_t)(ms / 1000 + ns / 1000000000);
+    at.tv_nsec = (long)(ns % 1000000000);
     return at;
 }
 
@@ -530,7 +600,7 @@ static void unmark(struct exports *exports, uint64_t id)
 static bool mark_revoked(struct exports *exports, uint64_t id, struct err *err)
 {
     struct mark *mark = own_alloc(sizeof *mark, err);
-    struct timespec until = in_drain_time();
+    struct timespec until = in_drain_time(exports);
     if (!mark)
         return false;
     IGNORE(pthread_mutex_lock(&exports->lock));
@@ -556,7 +626,7 @@ static bool mark_revoked(struct exports *exports, uint64_t id, struct err *err)
 /* Calls that are inside have left. entry is going: no other comes in, nobody retires versions. */
 static bool drain(struct exports *exports, struct entry *entry)
 {
-    struct timespec until = in_drain_time();
+    struct timespec until = in_drain_time(exports);
     bool in_time = true, quiet = false;
     atomic_fetch_add(&exports->draining, 1);
     IGNORE(pthread_mutex_lock(&exports->lock));
@@ -571,6 +641,14 @@ static bool drain(struct exports *exports, struct entry *entry)
     IGNORE(pthread_mutex_unlock(&exports->lock));
     atomic_fetch_sub(&exports->draining, 1);
     return quiet;
+}
+
+/* All lanes are held. */
+static void stays(struct entry *entry)
+{
+    entry->going = false;
+    if (entry->later)
+        replace(entry, TAKE(entry->later));
 }
 
 bool exports_revoke(struct exports *exports, uint64_t id, bool force, struct err *err)
@@ -591,7 +669,7 @@ bool exports_revoke(struct exports *exports, uint64_t id, bool force, struct err
     if (ok)
         *place_of(exports, id) = entry->next;
     else
-        entry->going = false;
+        stays(entry);
     unlock_all(exports);
     if (ok)
         entry_free(entry);

@@ -45,6 +45,7 @@ struct exports_options {
     bool (*each)(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
                  struct err *err);
     void *arg;
+    uint64_t drain_ms; /* a revoke waits for calls that are inside; 0: 30,000 */
 };
 struct exports *exports_new(const struct exports_options *options, struct err *err) MUST;
 void exports_free(struct exports *exports); /* after the server stopped */
@@ -63,9 +64,12 @@ bool exports_each(struct exports *exports, const struct nfsd_peer *peer,
                   bool (*fn)(void *to, const struct export *export), void *to, struct err *err)
     MUST;
 
-/* The configuration changed: each has its new rule when this returns; calls that began before end
- * by the rule they began with. */
-void exports_reload(struct exports *exports);
+/* The configuration changed: each has its new rule when this returns, also one that is being opened
+ * or dropped; calls that began before end by the rule they began with. What `find` does not find
+ * any more admits nobody. False: names those whose rule could not be learnt, and that keep the old
+ * one.
+ */
+bool exports_reload(struct exports *exports, struct err *err) MUST;
 /* A volume or clone is to go: BUSY naming its clients while somebody uses it and force is not set;
  * else its calls are BUSY from now on, those under way have ended, its tree is closed. */
 bool exports_revoke(struct exports *exports, uint64_t id, bool force, struct err *err) MUST;
