@@ -130,6 +130,21 @@ static const struct rule *rule_for(const struct exported *exported, const char *
     return &rules->rows[i];
 }
 
+static bool knows(void *arg, const struct nfsd_peer *peer)
+{
+    struct exported *exported = arg;
+    struct nfsd_peer any_port = *peer;
+    bool any = false;
+    any_port.port = 0;
+    IGNORE(pthread_mutex_lock(&exported->lock));
+    const struct rules *rules = &exported->rules;
+    for (size_t i = 0; !any && i < rules->count; i++)
+        any = export_admits(&rules->rows[i].volume, &any_port) ||
+              export_admits(&rules->rows[i].clones, &any_port);
+    IGNORE(pthread_mutex_unlock(&exported->lock));
+    return any;
+}
+
 static bool fill(struct exported *exported, uint64_t id, const char *name, struct export *ret,
                  struct err *err)
 {
@@ -252,11 +267,7 @@ void exported_changed(struct exported *exported)
 
 bool exported_id(struct exported *exported, const char *name, uint64_t *ret_id, struct err *err)
 {
-    struct vault_volume_info info;
-    if (!vault_volume_info(exported->vault, name, &info, err))
-        return false;
-    *ret_id = info.id;
-    return true;
+    return vault_volume_id(exported->vault, name, ret_id, err);
 }
 
 /* ---- what exports.h asks ---- */
@@ -339,7 +350,8 @@ static bool each(void *arg, bool (*fn)(void *to, const struct export *export), v
 
 struct exports_options exported_options(struct exported *exported)
 {
-    return (struct exports_options){.find = find, .open = open_tree, .each = each, .arg = exported};
+    return (struct exports_options){
+        .find = find, .knows = knows, .open = open_tree, .each = each, .arg = exported};
 }
 
 /* ---- life ---- */

@@ -88,6 +88,12 @@ bool serving_check(const struct config_vault *config, struct err *err)
 
 /* ---- the port ---- */
 
+static bool knows(void *arg, const struct nfsd_peer *peer)
+{
+    const struct serving *s = arg;
+    return exports_knows(s->exports, peer);
+}
+
 /* lock is held; addresses are there. */
 static bool open_port(struct serving *s, const struct config_vault *config, struct err *err)
 {
@@ -104,7 +110,9 @@ static bool open_port(struct serving *s, const struct config_vault *config, stru
                                 .programs = s->programs,
                                 .program_count = sizeof s->programs / sizeof *s->programs,
                                 .connections_max = (unsigned)config->nfs_connections,
-                                .client_connections_max = share ? share : 1};
+                                .client_connections_max = share ? share : 1,
+                                .knows = knows,
+                                .knows_arg = s};
     AUTO(nfsd) struct nfsd *nfsd = nfsd_start(&port, err);
     bool tell = !str_equal_fold(config->rpcbind, "no");
     if (!nfsd)
@@ -158,6 +166,10 @@ bool serving_reload(struct serving *s, const struct config_vault *config, struct
         !exported_use(s->exported, config, err))
         return false;
     IGNORE(exports_reload(s->exports, ret_left)); /* the caller says it */
+    IGNORE(pthread_mutex_lock(&s->lock));
+    if (s->nfsd)
+        nfsd_judge(s->nfsd);
+    IGNORE(pthread_mutex_unlock(&s->lock));
     return true;
 }
 
@@ -177,7 +189,7 @@ static void log_forced(struct serving *s, uint64_t id, const char *name, uid_t u
     struct err err = {0};
     size_t count = 0, used = 0;
     AUTO(str) struct str who = {0};
-    AUTO(mem) struct export_user *users = exports_users(s->exports, id, &count, &err);
+    AUTO(mem) struct export_user *users = exports_users(s->exports, id, NULL, &count, &err);
     for (size_t i = 0; users && i < count; i++)
         if (users[i].uses && used++ < 16)
             str_printf(&who, "%s%s", who.len ? "," : "", users[i].client);
@@ -299,7 +311,7 @@ static bool tell(void *arg, json_t *answer, struct err *err)
     struct telling t = {.rows = json_array(), .err = err, .exported = s->exported, .ok = true};
     struct exports_options options = exported_options(s->exported);
     char says[RPCBIND_SAYS] = "";
-    AUTO(mem) struct export_user *users = exports_users(s->exports, 0, &t.user_count, err);
+    AUTO(mem) struct export_user *users = exports_users(s->exports, 0, NULL, &t.user_count, err);
     IGNORE(pthread_mutex_lock(&s->lock));
     t.port = s->nfsd ? nfsd_port(s->nfsd) : 0;
     t.registered = s->rpcbind && rpcbind_says(s->rpcbind, says);

@@ -99,7 +99,7 @@ static void *mount_on(void *arg)
             exports_mounted(c->exports, export, &peer, calls % 2);
         export_put(c->exports, export);
         exports_unmounted_all(c->exports, &peer);
-        own_free(exports_users(c->exports, 0, &count, &err));
+        own_free(exports_users(c->exports, 0, NULL, &count, &err));
     }
     return NULL;
 }

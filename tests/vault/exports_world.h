@@ -26,7 +26,7 @@ struct ew_volume {
 struct ew {
     struct ew_volume volumes[EW_VOLUMES];
     size_t count;
-    atomic_int finds;
+    atomic_int finds, lists;
     void (*while_opening)(struct ew *w); /* once, between finding and what follows */
     struct exports *exports;
 };
@@ -91,6 +91,17 @@ static inline bool ew_find(void *arg, uint64_t id, const char *name, struct expo
     return err_set(err, ERR_NOT_FOUND, "no volume");
 }
 
+static inline bool ew_knows(void *arg, const struct nfsd_peer *peer)
+{
+    const struct ew *w = arg;
+    struct nfsd_peer any_port = *peer;
+    any_port.port = 0;
+    for (size_t i = 0; i < w->count; i++)
+        if (export_admits(&w->volumes[i].rule, &any_port))
+            return true;
+    return false;
+}
+
 static inline bool ew_open(void *arg, struct export *export, struct err *err)
 {
     struct ew *w = arg;
@@ -112,6 +123,7 @@ static inline bool ew_each(void *arg, bool (*fn)(void *to, const struct export *
                            struct err *err)
 {
     struct ew *w = arg;
+    w->lists++;
     for (size_t i = 0; i < w->count; i++) {
         struct export export;
         if (w->volumes[i].gone)
@@ -140,8 +152,12 @@ static inline void ew_begin(struct ew *w)
 {
     struct err err = {0};
     enum { DRAIN_MS = 2000 };
-    struct exports_options options = {
-        .find = ew_find, .open = ew_open, .each = ew_each, .arg = w, .drain_ms = DRAIN_MS};
+    struct exports_options options = {.find = ew_find,
+                                      .knows = ew_knows,
+                                      .open = ew_open,
+                                      .each = ew_each,
+                                      .arg = w,
+                                      .drain_ms = DRAIN_MS};
     memset(w, 0, sizeof *w);
     w->exports = exports_new(&options, &err);
     EW_OK(w->exports);

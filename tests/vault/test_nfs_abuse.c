@@ -227,11 +227,96 @@ Test(nfs_abuse, a_good_connection_may_be_silent_for_longer_than_a_stall)
     cr_assert(answers(fd, 2));
     close(fd);
     world_end(&world);
-    world_begin(&world, (struct nfsd_options){.idle_ms = 50});
-    fd = join(&world);
-    cr_assert(answers(fd, 1));
-    cr_assert(raw_ended(fd)); /* unless it is told that idle ones go */
+}
+
+/* ---- those who may use nothing: 127.0.0.2 ---- */
+
+static bool all_are_known;
+static bool knows(void *arg, const struct nfsd_peer *peer)
+{
+    (void)arg;
+    return all_are_known || peer->address[15] != 2;
+}
+
+static int join_as_stranger(const struct world *world)
+{
+    int fd = raw_connect_as(world->port, 0, 2);
+    cr_assert(fd >= 0);
+    return fd;
+}
+
+Test(nfs_abuse, a_stranger_is_answered_and_lent_no_memory)
+{
+    enum { LARGE = 8192, FITS = 4096 - RAW_HEAD };
+    struct world world;
+    uint8_t bytes[LARGE] = {0};
+    all_are_known = false;
+    world_begin(&world, (struct nfsd_options){.knows = knows});
+    int fd = join_as_stranger(&world);
+    ask(fd, 1, ECHO_BACK, bytes, FITS);
+    expect(fd, 1, bytes, FITS);
+    raw_put(bytes, LAST | LARGE);
+    cr_assert(raw_send(fd, bytes, 4)); /* ended at its word: no byte of it is waited for */
+    cr_assert(raw_ended(fd));
+    cr_assert_eq(nfsd_figures(world.nfsd).refused_lies, 1);
+    cr_assert_eq(nfsd_figures(world.nfsd).buffer_bytes, 0);
     close(fd);
+    fd = join_as_stranger(&world);
+    cr_assert(answers(fd, 2));
+    all_are_known = true;
+    nfsd_judge(world.nfsd);
+    ask(fd, 3, ECHO_BACK, bytes, LARGE);
+    expect(fd, 3, bytes, LARGE);
+    close(fd);
+    fd = join(&world);
+    ask(fd, 6, ECHO_BACK, bytes, LARGE);
+    expect(fd, 6, bytes, LARGE);
+    close(fd);
+    world_end(&world);
+}
+
+Test(nfs_abuse, an_idle_stranger_goes_and_an_idle_client_stays)
+{
+    struct world world;
+    all_are_known = false;
+    world_begin(&world, (struct nfsd_options){.knows = knows, .idle_ms = 50});
+    int stranger = join_as_stranger(&world);
+    int client = join(&world);
+    cr_assert(answers(client, 1));
+    cr_assert(answers(stranger, 1));
+    cr_assert(raw_ended(stranger));
+    cr_assert_not(raw_stirs(client, 100));
+    cr_assert(answers(client, 2));
+    close(stranger);
+    close(client);
+    world_end(&world);
+}
+
+Test(nfs_abuse, strangers_share_few_connections)
+{
+    enum { MAX = 24, SHARE = MAX / 8 };
+    struct world world;
+    int fds[MAX];
+    all_are_known = false;
+    world_begin(&world, (struct nfsd_options){.knows = knows, .connections_max = MAX});
+    for (uint32_t i = 0; i < SHARE; i++) {
+        fds[i] = join_as_stranger(&world);
+        cr_assert(answers(fds[i], i));
+    }
+    int more = join_as_stranger(&world);
+    cr_assert(raw_ended(more));
+    cr_assert_eq(nfsd_figures(world.nfsd).refused_stranger, 1);
+    close(more);
+    for (uint32_t i = SHARE; i < MAX - 1; i++) {
+        fds[i] = join(&world);
+        cr_assert(answers(fds[i], i));
+    }
+    all_are_known = true;
+    nfsd_judge(world.nfsd);
+    fds[MAX - 1] = join_as_stranger(&world);
+    cr_assert(answers(fds[MAX - 1], 1), "a client by now");
+    for (int i = 0; i < MAX; i++)
+        close(fds[i]);
     world_end(&world);
 }
 

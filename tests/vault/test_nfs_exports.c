@@ -359,7 +359,7 @@ Test(nfs_exports, users_are_listed_with_what_they_did)
     ew_add(&w, 2, "ORCL/test", "10.0.0.0/8");
     call(&w, 1, "10.0.0.1", 5);
     call(&w, 2, "10.0.0.2", 7);
-    AUTO(mem) struct export_user *users = exports_users(w.exports, 2, &count, &err);
+    AUTO(mem) struct export_user *users = exports_users(w.exports, 2, NULL, &count, &err);
     EW_OK(users);
     cr_assert_eq(count, 1);
     cr_assert_str_eq(users[0].client, "10.0.0.2");
@@ -367,7 +367,7 @@ Test(nfs_exports, users_are_listed_with_what_they_did)
     cr_assert(users[0].calls == 7 && users[0].connected && users[0].uses && !users[0].mounted);
     cr_assert(clock_wall_us() - users[0].last_us < 60000000);
     own_free(TAKE(users));
-    users = exports_users(w.exports, 0, &count, &err);
+    users = exports_users(w.exports, 0, NULL, &count, &err);
     cr_assert_eq(count, 2);
     ew_end(&w);
 }
@@ -385,7 +385,7 @@ Test(nfs_exports, clients_without_number_are_let_in_and_the_list_stays_bounded)
         str_format(address, sizeof address, "fd00::%x", i);
         call(&w, 1, address, 2);
     }
-    AUTO(mem) struct export_user *users = exports_users(w.exports, 0, &count, &err);
+    AUTO(mem) struct export_user *users = exports_users(w.exports, 0, NULL, &count, &err);
     cr_assert_eq(count, REMEMBERED);
     ew_end(&w);
 }
@@ -408,7 +408,7 @@ static void live_through(struct ew *w)
     export_put(exports, export);
     export = exports_get_path(exports, "/ORCL", &peer, &err);
     export_put(exports, export);
-    own_free(exports_users(exports, 0, &count, &err));
+    own_free(exports_users(exports, 0, NULL, &count, &err));
     if (exports_revoke(exports, 1, true, &err))
         exports_restore(exports, 1);
     err = (struct err){0};

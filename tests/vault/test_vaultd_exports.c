@@ -5,6 +5,7 @@
 #include "agent/base/sys.h"
 #include "drivers/vault/nfs/handle.h"
 #include "tests/lib/nfs_caller.h"
+#include "tests/lib/nfs_raw.h"
 #include "tests/lib/vault_server.h"
 #include <criterion/criterion.h>
 #include <dlfcn.h>
@@ -268,6 +269,31 @@ Test(vaultd_exports, a_reload_gives_and_takes_at_once_and_a_bad_file_does_nothin
     cr_expect_eq(top_status(&h), NFS3_OK, "the handle of before is good again");
     cr_expect(!may_mount(&p, "127.0.0.9", 0, "/MAIN"));
     nfs_caller_close(&h.nfs);
+    end(&p);
+}
+
+/* Whether it waits for the rest of a record of 8 KiB. */
+static bool takes_records(int fd)
+{
+    uint8_t marker[4];
+    raw_put(marker, 0x80000000u | 8192);
+    cr_assert(raw_send(fd, marker, sizeof marker));
+    return !raw_stirs(fd, 200);
+}
+
+Test(vaultd_exports, who_may_use_nothing_is_a_stranger_until_a_reload_says_otherwise)
+{
+    struct scene p;
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.1\n[export NONE]\ncloneclients = 127.0.0.3\n");
+    int stranger = raw_connect_as(p.server.port, 0, 2), later = raw_connect_as(p.server.port, 0, 4);
+    int first = raw_connect_as(p.server.port, 0, 1), third = raw_connect_as(p.server.port, 0, 3);
+    cr_expect(!takes_records(stranger));
+    cr_expect(takes_records(first));
+    cr_expect(takes_records(third), "of a clone that may yet be made");
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.4\n", &err));
+    cr_expect(takes_records(later));
+    close(stranger), close(later), close(first), close(third);
     end(&p);
 }
 

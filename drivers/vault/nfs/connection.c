@@ -120,6 +120,11 @@ static void end_reply(struct worker *worker, const struct nfsd_program *program,
                                       program ? program->version_high : 0, len);
 }
 
+static bool is_stranger(const struct nfsd_connection *c)
+{
+    return atomic_load_explicit(&c->client->stranger, memory_order_relaxed);
+}
+
 /* What was written of the results moves to the front of its buffer, or to a larger one. */
 static bool move_results(struct worker *worker, size_t size, struct err *err)
 {
@@ -153,6 +158,8 @@ bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err)
         return true;
     if (size > RPC_RECORD_MAX)
         return err_set(err, ERR_LIMIT, "more than a reply holds");
+    if (is_stranger(call->connection))
+        return err_set(err, ERR_LIMIT, "'%s' may use nothing here", call->peer->text);
     if (worker->out_len + RPC_HEAD_BYTES + size > worker->out_size &&
         !move_results(worker, size, err))
         return false;
@@ -342,6 +349,10 @@ static bool make_room(struct worker *worker, struct nfsd_connection *c)
         c->in->size - c->filled >= READ_BEYOND / 4)
         return true;
     struct buffer *more = NULL;
+    if (need > BUFFER_FEW && is_stranger(c)) {
+        atomic_fetch_add(&nfsd->lies, 1);
+        return false;
+    }
     if (need <= BUFFER_FEW) {
         more = buffer_few(&err);
     } else {
@@ -391,7 +402,7 @@ static bool is_moving(struct nfsd_connection *c)
 static void set_patience(struct worker *worker, struct nfsd_connection *c)
 {
     const struct nfsd_options *options = &c->nfsd->options;
-    uint64_t ms = options->idle_ms;
+    uint64_t ms = is_stranger(c) ? options->idle_ms : 0;
     if (unread(c) > 0 || !c->called)
         ms = options->stall_ms;
     if (is_holding(worker, c) && (ms == 0 || ms > HOLD_MS))

@@ -374,6 +374,12 @@ static enum installed install(struct exports *exports, const struct export *foun
     return old ? INSTALL_STARTS_OVER : INSTALLED;
 }
 
+bool exports_knows(const struct exports *exports, const struct nfsd_peer *peer)
+{
+    const struct exports_options *o = &exports->options;
+    return !o->knows || o->knows(o->arg, peer);
+}
+
 /* By id, or by name when there is one: found, judged, opened, entered. */
 static const struct export *try_new(struct exports *exports, uint64_t id, const char *name,
                                     const struct nfsd_peer *peer, bool *ret_again, struct err *err)
@@ -408,6 +414,10 @@ static const struct export *get_new(struct exports *exports, uint64_t id, const 
 {
     bool again = false;
     const struct export *export = NULL;
+    if (!exports_knows(exports, peer)) {
+        err_set(err, ERR_DENIED, "nothing is exported to %s", peer->text);
+        return NULL;
+    }
     do
         export = try_new(exports, id, name, peer, &again, err);
     while (again);
@@ -752,20 +762,37 @@ static void show(const struct entry *entry, const struct use *use, struct export
     str_copy(ret->path, sizeof ret->path, entry->now->export.path);
 }
 
-struct export_user *exports_users(struct exports *exports, uint64_t id, size_t *ret_count,
-                                  struct err *err)
+/* All lanes are held. Returns how many; of one peer at most one. */
+static size_t show_all(struct entry *entry, uint64_t id, const struct nfsd_peer *peer,
+                       struct export_user *ret)
+{
+    size_t count = 0;
+    if (id != 0 && entry->id != id)
+        return 0;
+    if (peer) {
+        const struct use *use = *use_place(entry, peer->address);
+        if (use)
+            show(entry, use, &ret[count++]);
+        return count;
+    }
+    for (int i = 0; i < USE_BUCKETS; i++)
+        for (const struct use *use = entry->uses[i]; use; use = use->next)
+            show(entry, use, &ret[count++]);
+    return count;
+}
+
+struct export_user *exports_users(struct exports *exports, uint64_t id,
+                                  const struct nfsd_peer *peer, size_t *ret_count, struct err *err)
 {
     size_t count = 0, room = 1;
     lock_all(exports);
     for (int i = 0; i < ENTRY_BUCKETS; i++)
         for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
-            room += entry->use_count;
+            room += peer ? 1 : entry->use_count;
     struct export_user *users = own_alloc(room * sizeof *users, err);
     for (int i = 0; users && i < ENTRY_BUCKETS; i++)
-        for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
-            for (int j = 0; j < USE_BUCKETS && (id == 0 || entry->id == id); j++)
-                for (const struct use *use = entry->uses[j]; use; use = use->next)
-                    show(entry, use, &users[count++]);
+        for (struct entry *entry = exports->entries[i]; entry; entry = entry->next)
+            count += show_all(entry, id, peer, users + count);
     unlock_all(exports);
     *ret_count = count;
     return users;

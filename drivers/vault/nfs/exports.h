@@ -39,6 +39,9 @@ struct exports_options {
      * the configuration now says; NOT_FOUND. Nothing is opened: who is not admitted opens nothing,
      * and a revoked export is open nowhere. */
     bool (*find)(void *arg, uint64_t id, const char *name, struct export *ret, struct err *err);
+    /* Whether any rule of the configuration admits this address, whatever its port; no volume is
+     * looked at. Optional: all are known. */
+    bool (*knows)(void *arg, const struct nfsd_peer *peer);
     /* Fills in ops and tree of one that was found and whose rule admits the peer. */
     bool (*open)(void *arg, struct export *export, struct err *err);
     /* Names of all, for MOUNT's EXPORT (ops and tree are not looked at): fn false stops. */
@@ -51,6 +54,8 @@ struct exports *exports_new(const struct exports_options *options, struct err *e
 void exports_free(struct exports *exports); /* after the server stopped */
 OWN_DEFINE(exports, struct exports, exports_free);
 
+/* Whether this address may use anything: strangers are DENIED without a look at what there is. */
+bool exports_knows(const struct exports *exports, const struct nfsd_peer *peer);
 /* Given back by export_put. NOT_FOUND when there is none (handle: stale); DENIED when this peer may
  * not; BUSY while it is being dropped, which may yet fail; cheap when the same id was asked before.
  */
@@ -91,5 +96,7 @@ struct export_user {
     bool mounted, connected, uses;
     uint64_t calls, last_us;
 };
-struct export_user *exports_users(struct exports *exports, uint64_t id /* 0: all */,
-                                  size_t *ret_count, struct err *err) MUST;
+/* id 0: of all; peer NULL: all clients, else this one. */
+struct export_user *exports_users(struct exports *exports, uint64_t id,
+                                  const struct nfsd_peer *peer, size_t *ret_count, struct err *err)
+    MUST;

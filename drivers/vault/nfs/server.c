@@ -29,6 +29,8 @@ enum {
     STALL_MS = 20000,
     LATE_MS = 14000, /* and at most a quarter: less than 20 s */
     SLOW_CALLS = 64,
+    STRANGERS_PART = 8,
+    IDLE_MS = 30000,
     IDLE_THREADS = 64,
     THREAD_STAYS_S = 30,
     STOP_MS = 10000,
@@ -159,32 +161,61 @@ static struct client **client_slot(struct nfsd *nfsd, const uint8_t address[16])
     return at;
 }
 
-/* With the lock. NULL: no memory, or it has as many connections as one client may. */
+static bool is_stranger(const struct nfsd *nfsd, const struct nfsd_peer *peer)
+{
+    const struct nfsd_options *o = &nfsd->options;
+    return o->knows && !o->knows(o->knows_arg, peer);
+}
+
+/* With the lock. NULL: no memory, or it has as many connections as one client may; counts why. */
 static struct client *client_join(struct nfsd *nfsd, const struct nfsd_peer *peer)
 {
     struct err err = {0};
     struct client **at = client_slot(nfsd, peer->address);
+    bool stranger = *at ? atomic_load(&(*at)->stranger) : is_stranger(nfsd, peer);
+    if (stranger && nfsd->stranger_count >= nfsd->options.strangers_max) {
+        nfsd->past.refused_stranger++;
+        return NULL;
+    }
+    if (*at && (*at)->connections >= nfsd->options.client_connections_max) {
+        nfsd->past.refused_client++;
+        return NULL;
+    }
     if (!*at) {
         *at = own_alloc(sizeof **at, &err);
         if (!*at)
             return NULL;
         (*at)->peer = *peer;
+        atomic_init(&(*at)->stranger, stranger);
     }
-    if ((*at)->connections >= nfsd->options.client_connections_max)
-        return NULL;
     (*at)->connections++;
+    nfsd->stranger_count += stranger;
     return *at;
 }
 
 /* With the lock. True: that was its last connection. */
 static bool client_leave(struct nfsd *nfsd, struct client *client)
 {
+    nfsd->stranger_count -= atomic_load(&client->stranger);
     if (--client->connections > 0)
         return false;
     struct client **at = client_slot(nfsd, client->peer.address);
     *at = client->next;
     own_free(client);
     return true;
+}
+
+void nfsd_judge(struct nfsd *nfsd)
+{
+    IGNORE(pthread_mutex_lock(&nfsd->lock));
+    nfsd->stranger_count = 0;
+    for (int i = 0; i < CLIENT_BUCKETS; i++)
+        for (struct client *client = nfsd->clients[i]; client; client = client->next) {
+            bool stranger = is_stranger(nfsd, &client->peer);
+            atomic_store(&client->stranger, stranger);
+            nfsd->stranger_count += stranger ? client->connections : 0;
+        }
+    IGNORE(pthread_mutex_unlock(&nfsd->lock));
 }
 
 static void sum(struct nfsd_figures *to, struct nfsd_connection *c)
@@ -271,10 +302,8 @@ static bool connection_join(struct nfsd *nfsd, struct nfsd_connection *c)
         return false;
     }
     c->client = client_join(nfsd, &c->peer);
-    if (!c->client) {
-        nfsd->past.refused_client++;
+    if (!c->client)
         return false;
-    }
     nfsd->connection_count++;
     c->next = nfsd->connections;
     if (c->next)
@@ -351,13 +380,14 @@ static void tell_refusals(struct nfsd *nfsd)
     const struct nfsd_figures past = nfsd->past;
     unsigned connections = nfsd->connection_count;
     IGNORE(pthread_mutex_unlock(&nfsd->lock));
-    uint64_t refused = past.refused_full + past.refused_client;
+    uint64_t refused = past.refused_full + past.refused_client + past.refused_stranger;
     uint64_t ms = clock_mono_ms();
     if (refused == nfsd->told || (nfsd->told_ms && ms - nfsd->told_ms < TELL_MS))
         return;
-    log_warning("nfs connections refused, connections=%u all_in_use=%llu of_one_client=%llu",
+    log_warning("nfs connections refused, connections=%u all_in_use=%llu of_one_client=%llu "
+                "of_strangers=%llu",
                 connections, (unsigned long long)past.refused_full,
-                (unsigned long long)past.refused_client);
+                (unsigned long long)past.refused_client, (unsigned long long)past.refused_stranger);
     nfsd->told = refused;
     nfsd->told_ms = ms;
 }
@@ -423,6 +453,9 @@ static void set_options(struct nfsd *nfsd, const struct nfsd_options *options)
     o->stall_ms = o->stall_ms ? o->stall_ms : STALL_MS;
     o->slow_max = o->slow_max ? o->slow_max : SLOW_CALLS;
     o->late_ms = o->late_ms ? o->late_ms : LATE_MS;
+    o->idle_ms = o->idle_ms ? o->idle_ms : IDLE_MS;
+    if (!o->strangers_max)
+        o->strangers_max = (o->connections_max + STRANGERS_PART - 1) / STRANGERS_PART;
 }
 
 /* Its threads take no signals: those are for who serves the process. */

@@ -54,9 +54,15 @@ struct nfsd_options {
     unsigned client_connections_max; /* of one address; 0: 256 */
     uint64_t buffer_bytes;           /* large buffers of all; 0: 96 MiB */
     uint64_t stall_ms;               /* a record or a reply that does not move; 0: 20,000 */
-    uint64_t idle_ms;                /* a connection after its last call; 0: for ever */
     unsigned slow_max;               /* slow calls of one connection; 0: 64 */
     uint64_t late_ms; /* after which, and a quarter, a call that waits is late; 0: 14,000 */
+    /* Whether this address may use anything here: asked when it comes, and by nfsd_judge. Strangers
+     * get records and replies of 4 KiB, idle_ms after a call, strangers_max connections among them.
+     * NULL: there are none. */
+    bool (*knows)(void *arg, const struct nfsd_peer *peer);
+    void *knows_arg;
+    unsigned strangers_max; /* 0: an eighth of connections_max */
+    uint64_t idle_ms;       /* 0: 30,000 */
 };
 struct nfsd;
 /* Everything in options is borrowed until nfsd_stop returns, the strings of listen only until here.
@@ -65,11 +71,14 @@ struct nfsd *nfsd_start(const struct nfsd_options *options, struct err *err) MUS
 /* Accepts no more, answers what is under way (at most 10 s), closes. NULL is fine. */
 void nfsd_stop(struct nfsd *nfsd);
 OWN_DEFINE(nfsd, struct nfsd, nfsd_stop);
+/* Asks about each client anew: who is known may have changed. */
+void nfsd_judge(struct nfsd *nfsd);
 uint16_t nfsd_port(const struct nfsd *nfsd);
 
 struct nfsd_figures {
     uint64_t connections, calls, bytes_in, bytes_out;
-    uint64_t refused_full, refused_client, refused_lies, stalled; /* since the start */
-    uint64_t buffer_bytes, threads;                               /* now */
+    uint64_t refused_full, refused_client, refused_stranger, refused_lies,
+        stalled;                    /* since the start */
+    uint64_t buffer_bytes, threads; /* now */
 };
 struct nfsd_figures nfsd_figures(struct nfsd *nfsd);

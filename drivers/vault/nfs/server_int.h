@@ -47,6 +47,7 @@ struct client {
     struct client *next;
     struct nfsd_peer peer;
     unsigned connections;
+    atomic_bool stranger;
     uint64_t lent; /* under the stock's lock */
     atomic_uint slow;
 };
@@ -125,7 +126,7 @@ struct nfsd {
     pthread_mutex_t lock;
     pthread_cond_t ended; /* a connection, or a thread */
     struct nfsd_connection *connections;
-    unsigned connection_count;
+    unsigned connection_count, stranger_count;
     struct client *clients[CLIENT_BUCKETS];
     struct worker *idle;
     unsigned idle_count, threads;
