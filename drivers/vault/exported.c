@@ -2,7 +2,6 @@
 #include "drivers/vault/exported.h"
 
 #include "agent/base/clock.h"
-#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include <pthread.h>
 #include <string.h>
@@ -290,19 +289,6 @@ static bool find(void *arg, uint64_t id, const char *name, struct export *ret, s
     return fill(exported, found_id, name ? name : found, ret, err);
 }
 
-/* A top folder that is root's still gets its owner: a squashed root could not give it away. */
-static void own_top(const struct export *export, uint32_t owner, uint32_t group)
-{
-    struct view_file top;
-    struct err err = {0};
-    struct view_attributes to = {.set_uid = true, .set_gid = true, .uid = owner, .gid = group};
-    if ((!owner && !group) || !export->ops->stat(export->tree, VIEW_ROOT, 0, &top, &err))
-        return;
-    if (top.uid == 0 && top.gid == 0 &&
-        !export->ops->set(export->tree, &(struct view_caller){0}, VIEW_ROOT, &to, NULL, &err))
-        log_warning("top folder keeps its owner path=%s: %s", export->path, err.text);
-}
-
 void exported_owner(struct exported *exported, const char *path, uint32_t *ret_uid,
                     uint32_t *ret_gid)
 {
@@ -311,6 +297,21 @@ void exported_owner(struct exported *exported, const char *path, uint32_t *ret_u
     *ret_uid = rule->owner;
     *ret_gid = rule->group;
     IGNORE(pthread_mutex_unlock(&exported->lock));
+}
+
+/* A top folder that is root's still gets its owner: a squashed root could not give it away. */
+static bool settle(void *arg, const struct export *export, struct err *err)
+{
+    struct view_file top;
+    struct view_attributes to = {.set_uid = true, .set_gid = true};
+    exported_owner(arg, export->path, &to.uid, &to.gid);
+    if (!to.uid && !to.gid)
+        return true;
+    if (!export->ops->stat(export->tree, VIEW_ROOT, 0, &top, err))
+        return err_wrap(err, "top folder");
+    return top.uid != 0 || top.gid != 0 ||
+           export->ops->set(export->tree, &(struct view_caller){0}, VIEW_ROOT, &to, NULL, err) ||
+           err_wrap(err, "top folder keeps its owner");
 }
 
 static bool open_tree(void *arg, struct export *export, struct err *err)
@@ -326,9 +327,6 @@ static bool open_tree(void *arg, struct export *export, struct err *err)
     }
     export->ops = &nfsd_vault_tree;
     export->tree = tree;
-    uint32_t owner, group;
-    exported_owner(exported, export->path, &owner, &group);
-    own_top(export, owner, group);
     return true;
 }
 
@@ -350,8 +348,12 @@ static bool each(void *arg, bool (*fn)(void *to, const struct export *export), v
 
 struct exports_options exported_options(struct exported *exported)
 {
-    return (struct exports_options){
-        .find = find, .knows = knows, .open = open_tree, .each = each, .arg = exported};
+    return (struct exports_options){.find = find,
+                                    .knows = knows,
+                                    .open = open_tree,
+                                    .settle = settle,
+                                    .each = each,
+                                    .arg = exported};
 }
 
 /* ---- life ---- */

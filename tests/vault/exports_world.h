@@ -26,7 +26,8 @@ struct ew_volume {
 struct ew {
     struct ew_volume volumes[EW_VOLUMES];
     size_t count;
-    atomic_int finds, lists;
+    atomic_int finds, lists, settles;
+    bool settle_fails;
     void (*while_opening)(struct ew *w); /* once, between finding and what follows */
     struct exports *exports;
 };
@@ -119,6 +120,14 @@ static inline bool ew_open(void *arg, struct export *export, struct err *err)
     return true;
 }
 
+static inline bool ew_settle(void *arg, const struct export *export, struct err *err)
+{
+    struct ew *w = arg;
+    w->settles++;
+    cr_assert(export->tree, "not open");
+    return !w->settle_fails || err_set(err, ERR_BUSY, "it is busy");
+}
+
 static inline bool ew_each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
                            struct err *err)
 {
@@ -155,6 +164,7 @@ static inline void ew_begin(struct ew *w)
     struct exports_options options = {.find = ew_find,
                                       .knows = ew_knows,
                                       .open = ew_open,
+                                      .settle = ew_settle,
                                       .each = ew_each,
                                       .arg = w,
                                       .drain_ms = DRAIN_MS};

@@ -182,6 +182,29 @@ Test(nfs_exports, a_reload_while_an_export_is_opened_counts_for_it)
     ew_end(&w);
 }
 
+Test(nfs_exports, files_are_made_as_configured_at_opening_and_after_a_reload_until_it_succeeds)
+{
+    struct ew w;
+    struct err err = {0};
+    ew_begin(&w);
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    call(&w, 1, "10.0.0.1", 3);
+    cr_expect_eq(w.settles, 1);
+    w.settle_fails = true;
+    EW_OK(exports_reload(w.exports, &err));
+    call(&w, 1, "10.0.0.1", 3); /* is served meanwhile */
+    cr_expect_eq(w.settles, 2);
+    w.settle_fails = false;
+    clock_test_shift(10000);
+    call(&w, 1, "10.0.0.1", 3);
+    cr_expect_eq(w.settles, 3);
+    clock_test_shift(20000);
+    call(&w, 1, "10.0.0.1", 3);
+    cr_expect_eq(w.settles, 3);
+    clock_test_shift(0);
+    ew_end(&w);
+}
+
 static void *revoke_by_force(void *arg)
 {
     struct ew *w = arg;

@@ -297,6 +297,30 @@ Test(vaultd_exports, who_may_use_nothing_is_a_stranger_until_a_reload_says_other
     end(&p);
 }
 
+static uint32_t top_owner(struct host *h)
+{
+    GETATTR3res res;
+    cr_assert_eq(getattr(h, &res), NFS3_OK);
+    return res.GETATTR3res_u.resok.obj_attributes.uid;
+}
+
+Test(vaultd_exports, a_reload_gives_the_top_folder_its_owner_while_it_is_used)
+{
+    struct scene p;
+    struct host h;
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.1\n");
+    DO(&p, "volume.create", .name = "MAIN");
+    cr_assert_eq(reach(&p, &h, NULL, 0, "/MAIN"), ERR_NONE);
+    cr_expect_eq(top_owner(&h), 0);
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.1\nowner = 54321\n", &err));
+    cr_expect_eq(top_owner(&h), 54321);
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.1\nowner = 7\n", &err));
+    cr_expect_eq(top_owner(&h), 54321, "it is root's no more");
+    nfs_caller_close(&h.nfs);
+    end(&p);
+}
+
 Test(vaultd_exports, nfs_is_off_until_somebody_may_use_something)
 {
     struct scene p;

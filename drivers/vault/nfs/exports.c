@@ -16,7 +16,8 @@ enum {
     USE_BUCKETS = 64,
     USES_MAX = 4096,  /* clients remembered of one export */
     DRAIN_MS = 30000, /* longer than any call lasts */
-    LOOKED_ONCE = 1   /* calls that are no use yet */
+    SETTLE_PAUSE_MS = 10000,
+    LOOKED_ONCE = 1 /* calls that are no use yet */
 };
 
 /* Calls in and out, counted apart: read out first and in second, equal means nobody is inside. */
@@ -29,6 +30,8 @@ struct flow {
 struct version {
     struct export export; /* first */
     struct version *next; /* of those retired */
+    atomic_bool unsettled;
+    atomic_ulong tried_ms; /* to settle it; 0: not yet */
     struct flow flows[LANES];
 };
 
@@ -340,12 +343,39 @@ static void end_opening(struct exports *exports, const struct mark *mark)
     IGNORE(pthread_mutex_unlock(&exports->lock));
 }
 
-static struct version *version_of(const struct export *export, struct err *err)
+static struct version *version_of(const struct exports *exports, const struct export *export,
+                                  struct err *err)
 {
     struct version *version = own_alloc(sizeof *version, err);
-    if (version)
+    if (version) {
         version->export = *export;
+        atomic_init(&version->unsettled, exports->options.settle != NULL);
+    }
     return version;
+}
+
+static void settle(const struct exports *exports, struct version *version)
+{
+    const struct exports_options *o = &exports->options;
+    struct err err = {0};
+    unsigned long now = clock_mono_ms(), last = atomic_load(&version->tried_ms);
+    if ((last && now - last < SETTLE_PAUSE_MS) ||
+        !atomic_compare_exchange_strong(&version->tried_ms, &last, now))
+        return;
+    if (o->settle(o->arg, &version->export, &err))
+        atomic_store(&version->unsettled, false);
+    else
+        log_warning("export is not yet as it is configured path=%s: %s", version->export.path,
+                    err.text);
+}
+
+/* The caller is inside, so its version lives. */
+static const struct export *settled(const struct exports *exports, const struct export *export)
+{
+    struct version *version = (struct version *)(uintptr_t) export;
+    if (version && atomic_load_explicit(&version->unsettled, memory_order_relaxed))
+        settle(exports, version);
+    return export;
 }
 
 enum installed { INSTALLED, INSTALL_FAILED, INSTALL_STARTS_OVER };
@@ -355,7 +385,7 @@ enum installed { INSTALLED, INSTALL_FAILED, INSTALL_STARTS_OVER };
 static enum installed install(struct exports *exports, const struct export *found,
                               unsigned long reloads, struct err *err)
 {
-    struct version *version = version_of(found, err);
+    struct version *version = version_of(exports, found, err);
     struct entry *entry = version ? own_alloc(sizeof *entry, err) : NULL;
     if (!entry) {
         own_free(version);
@@ -363,6 +393,7 @@ static enum installed install(struct exports *exports, const struct export *foun
         return INSTALL_FAILED;
     }
     *entry = (struct entry){.id = found->id, .now = version};
+    IGNORE(!settled(exports, &version->export)); /* before anybody sees it */
     lock_all(exports);
     struct entry **at = place_of(exports, found->id);
     bool old = atomic_load(&exports->reloads) != reloads, mine = !old && !*at;
@@ -432,7 +463,7 @@ const struct export *exports_get(struct exports *exports, uint64_t id, const str
     bool is_known = known == ANSWERED;
     if (known == FIRST_CALL)
         export = get_first(exports, id, peer, true, &is_known, err);
-    return is_known ? export : get_new(exports, id, NULL, peer, err);
+    return settled(exports, is_known ? export : get_new(exports, id, NULL, peer, err));
 }
 
 const struct export *exports_get_path(struct exports *exports, const char *path,
@@ -442,7 +473,7 @@ const struct export *exports_get_path(struct exports *exports, const char *path,
         err_set(err, ERR_NOT_FOUND, "no export '%.100s'", path);
         return NULL;
     }
-    return get_new(exports, 0, path + 1, peer, err);
+    return settled(exports, get_new(exports, 0, path + 1, peer, err));
 }
 
 void export_put(struct exports *exports, const struct export *export)
@@ -546,7 +577,7 @@ static bool renew(struct exports *exports, uint64_t id, const char *path, struct
         struct export found = {0};
         unsigned long reloads = atomic_load(&exports->reloads);
         struct version *version =
-            find_rule(exports, id, path, &found, err) ? version_of(&found, err) : NULL;
+            find_rule(exports, id, path, &found, err) ? version_of(exports, &found, err) : NULL;
         if (!version)
             return false;
         lock_all(exports);

@@ -44,6 +44,9 @@ struct exports_options {
     bool (*knows)(void *arg, const struct nfsd_peer *peer);
     /* Fills in ops and tree of one that was found and whose rule admits the peer. */
     bool (*open)(void *arg, struct export *export, struct err *err);
+    /* Optional: makes an open one's files as the configuration now says (whose its top folder is).
+     * When it was opened, and at the first call after a reload; while it fails, at later calls. */
+    bool (*settle)(void *arg, const struct export *export, struct err *err);
     /* Names of all, for MOUNT's EXPORT (ops and tree are not looked at): fn false stops. */
     bool (*each)(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
                  struct err *err);
