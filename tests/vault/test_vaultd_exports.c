@@ -272,6 +272,34 @@ Test(vaultd_exports, a_reload_gives_and_takes_at_once_and_a_bad_file_does_nothin
     end(&p);
 }
 
+static bool log_says(const struct scene *p, const char *words)
+{
+    char log[200];
+    size_t len = 0;
+    struct err err = {0};
+    str_format(log, sizeof log, "%s/vaultd.log", p->folder);
+    AUTO(mem) char *text = sys_read_file(log, 1 << 20, &len, &err);
+    OK(text);
+    return strstr(text, words) != NULL;
+}
+
+Test(vaultd_exports, who_is_cut_off_is_told_in_the_log)
+{
+    struct scene p;
+    uint8_t lie[4];
+    begin(&p, "[export]\nclients = 127.0.0.0/8\n");
+    int fd = raw_connect(p.server.port, 0);
+    raw_put(lie, 0);
+    cr_assert(raw_send(fd, lie, sizeof lie) && raw_ended(fd));
+    close(fd);
+    uint64_t until = clock_mono_ms() + 20000; /* said when somebody comes, or in a minute */
+    while (!log_says(&p, "nfs connections cut, stalled=0 not_the_protocol=1 no_memory=0\n") &&
+           clock_mono_ms() < until)
+        close(raw_connect(p.server.port, 0));
+    cr_expect(log_says(&p, "nfs connections cut, stalled=0 not_the_protocol=1 no_memory=0\n"));
+    end(&p);
+}
+
 /* Whether it waits for the rest of a record of 8 KiB. */
 static bool takes_records(int fd)
 {

@@ -360,7 +360,7 @@ static bool make_room(struct worker *worker, struct nfsd_connection *c)
         more = stock_lend(&nfsd->stock, c->client, need, 2 * nfsd->options.stall_ms, &err);
     }
     if (!more) {
-        atomic_fetch_add(&nfsd->stalled, 1);
+        atomic_fetch_add(&nfsd->starved, 1);
         return false;
     }
     move_to(c, more);

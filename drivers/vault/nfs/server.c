@@ -405,6 +405,23 @@ static void tell_late(struct nfsd *nfsd)
     nfsd->late_told_ms = ms;
 }
 
+/* What has come since the last line; at the first, then once a minute. */
+static void tell_cut(struct nfsd *nfsd)
+{
+    const struct nfsd_figures now = {.refused_lies = atomic_load(&nfsd->lies),
+                                     .stalled = atomic_load(&nfsd->stalled),
+                                     .starved = atomic_load(&nfsd->starved)};
+    const struct nfsd_figures *told = &nfsd->cut_told;
+    uint64_t lies = now.refused_lies - told->refused_lies, stalled = now.stalled - told->stalled,
+             starved = now.starved - told->starved, ms = clock_mono_ms();
+    if (lies + stalled + starved == 0 || (nfsd->cut_told_ms && ms - nfsd->cut_told_ms < TELL_MS))
+        return;
+    log_warning("nfs connections cut, stalled=%llu not_the_protocol=%llu no_memory=%llu",
+                (unsigned long long)stalled, (unsigned long long)lies, (unsigned long long)starved);
+    nfsd->cut_told = now;
+    nfsd->cut_told_ms = ms;
+}
+
 static void *accept_main(void *arg)
 {
     struct nfsd *nfsd = arg;
@@ -419,6 +436,7 @@ static void *accept_main(void *arg)
                     accept_some(nfsd, nfsd->listeners[i]);
         tell_refusals(nfsd);
         tell_late(nfsd);
+        tell_cut(nfsd);
     }
     return NULL;
 }
@@ -550,6 +568,7 @@ struct nfsd_figures nfsd_figures(struct nfsd *nfsd)
     IGNORE(pthread_mutex_unlock(&nfsd->lock));
     figures.refused_lies = atomic_load(&nfsd->lies);
     figures.stalled = atomic_load(&nfsd->stalled);
+    figures.starved = atomic_load(&nfsd->starved);
     IGNORE(pthread_mutex_lock(&nfsd->stock.lock));
     figures.buffer_bytes = nfsd->stock.lent + nfsd->stock.kept_bytes;
     IGNORE(pthread_mutex_unlock(&nfsd->stock.lock));

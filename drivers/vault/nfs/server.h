@@ -77,8 +77,8 @@ uint16_t nfsd_port(const struct nfsd *nfsd);
 
 struct nfsd_figures {
     uint64_t connections, calls, bytes_in, bytes_out;
-    uint64_t refused_full, refused_client, refused_stranger, refused_lies,
-        stalled;                    /* since the start */
-    uint64_t buffer_bytes, threads; /* now */
+    uint64_t refused_full, refused_client, refused_stranger; /* connections, since the start */
+    uint64_t refused_lies, stalled, starved; /* cut, since the start; starved: of memory */
+    uint64_t buffer_bytes, threads;          /* now */
 };
 struct nfsd_figures nfsd_figures(struct nfsd *nfsd);

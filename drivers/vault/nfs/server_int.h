@@ -138,8 +138,10 @@ struct nfsd {
     struct worker *waiting;
     uint64_t late, late_told_ms; /* answers since that was said in the log */
     struct nfsd_figures past;    /* of closed connections, and of those refused */
-    atomic_uint_least64_t lies, stalled;
+    atomic_uint_least64_t lies, stalled, starved;
     uint64_t told_ms, told; /* refusals said in the log */
+    uint64_t cut_told_ms;
+    struct nfsd_figures cut_told; /* connections cut, as the log has it */
 };
 /* A thread that serves this connection; false: none can be had. */
 bool nfsd_run(struct nfsd *nfsd, struct nfsd_connection *c) MUST;
