@@ -326,6 +326,15 @@ static bool tell(void *arg, json_t *answer, struct err *err)
 
 /* ---- life ---- */
 
+static void cut(void *arg, const uint8_t address[16])
+{
+    struct serving *s = arg;
+    IGNORE(pthread_mutex_lock(&s->lock));
+    if (s->nfsd)
+        nfsd_cut(s->nfsd, address);
+    IGNORE(pthread_mutex_unlock(&s->lock));
+}
+
 const struct exporter *serving_exporter(const struct serving *serving)
 {
     return &serving->exporter;
@@ -343,6 +352,8 @@ struct serving *serving_new(struct vault *vault, const struct config_vault *conf
     if (!s->exported || !serving_check(config, err))
         return NULL;
     struct exports_options options = exported_options(s->exported);
+    options.cut = cut;
+    options.cut_arg = s;
     s->exports = exports_new(&options, err);
     return s->exports ? TAKE(s) : NULL;
 }

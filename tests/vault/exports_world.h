@@ -28,6 +28,8 @@ struct ew {
     size_t count;
     atomic_int finds, lists, settles;
     bool settle_fails;
+    const struct export *held;           /* by a client that lets go when it is cut off */
+    uint8_t cut[16];                     /* the last */
     void (*while_opening)(struct ew *w); /* once, between finding and what follows */
     struct exports *exports;
 };
@@ -128,6 +130,14 @@ static inline bool ew_settle(void *arg, const struct export *export, struct err 
     return !w->settle_fails || err_set(err, ERR_BUSY, "it is busy");
 }
 
+static inline void ew_cut(void *arg, const uint8_t address[16])
+{
+    struct ew *w = arg;
+    memcpy(w->cut, address, sizeof w->cut);
+    export_put(w->exports, w->held);
+    w->held = NULL;
+}
+
 static inline bool ew_each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
                            struct err *err)
 {
@@ -165,6 +175,8 @@ static inline void ew_begin(struct ew *w)
                                       .knows = ew_knows,
                                       .open = ew_open,
                                       .settle = ew_settle,
+                                      .cut = ew_cut,
+                                      .cut_arg = w,
                                       .each = ew_each,
                                       .arg = w,
                                       .drain_ms = DRAIN_MS};

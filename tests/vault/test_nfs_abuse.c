@@ -165,6 +165,27 @@ Test(nfs_abuse, who_reads_no_replies_is_left)
     world_end(&world);
 }
 
+Test(nfs_abuse, who_is_cut_off_holds_up_no_call_and_no_other_client)
+{
+    struct world world;
+    world_begin(&world, (struct nfsd_options){0});
+    int fd = raw_connect_as(world.port, 4096, 2);
+    int other = join(&world);
+    for (uint32_t i = 0; i < 8; i++)
+        ask_many(fd, i, RPC_DATA_MAX); /* and reads none */
+    cr_assert(raw_stirs(fd, 20000)); /* the first is on its way, and the connection full */
+    const uint8_t address[16] = {[10] = 0xff, 0xff, 127, 0, 0, 2};
+    uint64_t before = nfsd_figures(world.nfsd).connections;
+    nfsd_cut(world.nfsd, address);
+    cr_assert(echo_await_gone(world.echo, 1)); /* its thread has left its replies */
+    cr_assert_eq(before, 2);
+    cr_assert(answers(other, 1));
+    cr_assert_eq(nfsd_figures(world.nfsd).stalled, 0);
+    close(fd);
+    close(other);
+    world_end(&world);
+}
+
 Test(nfs_abuse, a_stalled_reader_does_not_keep_slow_calls_of_its_own_for_ever)
 {
     struct world world;

@@ -205,6 +205,24 @@ Test(nfs_exports, files_are_made_as_configured_at_opening_and_after_a_reload_unt
     ew_end(&w);
 }
 
+Test(nfs_exports, a_client_that_does_not_let_go_is_cut_off_by_force_alone)
+{
+    struct ew w;
+    struct err err = {0};
+    ew_begin(&w);
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    struct nfsd_peer peer = ew_peer("10.0.0.1", 900);
+    w.held = exports_get(w.exports, 1, &peer, &err);
+    EW_OK(w.held);
+    cr_assert(!exports_revoke(w.exports, 1, false, &err));
+    cr_assert(w.held, "cut off without force");
+    err = (struct err){0};
+    EW_OK(exports_revoke(w.exports, 1, true, &err));
+    cr_assert(memcmp(w.cut, peer.address, sizeof w.cut) == 0);
+    exports_restore(w.exports, 1);
+    ew_end(&w);
+}
+
 static void *revoke_by_force(void *arg)
 {
     struct ew *w = arg;

@@ -16,6 +16,7 @@ enum {
     USE_BUCKETS = 64,
     USES_MAX = 4096,  /* clients remembered of one export */
     DRAIN_MS = 30000, /* longer than any call lasts */
+    CUT_PART = 15,    /* of that time: then users of what is dropped by force are cut off */
     SETTLE_PAUSE_MS = 10000,
     LOOKED_ONCE = 1 /* calls that are no use yet */
 };
@@ -616,15 +617,19 @@ static bool wait_moved(struct exports *exports, const struct timespec *until)
     return pthread_cond_timedwait(&exports->moved, &exports->lock, until) == 0;
 }
 
-static struct timespec in_drain_time(const struct exports *exports)
+static struct timespec in_time(uint64_t ms)
 {
     struct timespec at = {0};
-    uint64_t ms = exports->options.drain_ms ? exports->options.drain_ms : DRAIN_MS;
     IGNORE(clock_gettime(CLOCK_MONOTONIC, &at) != 0);
     uint64_t ns = (uint64_t)at.tv_nsec + ms % 1000 * 1000000;
     at.tv_sec += (time_t)(ms / 1000 + ns / 1000000000);
     at.tv_nsec = (long)(ns % 1000000000);
     return at;
+}
+
+static uint64_t drain_ms(const struct exports *exports)
+{
+    return exports->options.drain_ms ? exports->options.drain_ms : DRAIN_MS;
 }
 
 static void unmark(struct exports *exports, uint64_t id)
@@ -641,7 +646,7 @@ static void unmark(struct exports *exports, uint64_t id)
 static bool mark_revoked(struct exports *exports, uint64_t id, struct err *err)
 {
     struct mark *mark = own_alloc(sizeof *mark, err);
-    struct timespec until = in_drain_time(exports);
+    struct timespec until = in_time(drain_ms(exports));
     if (!mark)
         return false;
     IGNORE(pthread_mutex_lock(&exports->lock));
@@ -665,9 +670,8 @@ static bool mark_revoked(struct exports *exports, uint64_t id, struct err *err)
 }
 
 /* Calls that are inside have left. entry is going: no other comes in, nobody retires versions. */
-static bool drain(struct exports *exports, struct entry *entry)
+static bool await_quiet(struct exports *exports, const struct entry *entry, struct timespec until)
 {
-    struct timespec until = in_drain_time(exports);
     bool in_time = true, quiet = false;
     atomic_fetch_add(&exports->draining, 1);
     IGNORE(pthread_mutex_lock(&exports->lock));
@@ -682,6 +686,32 @@ static bool drain(struct exports *exports, struct entry *entry)
     IGNORE(pthread_mutex_unlock(&exports->lock));
     atomic_fetch_sub(&exports->draining, 1);
     return quiet;
+}
+
+/* Without the lanes: who cuts has locks of its own. */
+static void cut_users(struct exports *exports, const struct entry *entry)
+{
+    const struct exports_options *o = &exports->options;
+    struct err err = {0};
+    size_t count = 0;
+    lock_all(exports);
+    AUTO(mem) uint8_t(*all)[16] = own_alloc((entry->use_count + 1) * sizeof *all, &err);
+    for (int i = 0; all && i < USE_BUCKETS; i++)
+        for (const struct use *use = entry->uses[i]; use; use = use->next)
+            memcpy(all[count++], use->address, sizeof *all);
+    unlock_all(exports);
+    for (size_t i = 0; i < count; i++)
+        o->cut(o->cut_arg, all[i]);
+}
+
+static bool drain(struct exports *exports, const struct entry *entry, bool force)
+{
+    if (force && exports->options.cut) {
+        if (await_quiet(exports, entry, in_time(drain_ms(exports) / CUT_PART)))
+            return true;
+        cut_users(exports, entry);
+    }
+    return await_quiet(exports, entry, in_time(drain_ms(exports)));
 }
 
 /* All lanes are held. */
@@ -704,7 +734,7 @@ bool exports_revoke(struct exports *exports, uint64_t id, bool force, struct err
     unlock_all(exports);
     if (ok && !entry)
         return true;
-    if (ok && !drain(exports, entry))
+    if (ok && !drain(exports, entry, force))
         ok = err_set(err, ERR_BUSY, "calls to '%s' do not end", entry->now->export.path);
     lock_all(exports);
     if (ok)

@@ -50,6 +50,10 @@ struct exports_options {
     /* Names of all, for MOUNT's EXPORT (ops and tree are not looked at): fn false stops. */
     bool (*each)(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
                  struct err *err);
+    /* Optional: ends the connections of this address. By a forced revoke, to its users, when their
+     * calls do not end by themselves: a client that does not read must not hold it. */
+    void (*cut)(void *arg, const uint8_t address[16]);
+    void *cut_arg;
     void *arg;
     uint64_t drain_ms; /* a revoke waits for calls that are inside; 0: 30,000 */
 };

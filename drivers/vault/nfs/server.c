@@ -555,6 +555,15 @@ void nfsd_stop(struct nfsd *nfsd)
     nfsd_free(nfsd);
 }
 
+void nfsd_cut(struct nfsd *nfsd, const uint8_t address[16])
+{
+    IGNORE(pthread_mutex_lock(&nfsd->lock));
+    for (struct nfsd_connection *c = nfsd->connections; c; c = c->next)
+        if (memcmp(c->peer.address, address, sizeof c->peer.address) == 0)
+            IGNORE(shutdown(c->fd, SHUT_RDWR)); /* gone already is fine */
+    IGNORE(pthread_mutex_unlock(&nfsd->lock));
+}
+
 uint16_t nfsd_port(const struct nfsd *nfsd) { return nfsd->port; }
 
 struct nfsd_figures nfsd_figures(struct nfsd *nfsd)

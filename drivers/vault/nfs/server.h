@@ -73,6 +73,8 @@ void nfsd_stop(struct nfsd *nfsd);
 OWN_DEFINE(nfsd, struct nfsd, nfsd_stop);
 /* Asks about each client anew: who is known may have changed. */
 void nfsd_judge(struct nfsd *nfsd);
+/* Ends the connections of this address: what waits for it to read its replies waits no more. */
+void nfsd_cut(struct nfsd *nfsd, const uint8_t address[16]);
 uint16_t nfsd_port(const struct nfsd *nfsd);
 
 struct nfsd_figures {
