@@ -83,9 +83,10 @@ static void send_handed(struct nfsd_connection *c)
 static void flush(struct worker *worker, struct nfsd_connection *c)
 {
     size_t len = worker->out_len - worker->out_sent;
-    if (len == 0 && !worker->slow)
+    if (len == 0 && !worker->slow && !worker->taken)
         return;
     IGNORE(pthread_mutex_lock(&c->send_lock));
+    worker->taken = false;
     send_handed(c);
     connection_send(c, worker->out + worker->out_sent, len);
     IGNORE(pthread_mutex_unlock(&c->send_lock));
@@ -195,7 +196,7 @@ void nfsd_call_is_slow(struct nfsd_call *call)
     struct worker *worker = (struct worker *)call;
     struct nfsd_connection *c = call->connection;
     late_begins(worker);
-    if (worker->slow || !slow_begins(c))
+    if (worker->slow || worker->taken || !slow_begins(c))
         return;
     worker->slow = true;
     worker->in = c->in;
@@ -209,6 +210,8 @@ void nfsd_call_is_slow(struct nfsd_call *call)
         return; /* from here on another thread reads */
     if (atomic_exchange(&c->handed, NULL))
         worker->out_sent = worker->handed_from;
+    else
+        worker->taken = true;
     worker->slow = false;
     worker->in = NULL;
     atomic_fetch_sub(&c->in->holders, 1);

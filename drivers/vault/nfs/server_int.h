@@ -94,6 +94,7 @@ struct worker {
     bool late;  /* it has been answered */
     uint64_t since_ms;
     struct worker *waits_next, *waits_previous;
+    bool taken; /* what it handed on may still be leaving its buffer, though it reads on itself */
     uint8_t few[RPC_HEAD_BYTES + 8 + NFSD_RESULTS_FEW];
 };
 /* Reads and answers until the connection is handed on, or has ended. */
