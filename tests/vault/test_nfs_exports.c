@@ -60,12 +60,15 @@ Test(nfs_exports, no_networks_let_nobody_in_and_all_are_two)
     ew_begin(&w);
     ew_add(&w, 1, "NONE", "");
     ew_add(&w, 2, "FOUR", "0.0.0.0/0");
-    ew_add(&w, 3, "ALL", "::/0");
+    ew_add(&w, 3, "SIX", "::/0");
+    ew_add(&w, 4, "ALL", "::/0 0.0.0.0/0");
     expect_denied(&w, 1, "127.0.0.1", 900);
     call(&w, 2, "8.8.8.8", 1);
     expect_denied(&w, 2, "::1", 900);
-    call(&w, 3, "8.8.8.8", 1);
+    expect_denied(&w, 3, "8.8.8.8", 900); /* as "::" listens to no IPv4 */
     call(&w, 3, "2001:db8::1", 1);
+    call(&w, 4, "8.8.8.8", 1);
+    call(&w, 4, "2001:db8::1", 1);
     cr_assert_eq(w.volumes[0].opened, 0, "a stranger made a tree be opened");
     ew_end(&w);
 }

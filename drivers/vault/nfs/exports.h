@@ -17,7 +17,7 @@ struct export_rule {
     uint32_t anon_uid, anon_gid;
 };
 /* "10.1.0.0/16 fd00::/8 192.168.7.4", blanks or commas between; CONFIG names the word that is
- * wrong. */
+ * wrong. A network of IPv6 lets in no IPv4: all are "0.0.0.0/0 ::/0". */
 bool export_nets_parse(const char *text, struct export_rule *rule, struct err *err) MUST;
 void export_net_text(const struct export_net *net, char ret[EXPORT_NET_TEXT]);
 /* The network that lets this peer in; NULL: none, or its port is not one of root's. */
