@@ -12,11 +12,11 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { LISTEN_MAX = 16, CLIENT_SHARE = 4, OPTIONS_BYTES = 256 };
+enum { CLIENT_SHARE = 4, OPTIONS_BYTES = 256 };
 
 struct addresses {
     char *text; /* owns them */
-    const char *at[LISTEN_MAX];
+    const char *at[NFSD_LISTEN_MAX];
     size_t count;
 };
 
@@ -72,9 +72,9 @@ static bool addresses_of(const struct config_vault *config, struct addresses *re
         if (inet_pton(AF_INET, word, bytes) != 1 && inet_pton(AF_INET6, word, bytes) != 1)
             return err_set(err, ERR_CONFIG, "%s: nfslisten: '%.60s' is no address", config->file,
                            word);
-        if (ret->count == LISTEN_MAX)
+        if (ret->count == NFSD_LISTEN_MAX)
             return err_set(err, ERR_CONFIG, "%s: nfslisten: more than %d addresses", config->file,
-                           LISTEN_MAX);
+                           NFSD_LISTEN_MAX);
         ret->at[ret->count++] = word;
     }
     return ret->text;

@@ -426,7 +426,7 @@ static void *accept_main(void *arg)
 {
     struct nfsd *nfsd = arg;
     int pause_ms = (int)(nfsd->options.late_ms / 4);
-    struct pollfd wait[9] = {{.fd = nfsd->wake, .events = POLLIN}};
+    struct pollfd wait[NFSD_LISTEN_MAX + 1] = {{.fd = nfsd->wake, .events = POLLIN}};
     for (size_t i = 0; i < nfsd->listener_count; i++)
         wait[i + 1] = (struct pollfd){.fd = nfsd->listeners[i], .events = POLLIN};
     while (!atomic_load(&nfsd->stopping)) {

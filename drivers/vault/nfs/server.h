@@ -44,8 +44,9 @@ struct nfsd_program {
     void (*gone)(void *arg, const struct nfsd_peer *peer);
 };
 
+enum { NFSD_LISTEN_MAX = 16 };
 struct nfsd_options {
-    const char *const *listen; /* addresses: "0.0.0.0", "::", ... */
+    const char *const *listen; /* addresses: "0.0.0.0", "::", ...; 1 to NFSD_LISTEN_MAX */
     size_t listen_count;
     uint16_t port; /* 0: 2049 when it is free, else 20490, else any */
     const struct nfsd_program *programs;

@@ -118,7 +118,7 @@ enum { CLIENT_BUCKETS = 256 };
 struct nfsd {
     struct nfsd_options options;
     struct stock stock;
-    int listeners[8];
+    int listeners[NFSD_LISTEN_MAX];
     size_t listener_count;
     int wake;  /* eventfd: the accepting thread looks at stopping */
     int spare; /* given up for a moment when descriptors run out */
