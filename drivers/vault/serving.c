@@ -94,6 +94,18 @@ static bool knows(void *arg, const struct nfsd_peer *peer)
     return exports_knows(s->exports, peer);
 }
 
+static bool tell_mapper(const struct nfsd *nfsd, const struct config_vault *config,
+                        struct rpcbind **ret, struct err *err)
+{
+    unsigned families = (nfsd_listens_to(nfsd, AF_INET) ? RPCBIND_FOUR : 0) |
+                        (nfsd_listens_to(nfsd, AF_INET6) ? RPCBIND_SIX : 0);
+    bool expected = str_equal_fold(config->rpcbind, "yes");
+    if (str_equal_fold(config->rpcbind, "no"))
+        return true;
+    *ret = rpcbind_start(nfsd_port(nfsd), families, expected, err);
+    return *ret != NULL;
+}
+
 /* lock is held; addresses are there. */
 static bool open_port(struct serving *s, const struct config_vault *config, struct err *err)
 {
@@ -114,13 +126,8 @@ static bool open_port(struct serving *s, const struct config_vault *config, stru
                                 .knows = knows,
                                 .knows_arg = s};
     AUTO(nfsd) struct nfsd *nfsd = nfsd_start(&port, err);
-    bool tell = !str_equal_fold(config->rpcbind, "no");
-    if (!nfsd)
-        return false;
-    AUTO(rpcbind)
-    struct rpcbind *rpcbind =
-        tell ? rpcbind_start(nfsd_port(nfsd), str_equal_fold(config->rpcbind, "yes"), err) : NULL;
-    if (tell && !rpcbind)
+    AUTO(rpcbind) struct rpcbind *rpcbind = NULL;
+    if (!nfsd || !tell_mapper(nfsd, config, &rpcbind, err))
         return false;
     s->rpcbind = TAKE(rpcbind);
     s->nfsd = TAKE(nfsd);

@@ -77,6 +77,8 @@ void nfsd_judge(struct nfsd *nfsd);
 /* Ends the connections of this address: what waits for it to read its replies waits no more. */
 void nfsd_cut(struct nfsd *nfsd, const uint8_t address[16]);
 uint16_t nfsd_port(const struct nfsd *nfsd);
+/* Whether it listens to addresses of this family: AF_INET, AF_INET6. */
+bool nfsd_listens_to(const struct nfsd *nfsd, int family);
 
 struct nfsd_figures {
     uint64_t connections, calls, bytes_in, bytes_out;
