@@ -300,6 +300,28 @@ Test(vaultd_exports, who_is_cut_off_is_told_in_the_log)
     end(&p);
 }
 
+Test(vaultd_exports, who_mounts_all_the_time_does_not_fill_the_log)
+{
+    enum { TIMES = 200 };
+    struct scene p;
+    char log[200];
+    size_t len = 0, lines = 0;
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.0/8\n");
+    DO(&p, "volume.create", .name = "MAIN");
+    uint64_t begun = clock_mono_ms();
+    for (int i = 0; i < TIMES; i++)
+        cr_assert(may_mount(&p, NULL, 0, "/MAIN"));
+    uint64_t seconds = (clock_mono_ms() - begun) / 1000 + 2;
+    str_format(log, sizeof log, "%s/vaultd.log", p.folder);
+    AUTO(mem) char *text = sys_read_file(log, 1 << 20, &len, &err);
+    OK(text);
+    for (const char *at = text; (at = strstr(at, " mounted client=127.0.0.1 path='/MAIN'")); at++)
+        lines++;
+    cr_expect(lines >= 1 && lines <= seconds, "%zu lines", lines);
+    end(&p);
+}
+
 /* Whether it waits for the rest of a record of 8 KiB. */
 static bool takes_records(int fd)
 {

@@ -168,14 +168,27 @@ static uint32_t status_of(enum err_code code)
     }
 }
 
-/* One line a second at most: whoever reaches the port can be refused as often as they like. */
+/* One line a second at most: clients ask as often as they like. */
+static bool may_say(atomic_ullong *last_s)
+{
+    unsigned long long now = clock_mono_ms() / 1000 + 1, last = atomic_load(last_s);
+    return last != now && atomic_compare_exchange_strong(last_s, &last, now);
+}
+
 static void log_refused(const struct nfsd_peer *peer, const char *path, const char *why)
 {
     static atomic_ullong last_s;
-    unsigned long long now = clock_mono_ms() / 1000 + 1, last = atomic_load(&last_s);
-    if (last != now && atomic_compare_exchange_strong(&last_s, &last, now))
+    if (may_say(&last_s))
         log_warning("mount refused client=%s port=%u path='%.200s': %s", peer->text, peer->port,
                     path, why);
+}
+
+/* Of who mounts and unmounts all day long, too; exports_users knows the rest. */
+static void log_mount(const char *what, const struct nfsd_peer *peer, const char *path)
+{
+    static atomic_ullong last_s;
+    if (may_say(&last_s))
+        log_info("%s client=%s path='%.200s'", what, peer->text, path);
 }
 
 static void answer_mount(struct exports *exports, struct nfsd_call *call, const char *path)
@@ -195,7 +208,7 @@ static void answer_mount(struct exports *exports, struct nfsd_call *call, const 
         put_u32(&reply, 1);
         put_u32(&reply, AUTH_SYS);
         exports_mounted(exports, export, call->peer, true);
-        log_info("mounted client=%s path='%.200s'", call->peer->text, path);
+        log_mount("mounted", call->peer, path);
     } else {
         put_u32(&reply, status_of(err.code));
         log_refused(call->peer, path, err.text);
@@ -234,7 +247,7 @@ static enum rpc_accept run_unmount(struct exports *exports, struct nfsd_call *ca
         split(path, &names, &err) ? export_of(exports, &names, call->peer, &used, &err) : NULL;
     if (export) {
         exports_mounted(exports, export, call->peer, false);
-        log_info("unmounted client=%s path='%.200s'", call->peer->text, path);
+        log_mount("unmounted", call->peer, path);
     }
     export_put(exports, export);
     return RPC_SUCCESS;
