@@ -232,6 +232,14 @@ static void connection_free(struct nfsd_connection *c)
     own_free(c);
 }
 
+/* With the lock: one that connects again meanwhile waits, and is not taken for gone. */
+static void tell_gone(struct nfsd *nfsd, const struct nfsd_peer *peer)
+{
+    for (size_t i = 0; i < nfsd->options.program_count; i++)
+        if (nfsd->options.programs[i].gone)
+            nfsd->options.programs[i].gone(nfsd->options.programs[i].arg, peer);
+}
+
 void nfsd_forget(struct nfsd *nfsd, struct nfsd_connection *c)
 {
     IGNORE(pthread_mutex_lock(&nfsd->lock));
@@ -242,9 +250,10 @@ void nfsd_forget(struct nfsd *nfsd, struct nfsd_connection *c)
     sum(&nfsd->past, c);
     IGNORE(pthread_mutex_unlock(&nfsd->lock));
     sock_close_gently(c->fd); /* a last reply is not lost to a reset */
-    for (size_t i = 0; last && i < nfsd->options.program_count; i++)
-        if (nfsd->options.programs[i].gone)
-            nfsd->options.programs[i].gone(nfsd->options.programs[i].arg, &c->peer);
+    IGNORE(pthread_mutex_lock(&nfsd->lock));
+    if (last && !*client_slot(nfsd, c->peer.address))
+        tell_gone(nfsd, &c->peer);
+    IGNORE(pthread_mutex_unlock(&nfsd->lock));
     connection_free(c);
     IGNORE(pthread_mutex_lock(&nfsd->lock));
     nfsd->connection_count--;

@@ -40,7 +40,8 @@ struct nfsd_program {
     uint32_t procedures; /* 0 .. procedures - 1 */
     enum rpc_accept (*run)(void *arg, struct nfsd_call *call);
     void *arg;
-    /* A client's last connection has closed. Optional. */
+    /* A client's last connection has closed, and none of it has come since. Optional; no function
+     * of the server is called from it. */
     void (*gone)(void *arg, const struct nfsd_peer *peer);
 };
 
