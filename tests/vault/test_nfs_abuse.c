@@ -173,7 +173,7 @@ Test(nfs_abuse, who_is_cut_off_holds_up_no_call_and_no_other_client)
     int other = join(&world);
     for (uint32_t i = 0; i < 8; i++)
         ask_many(fd, i, RPC_DATA_MAX); /* and reads none */
-    cr_assert(raw_stirs(fd, 20000)); /* the first is on its way, and the connection full */
+    cr_assert(raw_stirs(fd, 20000));   /* the first is on its way, and the connection full */
     const uint8_t address[16] = {[10] = 0xff, 0xff, 127, 0, 0, 2};
     uint64_t before = nfsd_figures(world.nfsd).connections;
     nfsd_cut(world.nfsd, address);
@@ -495,4 +495,48 @@ Test(nfs_abuse, noise_is_survived)
     }
     close(good);
     world_end(&world);
+}
+
+/* Its processor time, once somebody could not be taken for a while. */
+static void serve_without_room(int ready, int end)
+{
+    struct world world;
+    struct rlimit none = {3, 3};
+    struct timespec used;
+    char byte;
+    world_begin(&world, (struct nfsd_options){0});
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    cr_assert_eq(write(ready, &world.port, sizeof world.port), (ssize_t)sizeof world.port);
+    IGNORE(read(end, &byte, 1) != 0);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    uint64_t us = (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+    cr_assert_eq(write(ready, &us, sizeof us), (ssize_t)sizeof us);
+    world_end(&world);
+}
+
+Test(nfs_abuse, a_listener_that_cannot_accept_is_not_tried_without_a_pause)
+{
+    enum { WATCHED_MS = 500 };
+    int ready[2], end[2];
+    uint16_t port;
+    uint64_t us = 0;
+    cr_assert(pipe(ready) == 0 && pipe(end) == 0);
+    pid_t child = fork();
+    cr_assert(child >= 0);
+    if (child == 0) {
+        close(end[1]);
+        serve_without_room(ready[1], end[0]);
+        _exit(0);
+    }
+    close(end[0]);
+    close(ready[1]);
+    cr_assert_eq(read(ready[0], &port, sizeof port), (ssize_t)sizeof port);
+    int fd = raw_connect(port, 0);
+    cr_assert_not(raw_stirs(fd, WATCHED_MS));
+    close(end[1]);
+    cr_assert_eq(read(ready[0], &us, sizeof us), (ssize_t)sizeof us);
+    cr_expect_lt(us, WATCHED_MS * 1000 / 5, "%llu us", (unsigned long long)us);
+    cr_assert_eq(waitpid(child, NULL, 0), child);
+    close(fd);
+    close(ready[0]);
 }

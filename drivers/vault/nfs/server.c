@@ -35,6 +35,7 @@ enum {
     THREAD_STAYS_S = 30,
     STOP_MS = 10000,
     TELL_MS = 60000,
+    REST_MS = 50, /* of accepting, when the system has no room for a connection */
     DEAD_PEER_MS = 120000,
     PROBE_S = 30,
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
@@ -352,8 +353,9 @@ static void admit(struct nfsd *nfsd, int fd, const union address *from)
     }
 }
 
-/* Out of descriptors the listener would stay readable: one is kept back, to say no with. */
-static void refuse_with_spare(struct nfsd *nfsd, int listener)
+/* Out of descriptors the listener would stay readable: one is kept back, to say no with. False:
+ * it is gone, too. */
+static bool refuse_with_spare(struct nfsd *nfsd, int listener)
 {
     if (nfsd->spare >= 0)
         IGNORE(close(nfsd->spare));
@@ -365,21 +367,33 @@ static void refuse_with_spare(struct nfsd *nfsd, int listener)
         IGNORE(pthread_mutex_unlock(&nfsd->lock));
     }
     nfsd->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd >= 0;
 }
 
-static void accept_some(struct nfsd *nfsd, int listener)
+/* Of one connection, which has gone: the next may be better. */
+static bool is_of_connection(int code)
+{
+    return code == EINTR || code == ECONNABORTED || code == EPROTO || code == EPERM ||
+           code == ENETDOWN || code == ENETUNREACH || code == EHOSTDOWN || code == EHOSTUNREACH;
+}
+
+/* False: the listener stays readable, and nothing can be done for it now. */
+static bool accept_some(struct nfsd *nfsd, int listener)
 {
     for (int i = 0; i < SOMAXCONN && !atomic_load(&nfsd->stopping); i++) {
         union address from = {0};
         socklen_t len = sizeof from;
         int fd = accept4(listener, &from.any, &len, SOCK_CLOEXEC);
+        int code = errno;
         if (fd >= 0)
             admit(nfsd, fd, &from);
-        else if (errno == EMFILE || errno == ENFILE)
-            refuse_with_spare(nfsd, listener);
-        else if (errno != ECONNABORTED && errno != EINTR)
-            return;
+        else if (code == EAGAIN)
+            return true;
+        else if (code == EMFILE || code == ENFILE ? !refuse_with_spare(nfsd, listener)
+                                                  : !is_of_connection(code))
+            return false;
     }
+    return true;
 }
 
 /* At the first refusal, then once a minute. */
@@ -439,10 +453,12 @@ static void *accept_main(void *arg)
     for (size_t i = 0; i < nfsd->listener_count; i++)
         wait[i + 1] = (struct pollfd){.fd = nfsd->listeners[i], .events = POLLIN};
     while (!atomic_load(&nfsd->stopping)) {
+        bool rests = false;
         if (poll(wait, nfsd->listener_count + 1, pause_ms) > 0)
             for (size_t i = 0; i < nfsd->listener_count; i++)
-                if (wait[i + 1].revents)
-                    accept_some(nfsd, nfsd->listeners[i]);
+                rests |= wait[i + 1].revents && !accept_some(nfsd, nfsd->listeners[i]);
+        if (rests)
+            IGNORE(poll(wait, 1, REST_MS) < 0);
         tell_refusals(nfsd);
         tell_late(nfsd);
         tell_cut(nfsd);
