@@ -2,7 +2,6 @@
 #include "drivers/vault/exported.h"
 
 #include "agent/base/clock.h"
-#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include <pthread.h>
 #include <string.h>
@@ -130,6 +129,21 @@ static const struct rule *rule_for(const struct exported *exported, const char *
     return &rules->rows[i];
 }
 
+static bool knows(void *arg, const struct nfsd_peer *peer)
+{
+    struct exported *exported = arg;
+    struct nfsd_peer any_port = *peer;
+    bool any = false;
+    any_port.port = 0;
+    IGNORE(pthread_mutex_lock(&exported->lock));
+    const struct rules *rules = &exported->rules;
+    for (size_t i = 0; !any && i < rules->count; i++)
+        any = export_admits(&rules->rows[i].volume, &any_port) ||
+              export_admits(&rules->rows[i].clones, &any_port);
+    IGNORE(pthread_mutex_unlock(&exported->lock));
+    return any;
+}
+
 static bool fill(struct exported *exported, uint64_t id, const char *name, struct export *ret,
                  struct err *err)
 {
@@ -169,6 +183,11 @@ static bool list_all(struct vault *vault, struct listing *to, struct err *err)
         return false;
     for (size_t i = 0; i < count; i++) {
         struct err e = {0};
+        if (infos[i].damaged) { /* its clones are rows of their own */
+            if (!list_one(to, &infos[i], err))
+                return false;
+            continue;
+        }
         AUTO(mem)
         struct vault_volume_info *clones = vault_clone_list(vault, infos[i].name, &clone_count, &e);
         if (!clones && e.code == ERR_NOT_FOUND)
@@ -247,11 +266,7 @@ void exported_changed(struct exported *exported)
 
 bool exported_id(struct exported *exported, const char *name, uint64_t *ret_id, struct err *err)
 {
-    struct vault_volume_info info;
-    if (!vault_volume_info(exported->vault, name, &info, err))
-        return false;
-    *ret_id = info.id;
-    return true;
+    return vault_volume_id(exported->vault, name, ret_id, err);
 }
 
 /* ---- what exports.h asks ---- */
@@ -274,19 +289,6 @@ static bool find(void *arg, uint64_t id, const char *name, struct export *ret, s
     return fill(exported, found_id, name ? name : found, ret, err);
 }
 
-/* A top folder that is root's still gets its owner: a squashed root could not give it away. */
-static void own_top(const struct export *export, uint32_t owner, uint32_t group)
-{
-    struct view_file top;
-    struct err err = {0};
-    struct view_attributes to = {.set_uid = true, .set_gid = true, .uid = owner, .gid = group};
-    if ((!owner && !group) || !export->ops->stat(export->tree, VIEW_ROOT, 0, &top, &err))
-        return;
-    if (top.uid == 0 && top.gid == 0 &&
-        !export->ops->set(export->tree, &(struct view_caller){0}, VIEW_ROOT, &to, NULL, &err))
-        log_warning("top folder keeps its owner path=%s: %s", export->path, err.text);
-}
-
 void exported_owner(struct exported *exported, const char *path, uint32_t *ret_uid,
                     uint32_t *ret_gid)
 {
@@ -295,6 +297,21 @@ void exported_owner(struct exported *exported, const char *path, uint32_t *ret_u
     *ret_uid = rule->owner;
     *ret_gid = rule->group;
     IGNORE(pthread_mutex_unlock(&exported->lock));
+}
+
+/* A top folder that is root's still gets its owner: a squashed root could not give it away. */
+static bool settle(void *arg, const struct export *export, struct err *err)
+{
+    struct view_file top;
+    struct view_attributes to = {.set_uid = true, .set_gid = true};
+    exported_owner(arg, export->path, &to.uid, &to.gid);
+    if (!to.uid && !to.gid)
+        return true;
+    if (!export->ops->stat(export->tree, VIEW_ROOT, 0, &top, err))
+        return err_wrap(err, "top folder");
+    return top.uid != 0 || top.gid != 0 ||
+           export->ops->set(export->tree, &(struct view_caller){0}, VIEW_ROOT, &to, NULL, err) ||
+           err_wrap(err, "top folder keeps its owner");
 }
 
 static bool open_tree(void *arg, struct export *export, struct err *err)
@@ -310,9 +327,6 @@ static bool open_tree(void *arg, struct export *export, struct err *err)
     }
     export->ops = &nfsd_vault_tree;
     export->tree = tree;
-    uint32_t owner, group;
-    exported_owner(exported, export->path, &owner, &group);
-    own_top(export, owner, group);
     return true;
 }
 
@@ -334,7 +348,12 @@ static bool each(void *arg, bool (*fn)(void *to, const struct export *export), v
 
 struct exports_options exported_options(struct exported *exported)
 {
-    return (struct exports_options){.find = find, .open = open_tree, .each = each, .arg = exported};
+    return (struct exports_options){.find = find,
+                                    .knows = knows,
+                                    .open = open_tree,
+                                    .settle = settle,
+                                    .each = each,
+                                    .arg = exported};
 }
 
 /* ---- life ---- */

@@ -12,11 +12,11 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { LISTEN_MAX = 16, CLIENT_SHARE = 4, OPTIONS_BYTES = 256 };
+enum { CLIENT_SHARE = 4, OPTIONS_BYTES = 256 };
 
 struct addresses {
     char *text; /* owns them */
-    const char *at[LISTEN_MAX];
+    const char *at[NFSD_LISTEN_MAX];
     size_t count;
 };
 
@@ -72,9 +72,9 @@ static bool addresses_of(const struct config_vault *config, struct addresses *re
         if (inet_pton(AF_INET, word, bytes) != 1 && inet_pton(AF_INET6, word, bytes) != 1)
             return err_set(err, ERR_CONFIG, "%s: nfslisten: '%.60s' is no address", config->file,
                            word);
-        if (ret->count == LISTEN_MAX)
+        if (ret->count == NFSD_LISTEN_MAX)
             return err_set(err, ERR_CONFIG, "%s: nfslisten: more than %d addresses", config->file,
-                           LISTEN_MAX);
+                           NFSD_LISTEN_MAX);
         ret->at[ret->count++] = word;
     }
     return ret->text;
@@ -87,6 +87,24 @@ bool serving_check(const struct config_vault *config, struct err *err)
 }
 
 /* ---- the port ---- */
+
+static bool knows(void *arg, const struct nfsd_peer *peer)
+{
+    const struct serving *s = arg;
+    return exports_knows(s->exports, peer);
+}
+
+static bool tell_mapper(const struct nfsd *nfsd, const struct config_vault *config,
+                        struct rpcbind **ret, struct err *err)
+{
+    unsigned families = (nfsd_listens_to(nfsd, AF_INET) ? RPCBIND_FOUR : 0) |
+                        (nfsd_listens_to(nfsd, AF_INET6) ? RPCBIND_SIX : 0);
+    bool expected = str_equal_fold(config->rpcbind, "yes");
+    if (str_equal_fold(config->rpcbind, "no"))
+        return true;
+    *ret = rpcbind_start(nfsd_port(nfsd), families, expected, err);
+    return *ret != NULL;
+}
 
 /* lock is held; addresses are there. */
 static bool open_port(struct serving *s, const struct config_vault *config, struct err *err)
@@ -104,15 +122,12 @@ static bool open_port(struct serving *s, const struct config_vault *config, stru
                                 .programs = s->programs,
                                 .program_count = sizeof s->programs / sizeof *s->programs,
                                 .connections_max = (unsigned)config->nfs_connections,
-                                .client_connections_max = share ? share : 1};
+                                .client_connections_max = share ? share : 1,
+                                .knows = knows,
+                                .knows_arg = s};
     AUTO(nfsd) struct nfsd *nfsd = nfsd_start(&port, err);
-    bool tell = !str_equal_fold(config->rpcbind, "no");
-    if (!nfsd)
-        return false;
-    AUTO(rpcbind)
-    struct rpcbind *rpcbind =
-        tell ? rpcbind_start(nfsd_port(nfsd), str_equal_fold(config->rpcbind, "yes"), err) : NULL;
-    if (tell && !rpcbind)
+    AUTO(rpcbind) struct rpcbind *rpcbind = NULL;
+    if (!nfsd || !tell_mapper(nfsd, config, &rpcbind, err))
         return false;
     s->rpcbind = TAKE(rpcbind);
     s->nfsd = TAKE(nfsd);
@@ -150,13 +165,18 @@ void serving_stop(struct serving *s)
     nfs3_free(nfs3);
 }
 
-bool serving_reload(struct serving *s, const struct config_vault *config, struct err *err)
+bool serving_reload(struct serving *s, const struct config_vault *config, struct err *ret_left,
+                    struct err *err)
 {
     /* What could be refused comes first: a port that does not open leaves the old rules. */
     if (!serving_check(config, err) || !serving_start(s, config, err) ||
         !exported_use(s->exported, config, err))
         return false;
-    exports_reload(s->exports);
+    IGNORE(exports_reload(s->exports, ret_left)); /* the caller says it */
+    IGNORE(pthread_mutex_lock(&s->lock));
+    if (s->nfsd)
+        nfsd_judge(s->nfsd);
+    IGNORE(pthread_mutex_unlock(&s->lock));
     return true;
 }
 
@@ -176,7 +196,7 @@ static void log_forced(struct serving *s, uint64_t id, const char *name, uid_t u
     struct err err = {0};
     size_t count = 0, used = 0;
     AUTO(str) struct str who = {0};
-    AUTO(mem) struct export_user *users = exports_users(s->exports, id, &count, &err);
+    AUTO(mem) struct export_user *users = exports_users(s->exports, id, NULL, &count, &err);
     for (size_t i = 0; users && i < count; i++)
         if (users[i].uses && used++ < 16)
             str_printf(&who, "%s%s", who.len ? "," : "", users[i].client);
@@ -298,7 +318,7 @@ static bool tell(void *arg, json_t *answer, struct err *err)
     struct telling t = {.rows = json_array(), .err = err, .exported = s->exported, .ok = true};
     struct exports_options options = exported_options(s->exported);
     char says[RPCBIND_SAYS] = "";
-    AUTO(mem) struct export_user *users = exports_users(s->exports, 0, &t.user_count, err);
+    AUTO(mem) struct export_user *users = exports_users(s->exports, 0, NULL, &t.user_count, err);
     IGNORE(pthread_mutex_lock(&s->lock));
     t.port = s->nfsd ? nfsd_port(s->nfsd) : 0;
     t.registered = s->rpcbind && rpcbind_says(s->rpcbind, says);
@@ -312,6 +332,15 @@ static bool tell(void *arg, json_t *answer, struct err *err)
 }
 
 /* ---- life ---- */
+
+static void cut(void *arg, const uint8_t address[16])
+{
+    struct serving *s = arg;
+    IGNORE(pthread_mutex_lock(&s->lock));
+    if (s->nfsd)
+        nfsd_cut(s->nfsd, address);
+    IGNORE(pthread_mutex_unlock(&s->lock));
+}
 
 const struct exporter *serving_exporter(const struct serving *serving)
 {
@@ -330,6 +359,8 @@ struct serving *serving_new(struct vault *vault, const struct config_vault *conf
     if (!s->exported || !serving_check(config, err))
         return NULL;
     struct exports_options options = exported_options(s->exported);
+    options.cut = cut;
+    options.cut_arg = s;
     s->exports = exports_new(&options, err);
     return s->exports ? TAKE(s) : NULL;
 }

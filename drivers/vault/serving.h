@@ -19,9 +19,10 @@ bool serving_start(struct serving *serving, const struct config_vault *config, s
 /* Answers what is under way, closes; exports stay, for who lists them. */
 void serving_stop(struct serving *serving);
 /* Rules of a new reading hold for the next call of each client, and its first [export] opens the
- * port. On failure everything is as before. */
-bool serving_reload(struct serving *serving, const struct config_vault *config, struct err *err)
-    MUST;
+ * port. On failure everything is as before. ret_left: which exports keep their rules all the same,
+ * and why; NONE: none does. */
+bool serving_reload(struct serving *serving, const struct config_vault *config,
+                    struct err *ret_left, struct err *err) MUST;
 uint16_t serving_port(struct serving *serving); /* 0: none is open */
 /* For the control socket; lives as long as serving. */
 const struct exporter *serving_exporter(const struct serving *serving);

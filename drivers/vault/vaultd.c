@@ -156,17 +156,21 @@ static bool tell_ready(const struct options *o, uint16_t port, struct err *err)
 static void on_reload(void *arg, int signal_no)
 {
     struct server *s = arg;
-    struct err err = {0};
+    struct err err = {0}, left = {0};
     AUTO(config_changes) struct config_changes changes = {0};
     (void)signal_no;
     notify_reloading();
     AUTO(config_vault) struct config_vault *next = config_vault_load(s->config->file, &err);
     if (next && config_vault_succeed(next, s->config, &changes, &err) &&
-        serving_reload(s->serving, next, &err)) {
+        serving_reload(s->serving, next, &left, &err)) {
         set_level(next);
         log_lines("changed", &changes.changed);
         log_lines("kept", &changes.kept);
-        log_info("configuration read again");
+        if (left.code)
+            log_error("configuration read again, not for all; hint: reload once more: %s",
+                      left.text);
+        else
+            log_info("configuration read again");
         config_vault_free(s->read);
         s->config = s->read = TAKE(next);
         if (!tell_port(s->o, serving_port(s->serving), &err))

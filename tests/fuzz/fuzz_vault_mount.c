@@ -53,7 +53,8 @@ static bool find(void *arg, uint64_t id, const char *name, struct export *ret, s
         return err_set(err, ERR_NOT_FOUND, "no volume");
     *ret = (struct export){.id = name ? strlen(name) : id};
     str_format(ret->path, sizeof ret->path, "/%s", name ? name : "A");
-    return export_nets_parse(name && *name == 'B' ? "::/0" : "10.0.0.0/8", &ret->rule, err);
+    return export_nets_parse(name && *name == 'B' ? "::/0 0.0.0.0/0" : "10.0.0.0/8", &ret->rule,
+                             err);
 }
 
 static bool open_tree(void *arg, struct export *export, struct err *err)

@@ -1,5 +1,6 @@
 /* Exports under the thread sanitizer: calls, reloads, drops, mounts and lists at once. */
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "drivers/vault/nfs/exports.h"
 #include <pthread.h>
@@ -47,6 +48,16 @@ static bool open_tree(void *arg, struct export *export, struct err *err)
     export->ops = &ops;
     export->tree = &closed[export->id];
     return true;
+}
+
+/* Each second time it is too busy. */
+static bool settle(void *arg, const struct export *export, struct err *err)
+{
+    static atomic_ulong times;
+    (void)arg;
+    if (opened[export->id] <= closed[export->id])
+        fail("a closed tree is settled", err);
+    return atomic_fetch_add(&times, 1) % 2 == 0 || err_set(err, ERR_BUSY, "it is busy");
 }
 
 static bool each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
@@ -99,7 +110,7 @@ static void *mount_on(void *arg)
             exports_mounted(c->exports, export, &peer, calls % 2);
         export_put(c->exports, export);
         exports_unmounted_all(c->exports, &peer);
-        own_free(exports_users(c->exports, 0, &count, &err));
+        own_free(exports_users(c->exports, 0, NULL, &count, &err));
     }
     return NULL;
 }
@@ -109,15 +120,19 @@ static void *reload_on(void *arg)
     const struct caller *c = arg;
     while (!atomic_load(&stop)) {
         atomic_store(&digit, (atomic_load(&digit) + 1) % 256);
-        exports_reload(c->exports);
+        struct err err = {0};
+        if (!exports_reload(c->exports, &err))
+            fail("a reload", &err);
     }
     return NULL;
 }
 
 int main(void)
 {
+    log_set_level(LOG_LEVEL_ERROR); /* what is busy is meant */
     struct err err = {0};
-    struct exports_options options = {.find = find, .open = open_tree, .each = each};
+    struct exports_options options = {
+        .find = find, .open = open_tree, .settle = settle, .each = each};
     struct exports *exports = exports_new(&options, &err);
     struct caller callers[CALLERS];
     pthread_t threads[CALLERS];

@@ -137,7 +137,7 @@ static void clone_again(struct vault *vault, struct exports *exports, int round)
     }
     fine(vault_snapshot_create(vault, &volume, 1, name, &err), &err);
     fine(vault_clone_create(vault, "v", name, name, NULL, 0, &err), &err);
-    exports_reload(exports);
+    fine(exports_reload(exports, &err), &err);
 }
 
 int main(void)

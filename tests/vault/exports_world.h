@@ -21,11 +21,16 @@ struct ew_volume {
     struct export_rule rule;
     atomic_int opened, closed;
     bool gone;
+    enum err_code find_fails; /* 0: it does not */
 };
 struct ew {
     struct ew_volume volumes[EW_VOLUMES];
     size_t count;
-    atomic_int finds;
+    atomic_int finds, lists, settles;
+    bool settle_fails;
+    const struct export *held;           /* by a client that lets go when it is cut off */
+    uint8_t cut[16];                     /* the last */
+    void (*while_opening)(struct ew *w); /* once, between finding and what follows */
     struct exports *exports;
 };
 
@@ -80,6 +85,8 @@ static inline bool ew_find(void *arg, uint64_t id, const char *name, struct expo
         struct ew_volume *volume = &w->volumes[i];
         if (volume->gone || (name ? !str_equal(volume->name, name) : volume->id != id))
             continue;
+        if (volume->find_fails)
+            return err_set(err, volume->find_fails, "it cannot be found");
         *ret = (struct export){.id = volume->id, .rule = volume->rule};
         str_format(ret->path, sizeof ret->path, "/%s", volume->name);
         return true;
@@ -87,10 +94,25 @@ static inline bool ew_find(void *arg, uint64_t id, const char *name, struct expo
     return err_set(err, ERR_NOT_FOUND, "no volume");
 }
 
+static inline bool ew_knows(void *arg, const struct nfsd_peer *peer)
+{
+    const struct ew *w = arg;
+    struct nfsd_peer any_port = *peer;
+    any_port.port = 0;
+    for (size_t i = 0; i < w->count; i++)
+        if (export_admits(&w->volumes[i].rule, &any_port))
+            return true;
+    return false;
+}
+
 static inline bool ew_open(void *arg, struct export *export, struct err *err)
 {
     struct ew *w = arg;
+    void (*meanwhile)(struct ew *) = w->while_opening;
     (void)err;
+    w->while_opening = NULL;
+    if (meanwhile)
+        meanwhile(w);
     for (size_t i = 0; i < w->count; i++)
         if (w->volumes[i].id == export->id) {
             w->volumes[i].opened++;
@@ -100,10 +122,27 @@ static inline bool ew_open(void *arg, struct export *export, struct err *err)
     return true;
 }
 
+static inline bool ew_settle(void *arg, const struct export *export, struct err *err)
+{
+    struct ew *w = arg;
+    w->settles++;
+    cr_assert(export->tree, "not open");
+    return !w->settle_fails || err_set(err, ERR_BUSY, "it is busy");
+}
+
+static inline void ew_cut(void *arg, const uint8_t address[16])
+{
+    struct ew *w = arg;
+    memcpy(w->cut, address, sizeof w->cut);
+    export_put(w->exports, w->held);
+    w->held = NULL;
+}
+
 static inline bool ew_each(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
                            struct err *err)
 {
     struct ew *w = arg;
+    w->lists++;
     for (size_t i = 0; i < w->count; i++) {
         struct export export;
         if (w->volumes[i].gone)
@@ -131,7 +170,16 @@ static inline struct ew_volume *ew_add(struct ew *w, uint64_t id, const char *na
 static inline void ew_begin(struct ew *w)
 {
     struct err err = {0};
-    struct exports_options options = {.find = ew_find, .open = ew_open, .each = ew_each, .arg = w};
+    enum { DRAIN_MS = 2000 };
+    struct exports_options options = {.find = ew_find,
+                                      .knows = ew_knows,
+                                      .open = ew_open,
+                                      .settle = ew_settle,
+                                      .cut = ew_cut,
+                                      .cut_arg = w,
+                                      .each = ew_each,
+                                      .arg = w,
+                                      .drain_ms = DRAIN_MS};
     memset(w, 0, sizeof *w);
     w->exports = exports_new(&options, &err);
     EW_OK(w->exports);

@@ -165,6 +165,27 @@ Test(nfs_abuse, who_reads_no_replies_is_left)
     world_end(&world);
 }
 
+Test(nfs_abuse, who_is_cut_off_holds_up_no_call_and_no_other_client)
+{
+    struct world world;
+    world_begin(&world, (struct nfsd_options){0});
+    int fd = raw_connect_as(world.port, 4096, 2);
+    int other = join(&world);
+    for (uint32_t i = 0; i < 8; i++)
+        ask_many(fd, i, RPC_DATA_MAX); /* and reads none */
+    cr_assert(raw_stirs(fd, 20000));   /* the first is on its way, and the connection full */
+    const uint8_t address[16] = {[10] = 0xff, 0xff, 127, 0, 0, 2};
+    uint64_t before = nfsd_figures(world.nfsd).connections;
+    nfsd_cut(world.nfsd, address);
+    cr_assert(echo_await_gone(world.echo, 1)); /* its thread has left its replies */
+    cr_assert_eq(before, 2);
+    cr_assert(answers(other, 1));
+    cr_assert_eq(nfsd_figures(world.nfsd).stalled, 0);
+    close(fd);
+    close(other);
+    world_end(&world);
+}
+
 Test(nfs_abuse, a_stalled_reader_does_not_keep_slow_calls_of_its_own_for_ever)
 {
     struct world world;
@@ -227,11 +248,96 @@ Test(nfs_abuse, a_good_connection_may_be_silent_for_longer_than_a_stall)
     cr_assert(answers(fd, 2));
     close(fd);
     world_end(&world);
-    world_begin(&world, (struct nfsd_options){.idle_ms = 50});
-    fd = join(&world);
-    cr_assert(answers(fd, 1));
-    cr_assert(raw_ended(fd)); /* unless it is told that idle ones go */
+}
+
+/* ---- those who may use nothing: 127.0.0.2 ---- */
+
+static bool all_are_known;
+static bool knows(void *arg, const struct nfsd_peer *peer)
+{
+    (void)arg;
+    return all_are_known || peer->address[15] != 2;
+}
+
+static int join_as_stranger(const struct world *world)
+{
+    int fd = raw_connect_as(world->port, 0, 2);
+    cr_assert(fd >= 0);
+    return fd;
+}
+
+Test(nfs_abuse, a_stranger_is_answered_and_lent_no_memory)
+{
+    enum { LARGE = 8192, FITS = 4096 - RAW_HEAD };
+    struct world world;
+    uint8_t bytes[LARGE] = {0};
+    all_are_known = false;
+    world_begin(&world, (struct nfsd_options){.knows = knows});
+    int fd = join_as_stranger(&world);
+    ask(fd, 1, ECHO_BACK, bytes, FITS);
+    expect(fd, 1, bytes, FITS);
+    raw_put(bytes, LAST | LARGE);
+    cr_assert(raw_send(fd, bytes, 4)); /* ended at its word: no byte of it is waited for */
+    cr_assert(raw_ended(fd));
+    cr_assert_eq(nfsd_figures(world.nfsd).refused_lies, 1);
+    cr_assert_eq(nfsd_figures(world.nfsd).buffer_bytes, 0);
     close(fd);
+    fd = join_as_stranger(&world);
+    cr_assert(answers(fd, 2));
+    all_are_known = true;
+    nfsd_judge(world.nfsd);
+    ask(fd, 3, ECHO_BACK, bytes, LARGE);
+    expect(fd, 3, bytes, LARGE);
+    close(fd);
+    fd = join(&world);
+    ask(fd, 6, ECHO_BACK, bytes, LARGE);
+    expect(fd, 6, bytes, LARGE);
+    close(fd);
+    world_end(&world);
+}
+
+Test(nfs_abuse, an_idle_stranger_goes_and_an_idle_client_stays)
+{
+    struct world world;
+    all_are_known = false;
+    world_begin(&world, (struct nfsd_options){.knows = knows, .idle_ms = 50});
+    int stranger = join_as_stranger(&world);
+    int client = join(&world);
+    cr_assert(answers(client, 1));
+    cr_assert(answers(stranger, 1));
+    cr_assert(raw_ended(stranger));
+    cr_assert_not(raw_stirs(client, 100));
+    cr_assert(answers(client, 2));
+    close(stranger);
+    close(client);
+    world_end(&world);
+}
+
+Test(nfs_abuse, strangers_share_few_connections)
+{
+    enum { MAX = 24, SHARE = MAX / 8 };
+    struct world world;
+    int fds[MAX];
+    all_are_known = false;
+    world_begin(&world, (struct nfsd_options){.knows = knows, .connections_max = MAX});
+    for (uint32_t i = 0; i < SHARE; i++) {
+        fds[i] = join_as_stranger(&world);
+        cr_assert(answers(fds[i], i));
+    }
+    int more = join_as_stranger(&world);
+    cr_assert(raw_ended(more));
+    cr_assert_eq(nfsd_figures(world.nfsd).refused_stranger, 1);
+    close(more);
+    for (uint32_t i = SHARE; i < MAX - 1; i++) {
+        fds[i] = join(&world);
+        cr_assert(answers(fds[i], i));
+    }
+    all_are_known = true;
+    nfsd_judge(world.nfsd);
+    fds[MAX - 1] = join_as_stranger(&world);
+    cr_assert(answers(fds[MAX - 1], 1), "a client by now");
+    for (int i = 0; i < MAX; i++)
+        close(fds[i]);
     world_end(&world);
 }
 
@@ -389,4 +495,48 @@ Test(nfs_abuse, noise_is_survived)
     }
     close(good);
     world_end(&world);
+}
+
+/* Its processor time, once somebody could not be taken for a while. */
+static void serve_without_room(int ready, int end)
+{
+    struct world world;
+    struct rlimit none = {3, 3};
+    struct timespec used;
+    char byte;
+    world_begin(&world, (struct nfsd_options){0});
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    cr_assert_eq(write(ready, &world.port, sizeof world.port), (ssize_t)sizeof world.port);
+    IGNORE(read(end, &byte, 1) != 0);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    uint64_t us = (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+    cr_assert_eq(write(ready, &us, sizeof us), (ssize_t)sizeof us);
+    world_end(&world);
+}
+
+Test(nfs_abuse, a_listener_that_cannot_accept_is_not_tried_without_a_pause)
+{
+    enum { WATCHED_MS = 500 };
+    int ready[2], end[2];
+    uint16_t port;
+    uint64_t us = 0;
+    cr_assert(pipe(ready) == 0 && pipe(end) == 0);
+    pid_t child = fork();
+    cr_assert(child >= 0);
+    if (child == 0) {
+        close(end[1]);
+        serve_without_room(ready[1], end[0]);
+        _exit(0);
+    }
+    close(end[0]);
+    close(ready[1]);
+    cr_assert_eq(read(ready[0], &port, sizeof port), (ssize_t)sizeof port);
+    int fd = raw_connect(port, 0);
+    cr_assert_not(raw_stirs(fd, WATCHED_MS));
+    close(end[1]);
+    cr_assert_eq(read(ready[0], &us, sizeof us), (ssize_t)sizeof us);
+    cr_expect_lt(us, WATCHED_MS * 1000 / 5, "%llu us", (unsigned long long)us);
+    cr_assert_eq(waitpid(child, NULL, 0), child);
+    close(fd);
+    close(ready[0]);
 }

@@ -60,12 +60,15 @@ Test(nfs_exports, no_networks_let_nobody_in_and_all_are_two)
     ew_begin(&w);
     ew_add(&w, 1, "NONE", "");
     ew_add(&w, 2, "FOUR", "0.0.0.0/0");
-    ew_add(&w, 3, "ALL", "::/0");
+    ew_add(&w, 3, "SIX", "::/0");
+    ew_add(&w, 4, "ALL", "::/0 0.0.0.0/0");
     expect_denied(&w, 1, "127.0.0.1", 900);
     call(&w, 2, "8.8.8.8", 1);
     expect_denied(&w, 2, "::1", 900);
-    call(&w, 3, "8.8.8.8", 1);
+    expect_denied(&w, 3, "8.8.8.8", 900); /* as "::" listens to no IPv4 */
     call(&w, 3, "2001:db8::1", 1);
+    call(&w, 4, "8.8.8.8", 1);
+    call(&w, 4, "2001:db8::1", 1);
     cr_assert_eq(w.volumes[0].opened, 0, "a stranger made a tree be opened");
     ew_end(&w);
 }
@@ -152,14 +155,142 @@ Test(nfs_exports, a_reload_changes_the_next_call_and_not_the_one_under_way)
     EW_OK(before);
     EW_OK(export_nets_parse("192.168.0.0/16", &v->rule, &err));
     v->rule.read_only = true;
-    exports_reload(w.exports);
+    EW_OK(exports_reload(w.exports, &err));
     expect_denied(&w, 1, "10.0.0.1", 900);
     call(&w, 1, "192.168.0.9", 1);
     cr_assert(!before->rule.read_only && before->rule.nets[0].address[12] == 10);
     export_put(w.exports, before);
     for (int i = 0; i < 50; i++)
-        exports_reload(w.exports);
+        EW_OK(exports_reload(w.exports, &err));
     cr_assert_eq(v->opened, 1, "a reload opened the tree anew");
+    ew_end(&w);
+}
+
+static void take_rights_away(struct ew *w)
+{
+    struct err err = {0};
+    EW_OK(export_nets_parse("192.168.0.0/16", &w->volumes[0].rule, &err));
+    EW_OK(exports_reload(w->exports, &err));
+}
+
+Test(nfs_exports, a_reload_while_an_export_is_opened_counts_for_it)
+{
+    struct ew w;
+    ew_begin(&w);
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    w.while_opening = take_rights_away;
+    expect_denied(&w, 1, "10.0.0.1", 900);
+    expect_denied(&w, 1, "10.0.0.1", 900);
+    call(&w, 1, "192.168.0.9", 1);
+    ew_end(&w);
+}
+
+Test(nfs_exports, files_are_made_as_configured_at_opening_and_after_a_reload_until_it_succeeds)
+{
+    struct ew w;
+    struct err err = {0};
+    ew_begin(&w);
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    call(&w, 1, "10.0.0.1", 3);
+    cr_expect_eq(w.settles, 1);
+    w.settle_fails = true;
+    EW_OK(exports_reload(w.exports, &err));
+    call(&w, 1, "10.0.0.1", 3); /* is served meanwhile */
+    cr_expect_eq(w.settles, 2);
+    w.settle_fails = false;
+    clock_test_shift(10000);
+    call(&w, 1, "10.0.0.1", 3);
+    cr_expect_eq(w.settles, 3);
+    clock_test_shift(20000);
+    call(&w, 1, "10.0.0.1", 3);
+    cr_expect_eq(w.settles, 3);
+    clock_test_shift(0);
+    ew_end(&w);
+}
+
+Test(nfs_exports, a_client_that_does_not_let_go_is_cut_off_by_force_alone)
+{
+    struct ew w;
+    struct err err = {0};
+    ew_begin(&w);
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    struct nfsd_peer peer = ew_peer("10.0.0.1", 900);
+    w.held = exports_get(w.exports, 1, &peer, &err);
+    EW_OK(w.held);
+    cr_assert(!exports_revoke(w.exports, 1, false, &err));
+    cr_assert(w.held, "cut off without force");
+    err = (struct err){0};
+    EW_OK(exports_revoke(w.exports, 1, true, &err));
+    cr_assert(memcmp(w.cut, peer.address, sizeof w.cut) == 0);
+    exports_restore(w.exports, 1);
+    ew_end(&w);
+}
+
+static void *revoke_by_force(void *arg)
+{
+    struct ew *w = arg;
+    struct err err = {0};
+    cr_expect(!exports_revoke(w->exports, 1, true, &err), "with a call inside");
+    cr_expect_eq(err.code, ERR_BUSY, "%s", err.text);
+    return NULL;
+}
+
+Test(nfs_exports, a_reload_while_a_drop_waits_in_vain_counts_once_it_is_given_up)
+{
+    struct ew w;
+    struct err err = {0};
+    pthread_t thread;
+    enum err_code code = ERR_NONE;
+    uint64_t until = clock_mono_ms() + 20000;
+    ew_begin(&w);
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    struct nfsd_peer peer = ew_peer("10.0.0.1", 900);
+    const struct export *inside = exports_get(w.exports, 1, &peer, &err);
+    EW_OK(inside);
+    cr_assert_eq(pthread_create(&thread, NULL, revoke_by_force, &w), 0);
+    while (code != ERR_BUSY && clock_mono_ms() < until) {
+        struct err e = {0};
+        export_put(w.exports, exports_get(w.exports, 1, &peer, &e));
+        code = e.code;
+    }
+    take_rights_away(&w);
+    expect_code(&w, 1, "192.168.0.9", ERR_BUSY);
+    pthread_join(thread, NULL);
+    expect_denied(&w, 1, "10.0.0.1", 900);
+    call(&w, 1, "192.168.0.9", 1);
+    export_put(w.exports, inside);
+    ew_end(&w);
+}
+
+Test(nfs_exports, a_reload_says_which_rules_it_could_not_learn_and_what_is_not_found_admits_nobody)
+{
+    struct ew w;
+    struct err err = {0};
+    ew_begin(&w);
+    for (uint64_t id = 1; id <= 3; id++) {
+        char name[16];
+        str_format(name, sizeof name, "V%llu", (unsigned long long)id);
+        ew_add(&w, id, name, "10.0.0.0/8");
+        call(&w, id, "10.0.0.1", 1);
+        EW_OK(export_nets_parse("192.168.0.0/16", &w.volumes[id - 1].rule, &err));
+    }
+    w.volumes[0].find_fails = ERR_IO;
+    w.volumes[1].gone = true;
+    cr_expect(!exports_reload(w.exports, &err));
+    cr_expect_eq(err.code, ERR_IO);
+    cr_expect(strstr(err.text, "'/V1'") && !strstr(err.text, "'/V2'"), "%s", err.text);
+    call(&w, 1, "10.0.0.1", 1);
+    expect_denied(&w, 2, "10.0.0.1", 900);
+    expect_denied(&w, 2, "192.168.0.9", 900);
+    expect_denied(&w, 3, "10.0.0.1", 900);
+    w.volumes[0].find_fails = ERR_NONE;
+    w.volumes[1].gone = false;
+    err = (struct err){0};
+    EW_OK(exports_reload(w.exports, &err));
+    for (uint64_t id = 1; id <= 3; id++) {
+        expect_denied(&w, id, "10.0.0.1", 900);
+        call(&w, id, "192.168.0.9", 1);
+    }
     ew_end(&w);
 }
 
@@ -272,7 +403,7 @@ Test(nfs_exports, users_are_listed_with_what_they_did)
     ew_add(&w, 2, "ORCL/test", "10.0.0.0/8");
     call(&w, 1, "10.0.0.1", 5);
     call(&w, 2, "10.0.0.2", 7);
-    AUTO(mem) struct export_user *users = exports_users(w.exports, 2, &count, &err);
+    AUTO(mem) struct export_user *users = exports_users(w.exports, 2, NULL, &count, &err);
     EW_OK(users);
     cr_assert_eq(count, 1);
     cr_assert_str_eq(users[0].client, "10.0.0.2");
@@ -280,7 +411,7 @@ Test(nfs_exports, users_are_listed_with_what_they_did)
     cr_assert(users[0].calls == 7 && users[0].connected && users[0].uses && !users[0].mounted);
     cr_assert(clock_wall_us() - users[0].last_us < 60000000);
     own_free(TAKE(users));
-    users = exports_users(w.exports, 0, &count, &err);
+    users = exports_users(w.exports, 0, NULL, &count, &err);
     cr_assert_eq(count, 2);
     ew_end(&w);
 }
@@ -298,7 +429,7 @@ Test(nfs_exports, clients_without_number_are_let_in_and_the_list_stays_bounded)
         str_format(address, sizeof address, "fd00::%x", i);
         call(&w, 1, address, 2);
     }
-    AUTO(mem) struct export_user *users = exports_users(w.exports, 0, &count, &err);
+    AUTO(mem) struct export_user *users = exports_users(w.exports, 0, NULL, &count, &err);
     cr_assert_eq(count, REMEMBERED);
     ew_end(&w);
 }
@@ -317,11 +448,11 @@ static void live_through(struct ew *w)
     cr_expect(export || err.code == ERR_NO_MEMORY, "%s", err.text);
     if (export)
         exports_mounted(exports, export, &peer, true);
-    exports_reload(exports);
+    IGNORE(exports_reload(exports, &err));
     export_put(exports, export);
     export = exports_get_path(exports, "/ORCL", &peer, &err);
     export_put(exports, export);
-    own_free(exports_users(exports, 0, &count, &err));
+    own_free(exports_users(exports, 0, NULL, &count, &err));
     if (exports_revoke(exports, 1, true, &err))
         exports_restore(exports, 1);
     err = (struct err){0};
@@ -409,7 +540,7 @@ Test(nfs_exports, trees_are_closed_only_when_no_call_is_inside)
         EW_OK(exports_revoke(w.exports, 1, true, &err));
         exports_restore(w.exports, 1);
         wait_for_calls(callers, CALLERS, &calls);
-        exports_reload(w.exports);
+        EW_OK(exports_reload(w.exports, &err));
         exports_peer_gone(w.exports, &peer);
     }
     atomic_store(&stop, true);

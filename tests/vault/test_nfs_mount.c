@@ -153,6 +153,9 @@ Test(nfs_mount, a_stranger_learns_no_name)
     cr_assert_eq(ask(a, EXPORT, "172.16.0.1", NULL), 0);
     cr_assert_eq(a->len, 4);
     cr_assert_eq(a->w.volumes[0].opened, 0);
+    ask(a, UMNT, "172.16.0.1", "/ORCL");
+    cr_assert_eq(ask(a, DUMP, "172.16.0.1", NULL), 0);
+    cr_assert(a->w.finds == 0 && a->w.lists == 0, "volumes were looked at for a stranger");
     end(a);
 }
 

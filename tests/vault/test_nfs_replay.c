@@ -277,3 +277,27 @@ Test(nfs_replay, of_a_write_does_not_undo_a_later_one)
     STATUS(write_as(&c, XID + 2, &file, (uint64_t)1 << 46, 'x', LEN), NFS3ERR_FBIG);
     nfs_world_end(&n);
 }
+
+/* As of one who sends a block again with the number it had, but for one byte anywhere in it. */
+Test(nfs_replay, of_a_write_is_none_when_any_byte_is_another)
+{
+    enum { LEN = 1 << 20, STEP = 4099 };
+    struct nfs_world n;
+    nfs_world_begin(&n);
+    AUTO(client) struct client c;
+    client_open(&c, n.port, "/v");
+    struct fh file = made_file(&c, &c.root, "file", 0600);
+    AUTO(mem) char *bytes = own_alloc(LEN, &c.err);
+    AUTO(mem) char *back = own_alloc(LEN, &c.err);
+    client_ok(&c, bytes && back);
+    WRITE3args args = {.file = fh3(&file), .count = LEN, .data = {LEN, bytes}};
+    for (uint32_t at = 100; at < LEN; at += LEN / 16 + STEP) {
+        WRITE3res res;
+        bytes[at] = 'x';
+        client_ok(&c, NFS_CALL_AS(&c.nfs, XID, WRITE, &args, &res, &c.err));
+        STATUS(res.status, NFS3_OK);
+        STATUS(do_read(&c, &file, 0, back, LEN, NULL, NULL), NFS3_OK);
+        cr_assert_eq(back[at], 'x', "byte %u was acknowledged and not written", at);
+    }
+    nfs_world_end(&n);
+}

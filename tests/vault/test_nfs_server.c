@@ -1,6 +1,7 @@
 /* The NFS port: calls are answered whole and in any number, slow ones hold up no others, limits
  * refuse, an end lets go out what is under way. */
 #include "agent/base/own.h"
+#include "agent/base/str.h"
 #include "agent/base/sys.h"
 #include "tests/vault/nfs_port_world.h"
 #include <errno.h>
@@ -250,6 +251,28 @@ Test(nfs_server, listens_on_both_families_with_one_port)
     second.listen = name;
     err_clear(&err);
     cr_assert_null(nfsd_start(&second, &err));
+    cr_assert_eq(err.code, ERR_CONFIG);
+    world_end(&world);
+}
+
+Test(nfs_server, listens_on_as_many_addresses_as_it_says)
+{
+    char text[NFSD_LISTEN_MAX + 1][16];
+    const char *addresses[NFSD_LISTEN_MAX + 1];
+    struct world world;
+    struct err err = {0};
+    for (int i = 0; i <= NFSD_LISTEN_MAX; i++) {
+        str_format(text[i], sizeof text[i], "127.0.0.%d", i + 1);
+        addresses[i] = text[i];
+    }
+    world_begin(&world,
+                (struct nfsd_options){.listen = addresses, .listen_count = NFSD_LISTEN_MAX});
+    int fd = join(&world);
+    cr_assert(answers(fd, 1));
+    close(fd);
+    struct nfsd_options more = world.options;
+    more.listen_count++;
+    cr_assert_null(nfsd_start(&more, &err));
     cr_assert_eq(err.code, ERR_CONFIG);
     world_end(&world);
 }

@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WAIT_MS = 30000, PORT = 2049, OTHER_PORT = 3049 };
+enum { BOTH = RPCBIND_FOUR | RPCBIND_SIX, WAIT_MS = 30000, PORT = 2049, OTHER_PORT = 3049 };
 
 static const char *program(const char *name)
 {
@@ -146,7 +146,7 @@ Test(rpcbind, is_told_whenever_it_comes_and_told_off_at_the_end)
     struct err err = {0};
     if (!enter("is_told_whenever_it_comes_and_told_off_at_the_end"))
         return;
-    AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, true, &err);
+    AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, BOTH, true, &err);
     cr_assert(r, "%s", err.text);
     comes_to_say(r, "no port mapper");
     pid_t mapper = start_mapper();
@@ -163,6 +163,24 @@ Test(rpcbind, is_told_whenever_it_comes_and_told_off_at_the_end)
     kill_mapper(mapper);
 }
 
+Test(rpcbind, is_told_of_the_families_that_are_listened_to_alone)
+{
+    struct err err = {0};
+    if (!enter("is_told_of_the_families_that_are_listened_to_alone"))
+        return;
+    pid_t mapper = start_mapper();
+    for (unsigned family = RPCBIND_FOUR; family <= RPCBIND_SIX; family++) {
+        AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, family, true, &err);
+        cr_assert(r, "%s", err.text);
+        comes_to_say(r, "registered");
+        AUTO(mem) char *list = mapped();
+        bool four = family == RPCBIND_FOUR;
+        cr_expect_eq(is_mapped(list, "100003", "tcp", "0.0.0.0.8.1"), four, "%s", list);
+        cr_expect_eq(is_mapped(list, "100005", "tcp6", "::.8.1"), !four, "%s", list);
+    }
+    kill_mapper(mapper);
+}
+
 Test(rpcbind, another_living_server_keeps_its_place_and_a_dead_one_does_not)
 {
     struct err err = {0};
@@ -170,17 +188,17 @@ Test(rpcbind, another_living_server_keeps_its_place_and_a_dead_one_does_not)
         return;
     pid_t mapper = start_mapper();
     int listener = listen_on(OTHER_PORT);
-    AUTO(rpcbind) struct rpcbind *other = rpcbind_start(OTHER_PORT, true, &err);
+    AUTO(rpcbind) struct rpcbind *other = rpcbind_start(OTHER_PORT, BOTH, true, &err);
     cr_assert(other, "%s", err.text);
     comes_to_say(other, "registered");
-    AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, true, &err);
+    AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, BOTH, true, &err);
     cr_assert(r, "%s", err.text);
     comes_to_say(r, "another server is registered on port 3049");
     rpcbind_stop(TAKE(r));
     AUTO(mem) char *list = mapped();
     cr_expect(is_mapped(list, "100003", "tcp", "0.0.0.0.11.233"), "%s", list);
     close(listener); /* as one that was killed: its entry is there, nobody answers */
-    r = rpcbind_start(PORT, true, &err);
+    r = rpcbind_start(PORT, BOTH, true, &err);
     cr_assert(r, "%s", err.text);
     if (comes_to_say(r, "registered"))
         all_mapped();

@@ -5,6 +5,7 @@
 #include "agent/base/sys.h"
 #include "drivers/vault/nfs/handle.h"
 #include "tests/lib/nfs_caller.h"
+#include "tests/lib/nfs_raw.h"
 #include "tests/lib/vault_server.h"
 #include <criterion/criterion.h>
 #include <dlfcn.h>
@@ -143,6 +144,34 @@ static nfsstat3 create(struct host *h, const char *name, CREATE3res *ret)
     return ret->status;
 }
 
+static char *run_verb(struct scene *p, const char *verb)
+{
+    struct err err = {0};
+    char program[512], conf[200];
+    const char *build = getenv("EVERCOPY_BUILD");
+    str_format(program, sizeof program, "%s/evercopy-vaultd",
+               build ? build : "build/san-address-undefined");
+    str_format(conf, sizeof conf, "%s/vaultd.conf", p->folder);
+    int out[2];
+    cr_assert_eq(pipe(out), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(out[1], 1);
+        dup2(out[1], 2);
+        execl(program, program, "--config", conf, verb, (char *)NULL);
+        _exit(127);
+    }
+    close(out[1]);
+    char *text = own_alloc(1 << 16, &err);
+    size_t len = 0;
+    ssize_t n;
+    while ((n = read(out[0], text + len, (1 << 16) - 1 - len)) > 0)
+        len += (size_t)n;
+    close(out[0]);
+    cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    return text;
+}
+
 /* The owner that a file made by uid 0 gets. */
 static uint32_t owner_made(struct scene *p, const char *path)
 {
@@ -239,6 +268,105 @@ Test(vaultd_exports, a_reload_gives_and_takes_at_once_and_a_bad_file_does_nothin
     OK(vault_server_reload(&p.server, "[export MAIN]\nclients = 127.0.0.1\n", &err));
     cr_expect_eq(top_status(&h), NFS3_OK, "the handle of before is good again");
     cr_expect(!may_mount(&p, "127.0.0.9", 0, "/MAIN"));
+    nfs_caller_close(&h.nfs);
+    end(&p);
+}
+
+static bool log_says(const struct scene *p, const char *words)
+{
+    char log[200];
+    size_t len = 0;
+    struct err err = {0};
+    str_format(log, sizeof log, "%s/vaultd.log", p->folder);
+    AUTO(mem) char *text = sys_read_file(log, 1 << 20, &len, &err);
+    OK(text);
+    return strstr(text, words) != NULL;
+}
+
+Test(vaultd_exports, who_is_cut_off_is_told_in_the_log)
+{
+    struct scene p;
+    uint8_t lie[4];
+    begin(&p, "[export]\nclients = 127.0.0.0/8\n");
+    int fd = raw_connect(p.server.port, 0);
+    raw_put(lie, 0);
+    cr_assert(raw_send(fd, lie, sizeof lie) && raw_ended(fd));
+    close(fd);
+    uint64_t until = clock_mono_ms() + 20000; /* said when somebody comes, or in a minute */
+    while (!log_says(&p, "nfs connections cut, stalled=0 not_the_protocol=1 no_memory=0\n") &&
+           clock_mono_ms() < until)
+        close(raw_connect(p.server.port, 0));
+    cr_expect(log_says(&p, "nfs connections cut, stalled=0 not_the_protocol=1 no_memory=0\n"));
+    end(&p);
+}
+
+Test(vaultd_exports, who_mounts_all_the_time_does_not_fill_the_log)
+{
+    enum { TIMES = 200 };
+    struct scene p;
+    char log[200];
+    size_t len = 0, lines = 0;
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.0/8\n");
+    DO(&p, "volume.create", .name = "MAIN");
+    uint64_t begun = clock_mono_ms();
+    for (int i = 0; i < TIMES; i++)
+        cr_assert(may_mount(&p, NULL, 0, "/MAIN"));
+    uint64_t seconds = (clock_mono_ms() - begun) / 1000 + 2;
+    str_format(log, sizeof log, "%s/vaultd.log", p.folder);
+    AUTO(mem) char *text = sys_read_file(log, 1 << 20, &len, &err);
+    OK(text);
+    for (const char *at = text; (at = strstr(at, " mounted client=127.0.0.1 path='/MAIN'")); at++)
+        lines++;
+    cr_expect(lines >= 1 && lines <= seconds, "%zu lines", lines);
+    end(&p);
+}
+
+/* Whether it waits for the rest of a record of 8 KiB. */
+static bool takes_records(int fd)
+{
+    uint8_t marker[4];
+    raw_put(marker, 0x80000000u | 8192);
+    cr_assert(raw_send(fd, marker, sizeof marker));
+    return !raw_stirs(fd, 200);
+}
+
+Test(vaultd_exports, who_may_use_nothing_is_a_stranger_until_a_reload_says_otherwise)
+{
+    struct scene p;
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.1\n[export NONE]\ncloneclients = 127.0.0.3\n");
+    int stranger = raw_connect_as(p.server.port, 0, 2), later = raw_connect_as(p.server.port, 0, 4);
+    int first = raw_connect_as(p.server.port, 0, 1), third = raw_connect_as(p.server.port, 0, 3);
+    cr_expect(!takes_records(stranger));
+    cr_expect(takes_records(first));
+    cr_expect(takes_records(third), "of a clone that may yet be made");
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.4\n", &err));
+    cr_expect(takes_records(later));
+    close(stranger), close(later), close(first), close(third);
+    end(&p);
+}
+
+static uint32_t top_owner(struct host *h)
+{
+    GETATTR3res res;
+    cr_assert_eq(getattr(h, &res), NFS3_OK);
+    return res.GETATTR3res_u.resok.obj_attributes.uid;
+}
+
+Test(vaultd_exports, a_reload_gives_the_top_folder_its_owner_while_it_is_used)
+{
+    struct scene p;
+    struct host h;
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.1\n");
+    DO(&p, "volume.create", .name = "MAIN");
+    cr_assert_eq(reach(&p, &h, NULL, 0, "/MAIN"), ERR_NONE);
+    cr_expect_eq(top_owner(&h), 0);
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.1\nowner = 54321\n", &err));
+    cr_expect_eq(top_owner(&h), 54321);
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.1\nowner = 7\n", &err));
+    cr_expect_eq(top_owner(&h), 54321, "it is root's no more");
     nfs_caller_close(&h.nfs);
     end(&p);
 }
@@ -510,6 +638,58 @@ Test(vaultd_exports, handles_outlive_a_crash_of_the_server)
     end(&p);
 }
 
+/* What tells of the volume with this handle: it is closed from the next start on. */
+static void damage(const struct scene *p, const struct host *h)
+{
+    char path[400];
+    uint8_t byte = 0;
+    struct err err = {0};
+    struct handle handle;
+    cr_assert(handle_decode(h->top, h->top_len, &handle));
+    str_format(path, sizeof path, "%s/box/v/%016llx/journal", p->folder,
+               (unsigned long long)handle.volume);
+    AUTO(fd) int fd = sys_open(path, O_RDWR | O_CLOEXEC, 0, &err);
+    OK(fd >= 0 && sys_pread(fd, &byte, 1, 30, path, &err) == 1);
+    byte ^= 0x10;
+    OK(sys_pwrite(fd, &byte, 1, 30, path, &err));
+}
+
+Test(vaultd_exports, a_damaged_volume_costs_the_clients_of_the_others_nothing)
+{
+    static const char *const paths[] = {"/BAD", "/BAD/c", "/GOOD", "/GOOD/c"};
+    struct scene p;
+    struct host hosts[4];
+    struct err err = {0};
+    begin(&p, "[export]\nclients = 127.0.0.0/8\n");
+    for (const char *const *name = (const char *const[]){"BAD", "GOOD", NULL}; *name; name++) {
+        DO(&p, "volume.create", .name = *name);
+        DO(&p, "snapshot.create", .volume = *name, .name = "s");
+        DO(&p, "clone.create", .volume = *name, .name = "c", .snapshot = "s");
+    }
+    for (int i = 0; i < 4; i++) {
+        cr_assert_eq(reach(&p, &hosts[i], NULL, 0, paths[i]), ERR_NONE);
+        nfs_caller_close(&hosts[i].nfs);
+    }
+    OK(vault_server_stop(&p.server, &err));
+    damage(&p, &hosts[0]);
+    OK(vault_server_start(&p.server, &err));
+    for (int i = 0; i < 4; i++) {
+        OK(nfs_caller_open(&hosts[i].nfs, NULL, p.server.port, &err));
+        nfsstat3 status = top_status(&hosts[i]);
+        cr_expect_eq(status, i < 2 ? NFS3ERR_IO : NFS3_OK, "%s: %d", paths[i], status);
+    }
+    cr_expect(may_mount(&p, NULL, 0, "/GOOD/c"));
+    AUTO(mem) char *text = run_verb(&p, "exports");
+    cr_expect(strstr(text, "export: /GOOD/c "), "%s", text);
+    OK(vault_server_reload(&p.server, "[export]\nclients = 127.0.0.9\n", &err));
+    for (int i = 0; i < 4; i++) {
+        nfsstat3 status = top_status(&hosts[i]);
+        cr_expect_eq(status, NFS3ERR_ACCES, "%s: %d", paths[i], status);
+        nfs_caller_close(&hosts[i].nfs);
+    }
+    end(&p);
+}
+
 /* ---- libnfs, as a host's user would: by dlsym, as the areas' reader has names of its own for the
  * same things ---- */
 
@@ -627,34 +807,6 @@ Test(vaultd_exports, a_host_that_unmounts_lets_its_clone_go_and_one_mount_holds_
 }
 
 /* ---- what people are shown ---- */
-
-static char *run_verb(struct scene *p, const char *verb)
-{
-    struct err err = {0};
-    char program[512], conf[200];
-    const char *build = getenv("EVERCOPY_BUILD");
-    str_format(program, sizeof program, "%s/evercopy-vaultd",
-               build ? build : "build/san-address-undefined");
-    str_format(conf, sizeof conf, "%s/vaultd.conf", p->folder);
-    int out[2];
-    cr_assert_eq(pipe(out), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(out[1], 1);
-        dup2(out[1], 2);
-        execl(program, program, "--config", conf, verb, (char *)NULL);
-        _exit(127);
-    }
-    close(out[1]);
-    char *text = own_alloc(1 << 16, &err);
-    size_t len = 0;
-    ssize_t n;
-    while ((n = read(out[0], text + len, (1 << 16) - 1 - len)) > 0)
-        len += (size_t)n;
-    close(out[0]);
-    cr_assert_eq(waitpid(pid, NULL, 0), pid);
-    return text;
-}
 
 Test(vaultd_exports, check_config_takes_what_serve_would_and_nothing_else)
 {

@@ -83,9 +83,10 @@ static void send_handed(struct nfsd_connection *c)
 static void flush(struct worker *worker, struct nfsd_connection *c)
 {
     size_t len = worker->out_len - worker->out_sent;
-    if (len == 0 && !worker->slow)
+    if (len == 0 && !worker->slow && !worker->taken)
         return;
     IGNORE(pthread_mutex_lock(&c->send_lock));
+    worker->taken = false;
     send_handed(c);
     connection_send(c, worker->out + worker->out_sent, len);
     IGNORE(pthread_mutex_unlock(&c->send_lock));
@@ -118,6 +119,11 @@ static void end_reply(struct worker *worker, const struct nfsd_program *program,
     worker->out_len += len + rpc_head(worker->out + worker->out_len, call->rpc.xid, accept,
                                       program ? program->version_low : 0,
                                       program ? program->version_high : 0, len);
+}
+
+static bool is_stranger(const struct nfsd_connection *c)
+{
+    return atomic_load_explicit(&c->client->stranger, memory_order_relaxed);
 }
 
 /* What was written of the results moves to the front of its buffer, or to a larger one. */
@@ -153,6 +159,8 @@ bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err)
         return true;
     if (size > RPC_RECORD_MAX)
         return err_set(err, ERR_LIMIT, "more than a reply holds");
+    if (is_stranger(call->connection))
+        return err_set(err, ERR_LIMIT, "'%s' may use nothing here", call->peer->text);
     if (worker->out_len + RPC_HEAD_BYTES + size > worker->out_size &&
         !move_results(worker, size, err))
         return false;
@@ -188,7 +196,7 @@ void nfsd_call_is_slow(struct nfsd_call *call)
     struct worker *worker = (struct worker *)call;
     struct nfsd_connection *c = call->connection;
     late_begins(worker);
-    if (worker->slow || !slow_begins(c))
+    if (worker->slow || worker->taken || !slow_begins(c))
         return;
     worker->slow = true;
     worker->in = c->in;
@@ -202,6 +210,8 @@ void nfsd_call_is_slow(struct nfsd_call *call)
         return; /* from here on another thread reads */
     if (atomic_exchange(&c->handed, NULL))
         worker->out_sent = worker->handed_from;
+    else
+        worker->taken = true;
     worker->slow = false;
     worker->in = NULL;
     atomic_fetch_sub(&c->in->holders, 1);
@@ -342,6 +352,10 @@ static bool make_room(struct worker *worker, struct nfsd_connection *c)
         c->in->size - c->filled >= READ_BEYOND / 4)
         return true;
     struct buffer *more = NULL;
+    if (need > BUFFER_FEW && is_stranger(c)) {
+        atomic_fetch_add(&nfsd->lies, 1);
+        return false;
+    }
     if (need <= BUFFER_FEW) {
         more = buffer_few(&err);
     } else {
@@ -349,7 +363,7 @@ static bool make_room(struct worker *worker, struct nfsd_connection *c)
         more = stock_lend(&nfsd->stock, c->client, need, 2 * nfsd->options.stall_ms, &err);
     }
     if (!more) {
-        atomic_fetch_add(&nfsd->stalled, 1);
+        atomic_fetch_add(&nfsd->starved, 1);
         return false;
     }
     move_to(c, more);
@@ -391,7 +405,7 @@ static bool is_moving(struct nfsd_connection *c)
 static void set_patience(struct worker *worker, struct nfsd_connection *c)
 {
     const struct nfsd_options *options = &c->nfsd->options;
-    uint64_t ms = options->idle_ms;
+    uint64_t ms = is_stranger(c) ? options->idle_ms : 0;
     if (unread(c) > 0 || !c->called)
         ms = options->stall_ms;
     if (is_holding(worker, c) && (ms == 0 || ms > HOLD_MS))

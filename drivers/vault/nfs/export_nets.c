@@ -78,10 +78,15 @@ bool export_nets_parse(const char *text, struct export_rule *rule, struct err *e
     return true;
 }
 
+static bool is_of_v4(const struct export_net *net)
+{
+    return net->bits >= MAPPED_BITS && memcmp(net->address, mapped, sizeof mapped) == 0;
+}
+
 void export_net_text(const struct export_net *net, char ret[EXPORT_NET_TEXT])
 {
     char host[INET6_ADDRSTRLEN];
-    bool is_v4 = net->bits >= MAPPED_BITS && memcmp(net->address, mapped, sizeof mapped) == 0;
+    bool is_v4 = is_of_v4(net);
     unsigned bits = is_v4 ? net->bits - MAPPED_BITS : net->bits;
     IGNORE(!inet_ntop(is_v4 ? AF_INET : AF_INET6, net->address + (is_v4 ? sizeof mapped : 0), host,
                       sizeof host)); /* it fits */
@@ -94,6 +99,8 @@ void export_net_text(const struct export_net *net, char ret[EXPORT_NET_TEXT])
 static bool is_within(const struct export_net *net, const uint8_t address[16])
 {
     unsigned bytes = net->bits / 8, rest = net->bits % 8;
+    if (!is_of_v4(net) && memcmp(address, mapped, sizeof mapped) == 0)
+        return false; /* "::/0" is of IPv6 alone */
     if (memcmp(net->address, address, bytes) != 0)
         return false;
     return rest == 0 || ((net->address[bytes] ^ address[bytes]) >> (8 - rest)) == 0;

@@ -16,7 +16,9 @@ enum {
     USE_BUCKETS = 64,
     USES_MAX = 4096,  /* clients remembered of one export */
     DRAIN_MS = 30000, /* longer than any call lasts */
-    LOOKED_ONCE = 1   /* calls that are no use yet */
+    CUT_PART = 15,    /* of that time: then users of what is dropped by force are cut off */
+    SETTLE_PAUSE_MS = 10000,
+    LOOKED_ONCE = 1 /* calls that are no use yet */
 };
 
 /* Calls in and out, counted apart: read out first and in second, equal means nobody is inside. */
@@ -29,6 +31,8 @@ struct flow {
 struct version {
     struct export export; /* first */
     struct version *next; /* of those retired */
+    atomic_bool unsettled;
+    atomic_ulong tried_ms; /* to settle it; 0: not yet */
     struct flow flows[LANES];
 };
 
@@ -48,6 +52,7 @@ struct entry {
     uint64_t id;
     bool going;
     struct version *now, *retired;
+    struct version *later; /* its rule if it stays: while it goes, nobody retires versions */
     struct use *uses[USE_BUCKETS];
     size_t use_count;
 };
@@ -71,6 +76,7 @@ struct exports {
     pthread_cond_t moved;
     struct mark *opening, *revoked;
     atomic_int draining;
+    atomic_ulong reloads; /* what was found before the last began may be told by an old rule */
 };
 
 /* ---- lanes ---- */
@@ -236,6 +242,7 @@ static void entry_free(struct entry *entry)
             use = next;
         }
     own_free(entry->now);
+    own_free(entry->later);
     own_free(entry);
 }
 
@@ -337,43 +344,83 @@ static void end_opening(struct exports *exports, const struct mark *mark)
     IGNORE(pthread_mutex_unlock(&exports->lock));
 }
 
-static struct version *version_of(const struct export *export, struct err *err)
+static struct version *version_of(const struct exports *exports, const struct export *export,
+                                  struct err *err)
 {
     struct version *version = own_alloc(sizeof *version, err);
-    if (version)
+    if (version) {
         version->export = *export;
+        atomic_init(&version->unsettled, exports->options.settle != NULL);
+    }
     return version;
 }
 
-/* Takes the tree over, also on failure; another thread may have been faster with the same. */
-static bool install(struct exports *exports, const struct export *found, struct err *err)
+static void settle(const struct exports *exports, struct version *version)
 {
-    struct version *version = version_of(found, err);
+    const struct exports_options *o = &exports->options;
+    struct err err = {0};
+    unsigned long now = clock_mono_ms(), last = atomic_load(&version->tried_ms);
+    if ((last && now - last < SETTLE_PAUSE_MS) ||
+        !atomic_compare_exchange_strong(&version->tried_ms, &last, now))
+        return;
+    if (o->settle(o->arg, &version->export, &err))
+        atomic_store(&version->unsettled, false);
+    else
+        log_warning("export is not yet as it is configured path=%s: %s", version->export.path,
+                    err.text);
+}
+
+/* The caller is inside, so its version lives. */
+static const struct export *settled(const struct exports *exports, const struct export *export)
+{
+    struct version *version = (struct version *)(uintptr_t) export;
+    if (version && atomic_load_explicit(&version->unsettled, memory_order_relaxed))
+        settle(exports, version);
+    return export;
+}
+
+enum installed { INSTALLED, INSTALL_FAILED, INSTALL_STARTS_OVER };
+
+/* Takes the tree over, also on failure; another thread may have been faster with the same. Starts
+ * over when a reload began since it was found: that one saw no entry to give its rule to. */
+static enum installed install(struct exports *exports, const struct export *found,
+                              unsigned long reloads, struct err *err)
+{
+    struct version *version = version_of(exports, found, err);
     struct entry *entry = version ? own_alloc(sizeof *entry, err) : NULL;
     if (!entry) {
         own_free(version);
         close_tree(found);
-        return false;
+        return INSTALL_FAILED;
     }
     *entry = (struct entry){.id = found->id, .now = version};
+    IGNORE(!settled(exports, &version->export)); /* before anybody sees it */
     lock_all(exports);
     struct entry **at = place_of(exports, found->id);
-    bool mine = !*at;
+    bool old = atomic_load(&exports->reloads) != reloads, mine = !old && !*at;
     if (mine)
         *at = entry;
     unlock_all(exports);
     if (!mine)
         entry_free(entry);
-    return true;
+    return old ? INSTALL_STARTS_OVER : INSTALLED;
+}
+
+bool exports_knows(const struct exports *exports, const struct nfsd_peer *peer)
+{
+    const struct exports_options *o = &exports->options;
+    return !o->knows || o->knows(o->arg, peer);
 }
 
 /* By id, or by name when there is one: found, judged, opened, entered. */
-static const struct export *get_new(struct exports *exports, uint64_t id, const char *name,
-                                    const struct nfsd_peer *peer, struct err *err)
+static const struct export *try_new(struct exports *exports, uint64_t id, const char *name,
+                                    const struct nfsd_peer *peer, bool *ret_again, struct err *err)
 {
     const struct exports_options *o = &exports->options;
     struct export found = {0};
     bool known = false;
+    unsigned long reloads = atomic_load(&exports->reloads);
+    *ret_again = false;
     if (!o->find(o->arg, id, name, &found, err))
         return NULL;
     struct mark mark = {.id = found.id};
@@ -384,9 +431,28 @@ static const struct export *get_new(struct exports *exports, uint64_t id, const 
         end_opening(exports, &mark);
         return export;
     }
-    bool ok = o->open(o->arg, &found, err) && install(exports, &found, err);
-    export = ok ? get_first(exports, found.id, peer, !name, &known, err) : NULL;
+    enum installed installed = INSTALL_FAILED;
+    if (o->open(o->arg, &found, err))
+        installed = install(exports, &found, reloads, err);
+    if (installed == INSTALLED)
+        export = get_first(exports, found.id, peer, !name, &known, err);
     end_opening(exports, &mark);
+    *ret_again = installed == INSTALL_STARTS_OVER;
+    return export;
+}
+
+static const struct export *get_new(struct exports *exports, uint64_t id, const char *name,
+                                    const struct nfsd_peer *peer, struct err *err)
+{
+    bool again = false;
+    const struct export *export = NULL;
+    if (!exports_knows(exports, peer)) {
+        err_set(err, ERR_DENIED, "nothing is exported to %s", peer->text);
+        return NULL;
+    }
+    do
+        export = try_new(exports, id, name, peer, &again, err);
+    while (again);
     return export;
 }
 
@@ -398,7 +464,7 @@ const struct export *exports_get(struct exports *exports, uint64_t id, const str
     bool is_known = known == ANSWERED;
     if (known == FIRST_CALL)
         export = get_first(exports, id, peer, true, &is_known, err);
-    return is_known ? export : get_new(exports, id, NULL, peer, err);
+    return settled(exports, is_known ? export : get_new(exports, id, NULL, peer, err));
 }
 
 const struct export *exports_get_path(struct exports *exports, const char *path,
@@ -408,7 +474,7 @@ const struct export *exports_get_path(struct exports *exports, const char *path,
         err_set(err, ERR_NOT_FOUND, "no export '%.100s'", path);
         return NULL;
     }
-    return get_new(exports, 0, path + 1, peer, err);
+    return settled(exports, get_new(exports, 0, path + 1, peer, err));
 }
 
 void export_put(struct exports *exports, const struct export *export)
@@ -448,59 +514,102 @@ bool exports_each(struct exports *exports, const struct nfsd_peer *peer,
 
 /* ---- changes ---- */
 
-static uint64_t *ids_of(struct exports *exports, size_t *ret_count, struct err *err)
+struct open_one {
+    uint64_t id;
+    char path[EXPORT_PATH_MAX];
+};
+
+static struct open_one *all_open(struct exports *exports, size_t *ret_count, struct err *err)
 {
     size_t count = 0, at = 0;
     lock_all(exports);
     for (int i = 0; i < ENTRY_BUCKETS; i++)
         for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
             count++;
-    uint64_t *ids = own_alloc((count + 1) * sizeof *ids, err);
-    for (int i = 0; ids && i < ENTRY_BUCKETS; i++)
-        for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
-            ids[at++] = entry->id;
+    struct open_one *all = own_alloc((count + 1) * sizeof *all, err);
+    for (int i = 0; all && i < ENTRY_BUCKETS; i++)
+        for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next) {
+            all[at].id = entry->id;
+            str_copy(all[at++].path, sizeof all->path, entry->now->export.path);
+        }
     unlock_all(exports);
     *ret_count = at;
-    return ids;
+    return all;
 }
 
-static bool renew(struct exports *exports, uint64_t id, struct err *err)
+/* All lanes are held. */
+static void replace(struct entry *entry, struct version *version)
+{
+    version->export.ops = entry->now->export.ops;
+    version->export.tree = entry->now->export.tree;
+    entry->now->next = entry->retired;
+    entry->retired = entry->now;
+    entry->now = version;
+    sweep(entry);
+}
+
+/* All lanes are held. Takes the version over. */
+static void give_rule(struct entry *entry, struct version *version)
+{
+    if (!entry->going) {
+        replace(entry, version);
+        return;
+    }
+    own_free(entry->later);
+    entry->later = version;
+}
+
+/* The rule as it is now. Who finds nothing there is exported to nobody. */
+static bool find_rule(struct exports *exports, uint64_t id, const char *path, struct export *ret,
+                      struct err *err)
 {
     const struct exports_options *o = &exports->options;
-    struct export found = {0};
-    if (!o->find(o->arg, id, NULL, &found, err))
-        return false;
-    struct version *version = version_of(&found, err);
-    if (!version)
-        return false;
-    lock_all(exports);
-    struct entry *entry = *place_of(exports, id);
-    if (entry && !entry->going) {
-        version->export.ops = entry->now->export.ops;
-        version->export.tree = entry->now->export.tree;
-        entry->now->next = entry->retired;
-        entry->retired = entry->now;
-        entry->now = TAKE(version);
-        sweep(entry);
+    struct err e = {0};
+    if (o->find(o->arg, id, NULL, ret, &e))
+        return true;
+    *ret = (struct export){.id = id};
+    str_copy(ret->path, sizeof ret->path, path);
+    return e.code == ERR_NOT_FOUND || err_set(err, e.code, "%s", e.text);
+}
+
+static bool renew(struct exports *exports, uint64_t id, const char *path, struct err *err)
+{
+    for (bool again = true; again;) {
+        struct export found = {0};
+        unsigned long reloads = atomic_load(&exports->reloads);
+        struct version *version =
+            find_rule(exports, id, path, &found, err) ? version_of(exports, &found, err) : NULL;
+        if (!version)
+            return false;
+        lock_all(exports);
+        struct entry *entry = *place_of(exports, id);
+        again = atomic_load(&exports->reloads) != reloads;
+        if (entry && !again)
+            give_rule(entry, TAKE(version));
+        unlock_all(exports);
+        own_free(version);
     }
-    unlock_all(exports);
-    own_free(version);
     return true;
 }
 
-void exports_reload(struct exports *exports)
+bool exports_reload(struct exports *exports, struct err *err)
 {
-    struct err err = {0};
+    struct err why = {0};
     size_t count = 0;
-    AUTO(mem) uint64_t *ids = ids_of(exports, &count, &err);
+    AUTO(str) struct str left = {0};
+    atomic_fetch_add(&exports->reloads, 1); /* first: who is opened from here on is not missed */
+    AUTO(mem) struct open_one *all = all_open(exports, &count, err);
+    if (!all)
+        return err_wrap(err, "exports keep their rules of before");
     for (size_t i = 0; i < count; i++) {
         struct err e = {0};
-        if (!renew(exports, ids[i], &e) && e.code != ERR_NOT_FOUND)
-            log_error("export keeps its rule of before export=%llu: %s", (unsigned long long)ids[i],
-                      e.text);
+        if (renew(exports, all[i].id, all[i].path, &e))
+            continue;
+        why = e;
+        str_printf(&left, "%s'%s'", left.len ? ", " : "", all[i].path);
     }
-    if (!ids)
-        log_error("exports keep their rules of before: %s", err.text);
+    return !why.code || err_set(err, why.code, "export %.200s keeps its rule of before: %s",
+                                left.text ? left.text : "", why.text);
 }
 
 static bool wait_moved(struct exports *exports, const struct timespec *until)
@@ -508,12 +617,19 @@ static bool wait_moved(struct exports *exports, const struct timespec *until)
     return pthread_cond_timedwait(&exports->moved, &exports->lock, until) == 0;
 }
 
-static struct timespec in_drain_time(void)
+static struct timespec in_time(uint64_t ms)
 {
     struct timespec at = {0};
     IGNORE(clock_gettime(CLOCK_MONOTONIC, &at) != 0);
-    at.tv_sec += DRAIN_MS / 1000;
+    uint64_t ns = (uint64_t)at.tv_nsec + ms % 1000 * 1000000;
+    at.tv_sec += (time_t)(ms / 1000 + ns / 1000000000);
+    at.tv_nsec = (long)(ns % 1000000000);
     return at;
+}
+
+static uint64_t drain_ms(const struct exports *exports)
+{
+    return exports->options.drain_ms ? exports->options.drain_ms : DRAIN_MS;
 }
 
 static void unmark(struct exports *exports, uint64_t id)
@@ -530,7 +646,7 @@ static void unmark(struct exports *exports, uint64_t id)
 static bool mark_revoked(struct exports *exports, uint64_t id, struct err *err)
 {
     struct mark *mark = own_alloc(sizeof *mark, err);
-    struct timespec until = in_drain_time();
+    struct timespec until = in_time(drain_ms(exports));
     if (!mark)
         return false;
     IGNORE(pthread_mutex_lock(&exports->lock));
@@ -554,9 +670,8 @@ static bool mark_revoked(struct exports *exports, uint64_t id, struct err *err)
 }
 
 /* Calls that are inside have left. entry is going: no other comes in, nobody retires versions. */
-static bool drain(struct exports *exports, struct entry *entry)
+static bool await_quiet(struct exports *exports, const struct entry *entry, struct timespec until)
 {
-    struct timespec until = in_drain_time();
     bool in_time = true, quiet = false;
     atomic_fetch_add(&exports->draining, 1);
     IGNORE(pthread_mutex_lock(&exports->lock));
@@ -573,6 +688,40 @@ static bool drain(struct exports *exports, struct entry *entry)
     return quiet;
 }
 
+/* Without the lanes: who cuts has locks of its own. */
+static void cut_users(struct exports *exports, const struct entry *entry)
+{
+    const struct exports_options *o = &exports->options;
+    struct err err = {0};
+    size_t count = 0;
+    lock_all(exports);
+    AUTO(mem) uint8_t(*all)[16] = own_alloc((entry->use_count + 1) * sizeof *all, &err);
+    for (int i = 0; all && i < USE_BUCKETS; i++)
+        for (const struct use *use = entry->uses[i]; use; use = use->next)
+            memcpy(all[count++], use->address, sizeof *all);
+    unlock_all(exports);
+    for (size_t i = 0; i < count; i++)
+        o->cut(o->cut_arg, all[i]);
+}
+
+static bool drain(struct exports *exports, const struct entry *entry, bool force)
+{
+    if (force && exports->options.cut) {
+        if (await_quiet(exports, entry, in_time(drain_ms(exports) / CUT_PART)))
+            return true;
+        cut_users(exports, entry);
+    }
+    return await_quiet(exports, entry, in_time(drain_ms(exports)));
+}
+
+/* All lanes are held. */
+static void stays(struct entry *entry)
+{
+    entry->going = false;
+    if (entry->later)
+        replace(entry, TAKE(entry->later));
+}
+
 bool exports_revoke(struct exports *exports, uint64_t id, bool force, struct err *err)
 {
     if (!mark_revoked(exports, id, err))
@@ -585,13 +734,13 @@ bool exports_revoke(struct exports *exports, uint64_t id, bool force, struct err
     unlock_all(exports);
     if (ok && !entry)
         return true;
-    if (ok && !drain(exports, entry))
+    if (ok && !drain(exports, entry, force))
         ok = err_set(err, ERR_BUSY, "calls to '%s' do not end", entry->now->export.path);
     lock_all(exports);
     if (ok)
         *place_of(exports, id) = entry->next;
     else
-        entry->going = false;
+        stays(entry);
     unlock_all(exports);
     if (ok)
         entry_free(entry);
@@ -674,20 +823,37 @@ static void show(const struct entry *entry, const struct use *use, struct export
     str_copy(ret->path, sizeof ret->path, entry->now->export.path);
 }
 
-struct export_user *exports_users(struct exports *exports, uint64_t id, size_t *ret_count,
-                                  struct err *err)
+/* All lanes are held. Returns how many; of one peer at most one. */
+static size_t show_all(struct entry *entry, uint64_t id, const struct nfsd_peer *peer,
+                       struct export_user *ret)
+{
+    size_t count = 0;
+    if (id != 0 && entry->id != id)
+        return 0;
+    if (peer) {
+        const struct use *use = *use_place(entry, peer->address);
+        if (use)
+            show(entry, use, &ret[count++]);
+        return count;
+    }
+    for (int i = 0; i < USE_BUCKETS; i++)
+        for (const struct use *use = entry->uses[i]; use; use = use->next)
+            show(entry, use, &ret[count++]);
+    return count;
+}
+
+struct export_user *exports_users(struct exports *exports, uint64_t id,
+                                  const struct nfsd_peer *peer, size_t *ret_count, struct err *err)
 {
     size_t count = 0, room = 1;
     lock_all(exports);
     for (int i = 0; i < ENTRY_BUCKETS; i++)
         for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
-            room += entry->use_count;
+            room += peer ? 1 : entry->use_count;
     struct export_user *users = own_alloc(room * sizeof *users, err);
     for (int i = 0; users && i < ENTRY_BUCKETS; i++)
-        for (const struct entry *entry = exports->entries[i]; entry; entry = entry->next)
-            for (int j = 0; j < USE_BUCKETS && (id == 0 || entry->id == id); j++)
-                for (const struct use *use = entry->uses[j]; use; use = use->next)
-                    show(entry, use, &users[count++]);
+        for (struct entry *entry = exports->entries[i]; entry; entry = entry->next)
+            count += show_all(entry, id, peer, users + count);
     unlock_all(exports);
     *ret_count = count;
     return users;

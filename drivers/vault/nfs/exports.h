@@ -17,7 +17,7 @@ struct export_rule {
     uint32_t anon_uid, anon_gid;
 };
 /* "10.1.0.0/16 fd00::/8 192.168.7.4", blanks or commas between; CONFIG names the word that is
- * wrong. */
+ * wrong. A network of IPv6 lets in no IPv4: all are "0.0.0.0/0 ::/0". */
 bool export_nets_parse(const char *text, struct export_rule *rule, struct err *err) MUST;
 void export_net_text(const struct export_net *net, char ret[EXPORT_NET_TEXT]);
 /* The network that lets this peer in; NULL: none, or its port is not one of root's. */
@@ -39,17 +39,30 @@ struct exports_options {
      * the configuration now says; NOT_FOUND. Nothing is opened: who is not admitted opens nothing,
      * and a revoked export is open nowhere. */
     bool (*find)(void *arg, uint64_t id, const char *name, struct export *ret, struct err *err);
+    /* Whether any rule of the configuration admits this address, whatever its port; no volume is
+     * looked at. Optional: all are known. */
+    bool (*knows)(void *arg, const struct nfsd_peer *peer);
     /* Fills in ops and tree of one that was found and whose rule admits the peer. */
     bool (*open)(void *arg, struct export *export, struct err *err);
+    /* Optional: makes an open one's files as the configuration now says (whose its top folder is).
+     * When it was opened, and at the first call after a reload; while it fails, at later calls. */
+    bool (*settle)(void *arg, const struct export *export, struct err *err);
     /* Names of all, for MOUNT's EXPORT (ops and tree are not looked at): fn false stops. */
     bool (*each)(void *arg, bool (*fn)(void *to, const struct export *export), void *to,
                  struct err *err);
+    /* Optional: ends the connections of this address. By a forced revoke, to its users, when their
+     * calls do not end by themselves: a client that does not read must not hold it. */
+    void (*cut)(void *arg, const uint8_t address[16]);
+    void *cut_arg;
     void *arg;
+    uint64_t drain_ms; /* a revoke waits for calls that are inside; 0: 30,000 */
 };
 struct exports *exports_new(const struct exports_options *options, struct err *err) MUST;
 void exports_free(struct exports *exports); /* after the server stopped */
 OWN_DEFINE(exports, struct exports, exports_free);
 
+/* Whether this address may use anything: strangers are DENIED without a look at what there is. */
+bool exports_knows(const struct exports *exports, const struct nfsd_peer *peer);
 /* Given back by export_put. NOT_FOUND when there is none (handle: stale); DENIED when this peer may
  * not; BUSY while it is being dropped, which may yet fail; cheap when the same id was asked before.
  */
@@ -63,9 +76,12 @@ bool exports_each(struct exports *exports, const struct nfsd_peer *peer,
                   bool (*fn)(void *to, const struct export *export), void *to, struct err *err)
     MUST;
 
-/* The configuration changed: each has its new rule when this returns; calls that began before end
- * by the rule they began with. */
-void exports_reload(struct exports *exports);
+/* The configuration changed: each has its new rule when this returns, also one that is being opened
+ * or dropped; calls that began before end by the rule they began with. What `find` does not find
+ * any more admits nobody. False: names those whose rule could not be learnt, and that keep the old
+ * one.
+ */
+bool exports_reload(struct exports *exports, struct err *err) MUST;
 /* A volume or clone is to go: BUSY naming its clients while somebody uses it and force is not set;
  * else its calls are BUSY from now on, those under way have ended, its tree is closed. */
 bool exports_revoke(struct exports *exports, uint64_t id, bool force, struct err *err) MUST;
@@ -87,5 +103,7 @@ struct export_user {
     bool mounted, connected, uses;
     uint64_t calls, last_us;
 };
-struct export_user *exports_users(struct exports *exports, uint64_t id /* 0: all */,
-                                  size_t *ret_count, struct err *err) MUST;
+/* id 0: of all; peer NULL: all clients, else this one. */
+struct export_user *exports_users(struct exports *exports, uint64_t id,
+                                  const struct nfsd_peer *peer, size_t *ret_count, struct err *err)
+    MUST;

@@ -69,6 +69,18 @@ static uint16_t port_of(int fd)
     return ntohs(address.any.sa_family == AF_INET6 ? address.six.sin6_port : address.four.sin_port);
 }
 
+bool nfsd_listens_to(const struct nfsd *nfsd, int family)
+{
+    bool any = false;
+    for (size_t i = 0; i < nfsd->listener_count; i++) {
+        union address address = {0};
+        socklen_t len = sizeof address;
+        any |= getsockname(nfsd->listeners[i], &address.any, &len) == 0 &&
+               address.any.sa_family == family;
+    }
+    return any;
+}
+
 static void forget(struct nfsd *nfsd)
 {
     while (nfsd->listener_count > 0)

@@ -168,29 +168,27 @@ static uint32_t status_of(enum err_code code)
     }
 }
 
-static bool stop_at_first(void *to, const struct export *export)
+/* One line a second at most: clients ask as often as they like. */
+static bool may_say(atomic_ullong *last_s)
 {
-    bool *any = to;
-    (void)export;
-    *any = true;
-    return false;
+    unsigned long long now = clock_mono_ms() / 1000 + 1, last = atomic_load(last_s);
+    return last != now && atomic_compare_exchange_strong(last_s, &last, now);
 }
 
-static bool is_stranger(struct exports *exports, const struct nfsd_peer *peer)
-{
-    struct err err = {0};
-    bool any = false;
-    return !exports_each(exports, peer, stop_at_first, &any, &err) || !any;
-}
-
-/* One line a second at most: whoever reaches the port can be refused as often as they like. */
 static void log_refused(const struct nfsd_peer *peer, const char *path, const char *why)
 {
     static atomic_ullong last_s;
-    unsigned long long now = clock_mono_ms() / 1000 + 1, last = atomic_load(&last_s);
-    if (last != now && atomic_compare_exchange_strong(&last_s, &last, now))
+    if (may_say(&last_s))
         log_warning("mount refused client=%s port=%u path='%.200s': %s", peer->text, peer->port,
                     path, why);
+}
+
+/* Of who mounts and unmounts all day long, too; exports_users knows the rest. */
+static void log_mount(const char *what, const struct nfsd_peer *peer, const char *path)
+{
+    static atomic_ullong last_s;
+    if (may_say(&last_s))
+        log_info("%s client=%s path='%.200s'", what, peer->text, path);
 }
 
 static void answer_mount(struct exports *exports, struct nfsd_call *call, const char *path)
@@ -210,10 +208,9 @@ static void answer_mount(struct exports *exports, struct nfsd_call *call, const 
         put_u32(&reply, 1);
         put_u32(&reply, AUTH_SYS);
         exports_mounted(exports, export, call->peer, true);
-        log_info("mounted client=%s path='%.200s'", call->peer->text, path);
+        log_mount("mounted", call->peer, path);
     } else {
-        bool stranger = !export && is_stranger(exports, call->peer);
-        put_u32(&reply, stranger ? MNT_ACCES : status_of(err.code));
+        put_u32(&reply, status_of(err.code));
         log_refused(call->peer, path, err.text);
     }
     export_put(exports, export);
@@ -224,6 +221,12 @@ static enum rpc_accept run_mount(struct exports *exports, struct nfsd_call *call
     char path[PATH_BYTES + 1];
     if (!take_path(call, path))
         return RPC_GARBAGE_ARGS;
+    if (!exports_knows(exports, call->peer)) {
+        struct reply reply = {call, false};
+        put_u32(&reply, MNT_ACCES); /* whatever it asks for */
+        log_refused(call->peer, path, "nothing is exported to it");
+        return RPC_SUCCESS;
+    }
     nfsd_call_is_slow(call); /* a tree may have to be opened */
     answer_mount(exports, call, path);
     return RPC_SUCCESS;
@@ -237,12 +240,14 @@ static enum rpc_accept run_unmount(struct exports *exports, struct nfsd_call *ca
     size_t used = 0;
     if (!take_path(call, path))
         return RPC_GARBAGE_ARGS;
+    if (!exports_knows(exports, call->peer))
+        return RPC_SUCCESS;
     nfsd_call_is_slow(call);
     const struct export *export =
         split(path, &names, &err) ? export_of(exports, &names, call->peer, &used, &err) : NULL;
     if (export) {
         exports_mounted(exports, export, call->peer, false);
-        log_info("unmounted client=%s path='%.200s'", call->peer->text, path);
+        log_mount("unmounted", call->peer, path);
     }
     export_put(exports, export);
     return RPC_SUCCESS;
@@ -254,10 +259,10 @@ static enum rpc_accept run_dump(struct exports *exports, struct nfsd_call *call)
     struct reply reply = {call, false};
     struct err err = {0};
     size_t count = 0;
-    AUTO(mem) struct export_user *users = exports_users(exports, 0, &count, &err);
+    AUTO(mem) struct export_user *users = exports_users(exports, 0, call->peer, &count, &err);
     for (size_t i = 0; users && i < count; i++) {
         const struct export_user *user = &users[i];
-        if (!user->mounted || !str_equal(user->client, call->peer->text))
+        if (!user->mounted)
             continue;
         size_t client = strlen(user->client), path = strlen(user->path);
         if (!room_for(&reply, 12 + padded(client) + padded(path)))
@@ -301,8 +306,10 @@ static enum rpc_accept run_export(struct exports *exports, struct nfsd_call *cal
 {
     struct listed listed = {{call, false}, call->peer};
     struct err err = {0};
-    nfsd_call_is_slow(call);
-    bool ok = exports_each(exports, call->peer, put_export, &listed, &err);
+    bool stranger = !exports_knows(exports, call->peer);
+    if (!stranger)
+        nfsd_call_is_slow(call);
+    bool ok = stranger || exports_each(exports, call->peer, put_export, &listed, &err);
     put_u32(&listed.reply, 0);
     return ok ? RPC_SUCCESS : RPC_SYSTEM_ERR;
 }

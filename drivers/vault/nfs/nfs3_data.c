@@ -80,7 +80,7 @@ static enum nfsstat3 write_once(struct nfs3_call *call, bool stable)
                                    .count = args->n[0],
                                    .stable = stable,
                                    .data = args->data};
-    uint64_t key = nfs3_seen_key(&caller, &what);
+    uint64_t key = nfs3_seen_key(call->nfs3->seen, &caller, &what);
     if (!nfs3_seen_begin(call->nfs3->seen, key)) /* the file as it is now, the first included */
         return export->ops->stat(export->tree, file, call->file[0].generation,
                                  &call->change[0].after, &err)

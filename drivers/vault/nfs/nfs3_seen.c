@@ -1,6 +1,7 @@
 /* WRITEs that were done lately: buckets of four keys, the oldest of a bucket goes first. */
 #include "drivers/vault/nfs/nfs3_seen.h"
 
+#include "agent/base/clock.h"
 #include "agent/base/waiting.h"
 #include "drivers/vault/store/format.h"
 #include <pthread.h>
@@ -10,10 +11,6 @@ enum {
     WAYS = 4,
     BUCKETS = 1 << 15, /* 131,072 WRITEs: a minute of large ones, seconds of small ones */
     LANES = 64,
-    SAMPLES = 16,
-    SAMPLE_BYTES = 64,
-    SAMPLE_STRIDE = 1024,
-    SUM_OF_WRITE = 0x57, /* no record of a journal */
 };
 
 struct bucket {
@@ -27,6 +24,7 @@ struct lane {
     unsigned waiting;
 };
 struct nfs3_seen {
+    uint64_t seed; /* nobody outside can make two WRITEs look the same */
     struct lane lanes[LANES];
     struct bucket buckets[BUCKETS];
 };
@@ -34,6 +32,8 @@ struct nfs3_seen {
 struct nfs3_seen *nfs3_seen_new(struct err *err)
 {
     struct nfs3_seen *seen = own_alloc(sizeof *seen, err);
+    if (seen)
+        clock_random(&seen->seed, sizeof seen->seed);
     for (int i = 0; seen && i < LANES; i++) {
         pthread_mutex_init(&seen->lanes[i].lock, NULL);
         pthread_cond_init(&seen->lanes[i].ended, NULL);
@@ -50,24 +50,16 @@ void nfs3_seen_free(struct nfs3_seen *seen)
     own_free(seen);
 }
 
-uint64_t nfs3_seen_key(const struct view_caller *caller, const struct nfs3_seen_write *write)
+/* All of its bytes: two that differ in one must never be taken for the same. */
+uint64_t nfs3_seen_key(const struct nfs3_seen *seen, const struct view_caller *caller,
+                       const struct nfs3_seen_write *write)
 {
-    uint8_t samples[SAMPLES * SAMPLE_BYTES];
-    size_t len = 0;
-    uint32_t stride =
-        write->count / SAMPLES > SAMPLE_STRIDE ? write->count / SAMPLES : SAMPLE_STRIDE;
-    for (uint32_t at = 0; at < write->count && len < sizeof samples; at += stride) {
-        uint32_t left = write->count - at;
-        size_t part = left < SAMPLE_BYTES ? left : SAMPLE_BYTES;
-        memcpy(samples + len, write->data + at, part);
-        len += part;
-    }
     struct format_piece pieces[] = {
         {&caller->client, sizeof caller->client}, {&caller->xid, sizeof caller->xid},
         {&write->volume, sizeof write->volume},   {&write->file, sizeof write->file},
         {&write->offset, sizeof write->offset},   {&write->count, sizeof write->count},
-        {&write->stable, sizeof write->stable},   {samples, len}};
-    uint64_t key = format_sum_of(SUM_OF_WRITE, pieces, sizeof pieces / sizeof pieces[0]);
+        {&write->stable, sizeof write->stable},   {write->data, write->count}};
+    uint64_t key = format_sum_of(seen->seed, pieces, sizeof pieces / sizeof pieces[0]);
     return key ? key : 1;
 }
 

@@ -14,8 +14,9 @@ struct nfs3_seen_write {
     uint32_t count, stable;
     const uint8_t *data;
 };
-/* Who asks, what for, and some of the bytes; never 0. */
-uint64_t nfs3_seen_key(const struct view_caller *caller, const struct nfs3_seen_write *write);
+/* Who asks, what for, and all of the bytes; never 0. Another one after each start. */
+uint64_t nfs3_seen_key(const struct nfs3_seen *seen, const struct view_caller *caller,
+                       const struct nfs3_seen_write *write);
 /* False: it was done. One that is under way is waited for. True: do it, then say how it went. */
 bool nfs3_seen_begin(struct nfs3_seen *seen, uint64_t key) MUST;
 void nfs3_seen_end(struct nfs3_seen *seen, uint64_t key, bool done);

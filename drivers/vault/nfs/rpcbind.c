@@ -39,17 +39,19 @@ static const char local_socket[] = "/run/rpcbind.sock";
 static const struct service {
     uint32_t program, version;
     const char *netid, *any;
+    unsigned family;
     bool optional; /* a host without IPv6 does not know it */
 } services[] = {
-    {100003, 3, "tcp", "0.0.0.0", false},
-    {100005, 3, "tcp", "0.0.0.0", false},
-    {100003, 3, "tcp6", "::", true},
-    {100005, 3, "tcp6", "::", true},
+    {100003, 3, "tcp", "0.0.0.0", RPCBIND_FOUR, false},
+    {100005, 3, "tcp", "0.0.0.0", RPCBIND_FOUR, false},
+    {100003, 3, "tcp6", "::", RPCBIND_SIX, true},
+    {100005, 3, "tcp6", "::", RPCBIND_SIX, true},
 };
 enum { SERVICES = sizeof services / sizeof *services, ADDRESS_MAX = 80 };
 
 struct rpcbind {
     uint16_t port;
+    unsigned families;
     bool expected;
     int wake, fd; /* fd -1: not connected */
     uint32_t xid;
@@ -309,6 +311,8 @@ static bool settle_one(struct rpcbind *r, const struct service *service, const c
     char ours[ADDRESS_MAX];
     bool done = false;
     address_of(r, service, ours);
+    if (!(service->family & r->families)) /* of a start that did listen to it */
+        return !str_equal(now, ours) || change(r, UNSET, service, &done, err);
     if (str_equal(now, ours))
         return true;
     if (*now && somebody_listens(port_of(now)))
@@ -403,12 +407,12 @@ static void rpcbind_free(struct rpcbind *r)
     own_free(r);
 }
 
-struct rpcbind *rpcbind_start(uint16_t port, bool expected, struct err *err)
+struct rpcbind *rpcbind_start(uint16_t port, unsigned families, bool expected, struct err *err)
 {
     struct rpcbind *r = own_alloc(sizeof *r, err);
     if (!r)
         return NULL;
-    *r = (struct rpcbind){.port = port, .expected = expected, .fd = -1};
+    *r = (struct rpcbind){.port = port, .families = families, .expected = expected, .fd = -1};
     IGNORE(pthread_mutex_init(&r->lock, NULL));
     str_copy(r->says, sizeof r->says, "not asked yet");
     clock_random(&r->xid, sizeof r->xid);

@@ -5,10 +5,13 @@
 #include <stdint.h>
 
 struct rpcbind;
-/* On a thread of its own: registers (100003 v3 and 100005 v3, TCP, IPv4 and IPv6), again when the
- * port mapper was started anew; a host without one is no error, but a warning when it is expected.
- * What another living server has registered stays; what a dead one left is replaced. */
-struct rpcbind *rpcbind_start(uint16_t port, bool expected, struct err *err) MUST;
+enum { RPCBIND_FOUR = 1, RPCBIND_SIX = 2 };
+/* On a thread of its own: registers (100003 v3 and 100005 v3, TCP, for the families that are
+ * listened to: RPCBIND_FOUR | RPCBIND_SIX), again when the port mapper was started anew; a host
+ * without one is no error, but a warning when it is expected. What another living server has
+ * registered stays; what a dead one left is replaced. */
+struct rpcbind *rpcbind_start(uint16_t port, unsigned families, bool expected, struct err *err)
+    MUST;
 /* Unregisters what is ours. NULL is fine. */
 void rpcbind_stop(struct rpcbind *rpcbind);
 OWN_DEFINE(rpcbind, struct rpcbind, rpcbind_stop);

@@ -29,10 +29,13 @@ enum {
     STALL_MS = 20000,
     LATE_MS = 14000, /* and at most a quarter: less than 20 s */
     SLOW_CALLS = 64,
+    STRANGERS_PART = 8,
+    IDLE_MS = 30000,
     IDLE_THREADS = 64,
     THREAD_STAYS_S = 30,
     STOP_MS = 10000,
     TELL_MS = 60000,
+    REST_MS = 50, /* of accepting, when the system has no room for a connection */
     DEAD_PEER_MS = 120000,
     PROBE_S = 30,
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
@@ -159,32 +162,61 @@ static struct client **client_slot(struct nfsd *nfsd, const uint8_t address[16])
     return at;
 }
 
-/* With the lock. NULL: no memory, or it has as many connections as one client may. */
+static bool is_stranger(const struct nfsd *nfsd, const struct nfsd_peer *peer)
+{
+    const struct nfsd_options *o = &nfsd->options;
+    return o->knows && !o->knows(o->knows_arg, peer);
+}
+
+/* With the lock. NULL: no memory, or it has as many connections as one client may; counts why. */
 static struct client *client_join(struct nfsd *nfsd, const struct nfsd_peer *peer)
 {
     struct err err = {0};
     struct client **at = client_slot(nfsd, peer->address);
+    bool stranger = *at ? atomic_load(&(*at)->stranger) : is_stranger(nfsd, peer);
+    if (stranger && nfsd->stranger_count >= nfsd->options.strangers_max) {
+        nfsd->past.refused_stranger++;
+        return NULL;
+    }
+    if (*at && (*at)->connections >= nfsd->options.client_connections_max) {
+        nfsd->past.refused_client++;
+        return NULL;
+    }
     if (!*at) {
         *at = own_alloc(sizeof **at, &err);
         if (!*at)
             return NULL;
         (*at)->peer = *peer;
+        atomic_init(&(*at)->stranger, stranger);
     }
-    if ((*at)->connections >= nfsd->options.client_connections_max)
-        return NULL;
     (*at)->connections++;
+    nfsd->stranger_count += stranger;
     return *at;
 }
 
 /* With the lock. True: that was its last connection. */
 static bool client_leave(struct nfsd *nfsd, struct client *client)
 {
+    nfsd->stranger_count -= atomic_load(&client->stranger);
     if (--client->connections > 0)
         return false;
     struct client **at = client_slot(nfsd, client->peer.address);
     *at = client->next;
     own_free(client);
     return true;
+}
+
+void nfsd_judge(struct nfsd *nfsd)
+{
+    IGNORE(pthread_mutex_lock(&nfsd->lock));
+    nfsd->stranger_count = 0;
+    for (int i = 0; i < CLIENT_BUCKETS; i++)
+        for (struct client *client = nfsd->clients[i]; client; client = client->next) {
+            bool stranger = is_stranger(nfsd, &client->peer);
+            atomic_store(&client->stranger, stranger);
+            nfsd->stranger_count += stranger ? client->connections : 0;
+        }
+    IGNORE(pthread_mutex_unlock(&nfsd->lock));
 }
 
 static void sum(struct nfsd_figures *to, struct nfsd_connection *c)
@@ -201,6 +233,14 @@ static void connection_free(struct nfsd_connection *c)
     own_free(c);
 }
 
+/* With the lock: one that connects again meanwhile waits, and is not taken for gone. */
+static void tell_gone(struct nfsd *nfsd, const struct nfsd_peer *peer)
+{
+    for (size_t i = 0; i < nfsd->options.program_count; i++)
+        if (nfsd->options.programs[i].gone)
+            nfsd->options.programs[i].gone(nfsd->options.programs[i].arg, peer);
+}
+
 void nfsd_forget(struct nfsd *nfsd, struct nfsd_connection *c)
 {
     IGNORE(pthread_mutex_lock(&nfsd->lock));
@@ -211,9 +251,10 @@ void nfsd_forget(struct nfsd *nfsd, struct nfsd_connection *c)
     sum(&nfsd->past, c);
     IGNORE(pthread_mutex_unlock(&nfsd->lock));
     sock_close_gently(c->fd); /* a last reply is not lost to a reset */
-    for (size_t i = 0; last && i < nfsd->options.program_count; i++)
-        if (nfsd->options.programs[i].gone)
-            nfsd->options.programs[i].gone(nfsd->options.programs[i].arg, &c->peer);
+    IGNORE(pthread_mutex_lock(&nfsd->lock));
+    if (last && !*client_slot(nfsd, c->peer.address))
+        tell_gone(nfsd, &c->peer);
+    IGNORE(pthread_mutex_unlock(&nfsd->lock));
     connection_free(c);
     IGNORE(pthread_mutex_lock(&nfsd->lock));
     nfsd->connection_count--;
@@ -271,10 +312,8 @@ static bool connection_join(struct nfsd *nfsd, struct nfsd_connection *c)
         return false;
     }
     c->client = client_join(nfsd, &c->peer);
-    if (!c->client) {
-        nfsd->past.refused_client++;
+    if (!c->client)
         return false;
-    }
     nfsd->connection_count++;
     c->next = nfsd->connections;
     if (c->next)
@@ -314,8 +353,9 @@ static void admit(struct nfsd *nfsd, int fd, const union address *from)
     }
 }
 
-/* Out of descriptors the listener would stay readable: one is kept back, to say no with. */
-static void refuse_with_spare(struct nfsd *nfsd, int listener)
+/* Out of descriptors the listener would stay readable: one is kept back, to say no with. False:
+ * it is gone, too. */
+static bool refuse_with_spare(struct nfsd *nfsd, int listener)
 {
     if (nfsd->spare >= 0)
         IGNORE(close(nfsd->spare));
@@ -327,21 +367,33 @@ static void refuse_with_spare(struct nfsd *nfsd, int listener)
         IGNORE(pthread_mutex_unlock(&nfsd->lock));
     }
     nfsd->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd >= 0;
 }
 
-static void accept_some(struct nfsd *nfsd, int listener)
+/* Of one connection, which has gone: the next may be better. */
+static bool is_of_connection(int code)
+{
+    return code == EINTR || code == ECONNABORTED || code == EPROTO || code == EPERM ||
+           code == ENETDOWN || code == ENETUNREACH || code == EHOSTDOWN || code == EHOSTUNREACH;
+}
+
+/* False: the listener stays readable, and nothing can be done for it now. */
+static bool accept_some(struct nfsd *nfsd, int listener)
 {
     for (int i = 0; i < SOMAXCONN && !atomic_load(&nfsd->stopping); i++) {
         union address from = {0};
         socklen_t len = sizeof from;
         int fd = accept4(listener, &from.any, &len, SOCK_CLOEXEC);
+        int code = errno;
         if (fd >= 0)
             admit(nfsd, fd, &from);
-        else if (errno == EMFILE || errno == ENFILE)
-            refuse_with_spare(nfsd, listener);
-        else if (errno != ECONNABORTED && errno != EINTR)
-            return;
+        else if (code == EAGAIN)
+            return true;
+        else if (code == EMFILE || code == ENFILE ? !refuse_with_spare(nfsd, listener)
+                                                  : !is_of_connection(code))
+            return false;
     }
+    return true;
 }
 
 /* At the first refusal, then once a minute. */
@@ -351,13 +403,14 @@ static void tell_refusals(struct nfsd *nfsd)
     const struct nfsd_figures past = nfsd->past;
     unsigned connections = nfsd->connection_count;
     IGNORE(pthread_mutex_unlock(&nfsd->lock));
-    uint64_t refused = past.refused_full + past.refused_client;
+    uint64_t refused = past.refused_full + past.refused_client + past.refused_stranger;
     uint64_t ms = clock_mono_ms();
     if (refused == nfsd->told || (nfsd->told_ms && ms - nfsd->told_ms < TELL_MS))
         return;
-    log_warning("nfs connections refused, connections=%u all_in_use=%llu of_one_client=%llu",
+    log_warning("nfs connections refused, connections=%u all_in_use=%llu of_one_client=%llu "
+                "of_strangers=%llu",
                 connections, (unsigned long long)past.refused_full,
-                (unsigned long long)past.refused_client);
+                (unsigned long long)past.refused_client, (unsigned long long)past.refused_stranger);
     nfsd->told = refused;
     nfsd->told_ms = ms;
 }
@@ -375,20 +428,40 @@ static void tell_late(struct nfsd *nfsd)
     nfsd->late_told_ms = ms;
 }
 
+/* What has come since the last line; at the first, then once a minute. */
+static void tell_cut(struct nfsd *nfsd)
+{
+    const struct nfsd_figures now = {.refused_lies = atomic_load(&nfsd->lies),
+                                     .stalled = atomic_load(&nfsd->stalled),
+                                     .starved = atomic_load(&nfsd->starved)};
+    const struct nfsd_figures *told = &nfsd->cut_told;
+    uint64_t lies = now.refused_lies - told->refused_lies, stalled = now.stalled - told->stalled,
+             starved = now.starved - told->starved, ms = clock_mono_ms();
+    if (lies + stalled + starved == 0 || (nfsd->cut_told_ms && ms - nfsd->cut_told_ms < TELL_MS))
+        return;
+    log_warning("nfs connections cut, stalled=%llu not_the_protocol=%llu no_memory=%llu",
+                (unsigned long long)stalled, (unsigned long long)lies, (unsigned long long)starved);
+    nfsd->cut_told = now;
+    nfsd->cut_told_ms = ms;
+}
+
 static void *accept_main(void *arg)
 {
     struct nfsd *nfsd = arg;
     int pause_ms = (int)(nfsd->options.late_ms / 4);
-    struct pollfd wait[9] = {{.fd = nfsd->wake, .events = POLLIN}};
+    struct pollfd wait[NFSD_LISTEN_MAX + 1] = {{.fd = nfsd->wake, .events = POLLIN}};
     for (size_t i = 0; i < nfsd->listener_count; i++)
         wait[i + 1] = (struct pollfd){.fd = nfsd->listeners[i], .events = POLLIN};
     while (!atomic_load(&nfsd->stopping)) {
+        bool rests = false;
         if (poll(wait, nfsd->listener_count + 1, pause_ms) > 0)
             for (size_t i = 0; i < nfsd->listener_count; i++)
-                if (wait[i + 1].revents)
-                    accept_some(nfsd, nfsd->listeners[i]);
+                rests |= wait[i + 1].revents && !accept_some(nfsd, nfsd->listeners[i]);
+        if (rests)
+            IGNORE(poll(wait, 1, REST_MS) < 0);
         tell_refusals(nfsd);
         tell_late(nfsd);
+        tell_cut(nfsd);
     }
     return NULL;
 }
@@ -423,6 +496,9 @@ static void set_options(struct nfsd *nfsd, const struct nfsd_options *options)
     o->stall_ms = o->stall_ms ? o->stall_ms : STALL_MS;
     o->slow_max = o->slow_max ? o->slow_max : SLOW_CALLS;
     o->late_ms = o->late_ms ? o->late_ms : LATE_MS;
+    o->idle_ms = o->idle_ms ? o->idle_ms : IDLE_MS;
+    if (!o->strangers_max)
+        o->strangers_max = (o->connections_max + STRANGERS_PART - 1) / STRANGERS_PART;
 }
 
 /* Its threads take no signals: those are for who serves the process. */
@@ -504,6 +580,15 @@ void nfsd_stop(struct nfsd *nfsd)
     nfsd_free(nfsd);
 }
 
+void nfsd_cut(struct nfsd *nfsd, const uint8_t address[16])
+{
+    IGNORE(pthread_mutex_lock(&nfsd->lock));
+    for (struct nfsd_connection *c = nfsd->connections; c; c = c->next)
+        if (memcmp(c->peer.address, address, sizeof c->peer.address) == 0)
+            IGNORE(shutdown(c->fd, SHUT_RDWR)); /* gone already is fine */
+    IGNORE(pthread_mutex_unlock(&nfsd->lock));
+}
+
 uint16_t nfsd_port(const struct nfsd *nfsd) { return nfsd->port; }
 
 struct nfsd_figures nfsd_figures(struct nfsd *nfsd)
@@ -517,6 +602,7 @@ struct nfsd_figures nfsd_figures(struct nfsd *nfsd)
     IGNORE(pthread_mutex_unlock(&nfsd->lock));
     figures.refused_lies = atomic_load(&nfsd->lies);
     figures.stalled = atomic_load(&nfsd->stalled);
+    figures.starved = atomic_load(&nfsd->starved);
     IGNORE(pthread_mutex_lock(&nfsd->stock.lock));
     figures.buffer_bytes = nfsd->stock.lent + nfsd->stock.kept_bytes;
     IGNORE(pthread_mutex_unlock(&nfsd->stock.lock));

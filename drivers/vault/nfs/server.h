@@ -40,12 +40,14 @@ struct nfsd_program {
     uint32_t procedures; /* 0 .. procedures - 1 */
     enum rpc_accept (*run)(void *arg, struct nfsd_call *call);
     void *arg;
-    /* A client's last connection has closed. Optional. */
+    /* A client's last connection has closed, and none of it has come since. Optional; no function
+     * of the server is called from it. */
     void (*gone)(void *arg, const struct nfsd_peer *peer);
 };
 
+enum { NFSD_LISTEN_MAX = 16 };
 struct nfsd_options {
-    const char *const *listen; /* addresses: "0.0.0.0", "::", ... */
+    const char *const *listen; /* addresses: "0.0.0.0", "::", ...; 1 to NFSD_LISTEN_MAX */
     size_t listen_count;
     uint16_t port; /* 0: 2049 when it is free, else 20490, else any */
     const struct nfsd_program *programs;
@@ -54,9 +56,15 @@ struct nfsd_options {
     unsigned client_connections_max; /* of one address; 0: 256 */
     uint64_t buffer_bytes;           /* large buffers of all; 0: 96 MiB */
     uint64_t stall_ms;               /* a record or a reply that does not move; 0: 20,000 */
-    uint64_t idle_ms;                /* a connection after its last call; 0: for ever */
     unsigned slow_max;               /* slow calls of one connection; 0: 64 */
     uint64_t late_ms; /* after which, and a quarter, a call that waits is late; 0: 14,000 */
+    /* Whether this address may use anything here: asked when it comes, and by nfsd_judge. Strangers
+     * get records and replies of 4 KiB, idle_ms after a call, strangers_max connections among them.
+     * NULL: there are none. */
+    bool (*knows)(void *arg, const struct nfsd_peer *peer);
+    void *knows_arg;
+    unsigned strangers_max; /* 0: an eighth of connections_max */
+    uint64_t idle_ms;       /* 0: 30,000 */
 };
 struct nfsd;
 /* Everything in options is borrowed until nfsd_stop returns, the strings of listen only until here.
@@ -65,11 +73,18 @@ struct nfsd *nfsd_start(const struct nfsd_options *options, struct err *err) MUS
 /* Accepts no more, answers what is under way (at most 10 s), closes. NULL is fine. */
 void nfsd_stop(struct nfsd *nfsd);
 OWN_DEFINE(nfsd, struct nfsd, nfsd_stop);
+/* Asks about each client anew: who is known may have changed. */
+void nfsd_judge(struct nfsd *nfsd);
+/* Ends the connections of this address: what waits for it to read its replies waits no more. */
+void nfsd_cut(struct nfsd *nfsd, const uint8_t address[16]);
 uint16_t nfsd_port(const struct nfsd *nfsd);
+/* Whether it listens to addresses of this family: AF_INET, AF_INET6. */
+bool nfsd_listens_to(const struct nfsd *nfsd, int family);
 
 struct nfsd_figures {
     uint64_t connections, calls, bytes_in, bytes_out;
-    uint64_t refused_full, refused_client, refused_lies, stalled; /* since the start */
-    uint64_t buffer_bytes, threads;                               /* now */
+    uint64_t refused_full, refused_client, refused_stranger; /* connections, since the start */
+    uint64_t refused_lies, stalled, starved; /* cut, since the start; starved: of memory */
+    uint64_t buffer_bytes, threads;          /* now */
 };
 struct nfsd_figures nfsd_figures(struct nfsd *nfsd);

@@ -47,6 +47,7 @@ struct client {
     struct client *next;
     struct nfsd_peer peer;
     unsigned connections;
+    atomic_bool stranger;
     uint64_t lent; /* under the stock's lock */
     atomic_uint slow;
 };
@@ -93,6 +94,7 @@ struct worker {
     bool late;  /* it has been answered */
     uint64_t since_ms;
     struct worker *waits_next, *waits_previous;
+    bool taken; /* what it handed on may still be leaving its buffer, though it reads on itself */
     uint8_t few[RPC_HEAD_BYTES + 8 + NFSD_RESULTS_FEW];
 };
 /* Reads and answers until the connection is handed on, or has ended. */
@@ -116,7 +118,7 @@ enum { CLIENT_BUCKETS = 256 };
 struct nfsd {
     struct nfsd_options options;
     struct stock stock;
-    int listeners[8];
+    int listeners[NFSD_LISTEN_MAX];
     size_t listener_count;
     int wake;  /* eventfd: the accepting thread looks at stopping */
     int spare; /* given up for a moment when descriptors run out */
@@ -125,7 +127,7 @@ struct nfsd {
     pthread_mutex_t lock;
     pthread_cond_t ended; /* a connection, or a thread */
     struct nfsd_connection *connections;
-    unsigned connection_count;
+    unsigned connection_count, stranger_count;
     struct client *clients[CLIENT_BUCKETS];
     struct worker *idle;
     unsigned idle_count, threads;
@@ -137,8 +139,10 @@ struct nfsd {
     struct worker *waiting;
     uint64_t late, late_told_ms; /* answers since that was said in the log */
     struct nfsd_figures past;    /* of closed connections, and of those refused */
-    atomic_uint_least64_t lies, stalled;
+    atomic_uint_least64_t lies, stalled, starved;
     uint64_t told_ms, told; /* refusals said in the log */
+    uint64_t cut_told_ms;
+    struct nfsd_figures cut_told; /* connections cut, as the log has it */
 };
 /* A thread that serves this connection; false: none can be had. */
 bool nfsd_run(struct nfsd *nfsd, struct nfsd_connection *c) MUST;

@@ -572,6 +572,16 @@ bool vault_volume_info(struct vault *vault, const char *name, struct vault_volum
     return true;
 }
 
+bool vault_volume_id(struct vault *vault, const char *name, uint64_t *ret_id, struct err *err)
+{
+    const struct closed *closed = closed_by_name(vault, name, strlen(name));
+    AUTO(volume) struct volume *v = closed ? NULL : volume_get(vault, name, err);
+    if (!closed && !v)
+        return false;
+    *ret_id = closed ? closed->id : v->id;
+    return true;
+}
+
 /* landing NULL: landing volumes; else its clones. By creation. */
 static struct vault_volume_info *list(struct vault *vault, const struct volume *landing,
                                       size_t *ret_count, struct err *err)

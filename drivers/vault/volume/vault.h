@@ -56,6 +56,8 @@ struct vault_volume_info {
 bool vault_volume_create(struct vault *vault, const char *name, struct err *err) MUST;
 bool vault_volume_info(struct vault *vault, const char *name, struct vault_volume_info *ret,
                        struct err *err) MUST;
+/* Its number alone; nothing is added up for it. */
+bool vault_volume_id(struct vault *vault, const char *name, uint64_t *ret_id, struct err *err) MUST;
 /* By creation; damaged ones last, clones of them too (by their path). */
 struct vault_volume_info *vault_volume_list(struct vault *vault, size_t *ret_count, struct err *err)
     MUST;
