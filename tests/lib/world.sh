@@ -409,7 +409,9 @@ world_end() {
     touch "$work/said"
     passed=$(grep -c '^ok ' "$work/said")
     failed=$(grep -c '^not ok ' "$work/said")
-    if [ "$failed" != 0 ] && [ -e "$work/agent.log" ]; then tail -n 15 "$work/agent.log" | sed 's/^/#   agent: /'; fi
+    if [ "$failed" != 0 ] && [ -e "$work/agent.log" ]; then
+        { grep -E '^[^ ]* (error|warning) ' "$work/agent.log" | tail -n 40; tail -n 15 "$work/agent.log"; } | sed 's/^/#   agent: /'
+    fi
     echo "$passed passed, $failed failed"
     [ "$failed" = 0 ]
     exit
