@@ -11,7 +11,7 @@
 /* What the acts of these tests see and do. */
 struct world {
     _Atomic int acts, undos, commits;
-    _Atomic unsigned tries; /* before the latest act */
+    _Atomic unsigned tries;         /* before the latest act */
     _Atomic int transient_failures; /* to be had before an act works */
     _Atomic int undo_failures;
     _Atomic bool hold; /* `wait` is not ready while this is set */
