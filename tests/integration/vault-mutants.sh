@@ -82,7 +82,7 @@ try a_file_knows_its_names $v/names.c 's/slot_mark\(slot, record->below, err\)/t
 try the_rest_of_a_dropped_layer_is_swept $v/recover.c 's/bool gone = str_ends\(names.names\[i\], "\.gone"\);/bool gone = false;/' test_story_crash
 try the_box_has_its_name $v/vault.c 's/sync_above\(vault->box, err\)/true/' test_story_crash
 try an_empty_folder_is_no_family $s/store.c 's/count \+= there;/count++;/' test_story_crash
-try bytes_behind_the_end_do_not_show $v/recover.c 's/\(!clean && !tidy_tails\(slot, err\)\)/false/' test_story_crash
+try bytes_behind_the_end_do_not_show $v/recover.c 's/\(!clean && !tidy_tails\(v, slot, err\)\)/false/' test_story_crash
 
 try a_commit_is_put_again_before_it_counts $s/family.c 's/if \(late && !io_put/if (false \&\& !io_put/' test_recovery 'recovery/a_commit*'
 try what_overwrote_a_deleted_snapshot_is_sealed $v/keeper.c 's/bool owing = v->owing &&/bool owing = false \&\&/' test_vault 'vault/gives_back*'
