@@ -867,17 +867,18 @@ Test(vault, gives_back_what_a_deleted_snapshot_had_and_the_live_area_has_overwri
     uint64_t end = clock_mono_ms() + 20000;
     while (has_object(&w, records) && clock_mono_ms() < end) {
         struct timespec soon; /* the call was told of before it was made */
-        clock_gettime(CLOCK_REALTIME, &soon);
+        clock_gettime(CLOCK_MONOTONIC, &soon);
         soon.tv_sec += 1;
         pthread_mutex_lock(&stir.lock);
-        IGNORE(pthread_cond_timedwait(&stir.changed, &stir.lock, &soon));
+        IGNORE(pthread_cond_clockwait(&stir.changed, &stir.lock, CLOCK_MONOTONIC, &soon));
         pthread_mutex_unlock(&stir.lock);
     }
-    cr_assert_not(has_object(&w, records), "it stays until somebody takes the next snapshot");
+    bool gone = !has_object(&w, records);
     world_expect(&w, "orcl", NULL, NULL, "a", 'b', 500000, 0);
     vault_close(TAKE(w.vault)); /* nobody calls the hook any more */
     memory_io_hook(w.memory, NULL, NULL);
     world_end(&w);
+    cr_assert(gone, "its records stay until somebody takes the next snapshot");
 }
 
 Test(vault, holds_writers_for_a_moment_only_whatever_was_written)
