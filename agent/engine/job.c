@@ -37,8 +37,8 @@ void run_end(struct run *run, const struct err *err)
         boot_less(engine);
 }
 
-/* The catalog could not be told, or what was made cannot be removed: nothing more is done for now,
- * the row stays running. */
+/* The catalog could not be told, or what was made cannot be removed: the row stays running, and
+ * engine_revive takes it up again. */
 static void strand(struct run *run, const struct err *err)
 {
     const struct catalog_job *row = &run->job.row;
