@@ -28,7 +28,7 @@ static const char state_magic[8] = "ECSTATE1";
 struct journal {
     pthread_mutex_t lock;
     pthread_cond_t synced_more;
-    char folder[PATH_MAX - 64];
+    char *folder; /* shorter than PATH_MAX - 64 */
     int fd;
     uint64_t limit;
     uint64_t end;    /* of the file */
@@ -299,11 +299,12 @@ static struct journal *journal_new(const char *folder, struct err *err)
     j->limit = LIMIT_BYTES;
     pthread_mutex_init(&j->lock, NULL);
     pthread_cond_init(&j->synced_more, NULL);
-    if (!str_copy(j->folder, sizeof j->folder, folder)) {
+    if (strlen(folder) >= PATH_MAX - 64) {
         err_set(err, ERR_INVALID, "path is too long: '%.80s...'", folder);
         return NULL;
     }
-    return TAKE(j);
+    j->folder = own_strdup(folder, err);
+    return j->folder ? TAKE(j) : NULL;
 }
 
 struct journal *journal_create(const char *folder, struct err *err)
@@ -341,6 +342,7 @@ void journal_free(struct journal *j)
         return;
     own_auto_fd(&j->fd);
     bytes_done(&j->record);
+    own_free(j->folder);
     pthread_cond_destroy(&j->synced_more);
     pthread_mutex_destroy(&j->lock);
     own_free(j);

@@ -898,5 +898,6 @@ bool vault_recover(struct vault *vault, struct err *err)
             journal_leave(vault->volumes[i]);
         replayed_free(TAKE(vault->volumes[i]->replayed));
     }
+    own_trim(); /* what was read of each volume is gone: an idle vault is a small one */
     return ok;
 }

@@ -351,7 +351,7 @@ static bool undo_create(struct volume *v)
 {
     struct vault *vault = v->vault;
     struct err own = {0}, ignored = {0};
-    char gone[sizeof v->path + 8];
+    char gone[VOLUME_PATH + 8];
     if (family_volume_drop(v->family, v->id, &own) || own.code == ERR_NOT_FOUND) {
         IGNORE(sys_remove_tree(v->path, &ignored));
         return true;
@@ -480,7 +480,7 @@ static void count_out(struct volume *v)
 bool volume_end(struct volume *v, struct err *err)
 {
     struct vault *vault = v->vault;
-    char gone[sizeof v->path + 8];
+    char gone[VOLUME_PATH + 8];
     pthread_mutex_lock(&vault->lock);
     while (v->ending && !v->delisted)
         IGNORE(vault_wait_until(vault, UINT64_MAX));

@@ -74,11 +74,13 @@ struct answer {
 enum answer_how { ANSWER_SURE, ANSWER_UNDERWAY, ANSWER_UNSURE };
 enum { ANSWERS = 1024 };
 
+enum { VOLUME_PATH = 512 };
+
 struct volume {
     struct vault *vault;
     uint64_t id, family_id, created_us, start;
     char name[128], origin_name[128];
-    char path[512];         /* its folder on the box */
+    char *path;             /* its folder on the box; shorter than VOLUME_PATH */
     struct volume *landing; /* itself, when it is one */
     bool clone, mapped;
     struct family *family; /* the landing volume's */

@@ -26,10 +26,9 @@ struct volume *volume_new(struct vault *vault, uint64_t id, struct err *err)
     v->next_sequence = 1;
     pthread_mutex_init(&v->admin, NULL);
     pthread_mutex_init(&v->write, NULL);
-    if (!str_format(v->path, sizeof v->path, "%s/v/%016llx", vault->box, (unsigned long long)id)) {
-        volume_free(v);
-        return err_set(err, ERR_LIMIT, "the path of box '%s' is too long", vault->box), NULL;
-    }
+    v->path = own_printf(err, "%s/v/%016llx", vault->box, (unsigned long long)id);
+    if (!v->path)
+        volume_free(TAKE(v));
     return v;
 }
 
@@ -42,6 +41,7 @@ void volume_free(struct volume *v)
     slot_free(v->spare);
     for (size_t i = 0; i < v->snap_count; i++)
         snap_free(v->snaps[i]);
+    own_free(v->path);
     own_free(v->slots);
     own_free(v->snaps);
     own_free(v->answers);
@@ -339,7 +339,7 @@ bool volume_compact(struct volume *v, struct err *err)
 
 bool volume_erase(struct volume *v, struct err *err)
 {
-    char gone[sizeof v->path + 8], parent[sizeof v->path];
+    char gone[VOLUME_PATH + 8], parent[VOLUME_PATH];
     if (!str_format(gone, sizeof gone, "%s.gone", v->path) ||
         !str_format(parent, sizeof parent, "%s/v", v->vault->box))
         return err_set(err, ERR_LIMIT, "the path of '%s' is too long", v->path);
