@@ -344,32 +344,49 @@ static uint64_t first_seed(void)
     return text ? strtoull(text, NULL, 10) : clock_wall_us();
 }
 
-static bool explore(uint64_t seed, size_t count, size_t step, unsigned seeds, uint64_t *ret_states,
-                    struct err *err)
+/* Runs it in a fresh folder, then looks at what a crash may leave of it: of its `last` calls only,
+ * or 0 of all. The plan says the rest. */
+static bool crash(bool (*run)(void *arg, const char *dir, struct err *err), void *arg,
+                  struct crash_plan plan, size_t last, uint64_t *ret_states, struct err *err)
 {
     AUTO(drive_dir) char *dir = drive_dir();
     AUTO(drive_dir) char *scratch = drive_dir();
     char state[256];
     str_format(state, sizeof state, "%s/state", scratch);
-    struct op ops[OPS_MAX];
-    random_state = seed;
-    make_ops(ops, count);
     sys_record_begin();
-    bool ok = run_ops(dir, ops, count, err);
+    bool ok = run(arg, dir, err);
     AUTO(sys_record) struct sys_record record = sys_record_end();
+    plan.record = &record;
+    plan.root = dir;
+    plan.scratch = state;
+    plan.from = last ? record.count - last : 0;
+    return ok && crash_states_each(&plan, ret_states, err);
+}
+
+struct history {
+    struct op ops[OPS_MAX];
+    size_t count;
+};
+
+static bool run_history(void *arg, const char *dir, struct err *err)
+{
+    const struct history *history = arg;
+    return run_ops(dir, history->ops, history->count, err);
+}
+
+static bool explore(uint64_t seed, size_t count, size_t step, unsigned seeds, uint64_t *ret_states,
+                    struct err *err)
+{
+    struct history history = {.count = count};
     AUTO(mem) struct model *model = own_alloc(sizeof *model, err);
-    if (!ok || !model)
+    if (!model)
         return false;
-    model_init(model, ops, count);
-    struct crash_plan plan = {.record = &record,
-                              .root = dir,
-                              .scratch = state,
-                              .step = step,
-                              .seeds = seeds,
-                              .seed = seed,
-                              .check = check_state,
-                              .arg = model};
-    return crash_states_each(&plan, ret_states, err);
+    random_state = seed;
+    make_ops(history.ops, count);
+    model_init(model, history.ops, count);
+    struct crash_plan plan = {
+        .step = step, .seeds = seeds, .seed = seed, .check = check_state, .arg = model};
+    return crash(run_history, &history, plan, 0, ret_states, err);
 }
 
 Test(layer_crash, what_was_committed_survives_every_crash)
@@ -406,35 +423,23 @@ Test(layer_crash, after_a_commit_of_all_the_disk_alone_says_all)
     uint64_t seed = first_seed();
     printf("seed %" PRIu64 "\n", seed);
     for (uint64_t i = 0; i < 8; i++) {
-        AUTO(drive_dir) char *dir = drive_dir();
-        AUTO(drive_dir) char *scratch = drive_dir();
-        char state[256];
-        struct op ops[OPS_MAX];
+        struct history history = {.count = 50};
+        struct op *ops = history.ops;
         struct err err = {0};
         uint64_t states;
-        str_format(state, sizeof state, "%s/state", scratch);
         random_state = seed + i;
         make_ops(ops, 50);
         /* Half of them end with new bytes of a record that the disk knows already. */
         ops[46] = ops[48] = (struct op){.kind = OP_WRITE, .count = 1, .size = R};
         ops[47].kind = OP_COMMIT_ALL;
         ops[48].kind = i % 2 ? OP_WRITE : OP_TRUNCATE;
-        sys_record_begin();
-        bool ok = run_ops(dir, ops, 50, &err);
-        AUTO(sys_record) struct sys_record record = sys_record_end();
         AUTO(mem) struct model *model = own_alloc(sizeof *model, &err);
-        cr_assert(ok && model, "%s", err.text);
+        cr_assert(model, "%s", err.text);
         model_init(model, ops, 50);
-        struct crash_plan plan = {.record = &record,
-                                  .root = dir,
-                                  .scratch = state,
-                                  .step = 1000000,
-                                  .seeds = 20,
-                                  .seed = seed,
-                                  .check = check_clean,
-                                  .arg = model};
-        cr_assert(crash_states_each(&plan, &states, &err), "EVERCOPY_SEED=%" PRIu64 ": %s",
-                  seed + i, err.text);
+        struct crash_plan plan = {
+            .step = 1000000, .seeds = 20, .seed = seed, .check = check_clean, .arg = model};
+        cr_assert(crash(run_history, &history, plan, 0, &states, &err),
+                  "EVERCOPY_SEED=%" PRIu64 ": %s", seed + i, err.text);
         cr_assert(model->at == 50);
     }
 }
@@ -490,27 +495,20 @@ static bool check_promised(void *arg, const char *dir, uint64_t mark, struct err
     return layer && holds_version(layer, 1, 2, err) && holds_version(layer, 2, 1, err);
 }
 
+static bool die_and_promise(void *arg, const char *dir, struct err *err)
+{
+    char path[256];
+    (void)arg;
+    str_format(path, sizeof path, "%s/layer", dir);
+    return overwrite_and_die(path, err) && open_and_promise(path, err);
+}
+
 Test(layer_crash, what_a_killed_process_wrote_is_on_disk_before_it_is_promised)
 {
-    AUTO(drive_dir) char *dir = drive_dir();
-    AUTO(drive_dir) char *scratch = drive_dir();
-    char path[256];
-    char state[256];
     struct err err = {0};
     uint64_t states = 0;
-    str_format(path, sizeof path, "%s/layer", dir);
-    str_format(state, sizeof state, "%s/state", scratch);
-    sys_record_begin();
-    bool ok = overwrite_and_die(path, &err) && open_and_promise(path, &err);
-    AUTO(sys_record) struct sys_record record = sys_record_end();
-    cr_assert(ok, "%s", err.text);
-    struct crash_plan plan = {.record = &record,
-                              .root = dir,
-                              .scratch = state,
-                              .step = 1000000,
-                              .seeds = 20,
-                              .check = check_promised};
-    cr_expect(crash_states_each(&plan, &states, &err), "%s", err.text);
+    struct crash_plan plan = {.step = 1000000, .seeds = 20, .check = check_promised};
+    cr_assert(crash(die_and_promise, NULL, plan, 0, &states, &err), "%s", err.text);
     cr_expect(states > 20);
 }
 
@@ -530,34 +528,32 @@ static bool check_time(void *arg, const char *dir, uint64_t mark, struct err *er
                      err_set(err, ERR_INTERNAL, "an older time than %" PRIu64, mark));
 }
 
+static bool set_times(void *arg, const char *dir, struct err *err)
+{
+    char path[256];
+    (void)arg;
+    str_format(path, sizeof path, "%s/layer", dir);
+    AUTO(layer) struct layer *layer = layer_create(path, SEQUENCE, SEED, err);
+    bool ok = layer && write_version(layer, 1, 1, err);
+    for (uint64_t time = 1; ok && time < 4; time++) {
+        ok = write_version(layer, 1, (uint32_t)time, err);
+        layer_attributes(layer, 1, R, time);
+        ok = ok && layer_commit(layer, 1, err);
+        layer_attributes_set(layer, 1, R, time < 3 ? time : 7);
+        ok = ok && layer_commit(layer, 1, err);
+        sys_record_mark(time < 3 ? time : 7);
+    }
+    return ok;
+}
+
 /* A write's time may be lost with the log's end, a client's may not: not even when it sets the one
  * that a write has left in that end. */
 Test(layer_crash, a_time_that_a_client_set_is_on_disk_with_its_commit)
 {
-    AUTO(drive_dir) char *dir = drive_dir();
-    AUTO(drive_dir) char *scratch = drive_dir();
-    char path[256];
-    char state[256];
     struct err err = {0};
     uint64_t states = 0;
-    str_format(path, sizeof path, "%s/layer", dir);
-    str_format(state, sizeof state, "%s/state", scratch);
-    sys_record_begin();
-    AUTO(layer) struct layer *layer = layer_create(path, SEQUENCE, SEED, &err);
-    bool ok = layer && write_version(layer, 1, 1, &err);
-    for (uint64_t time = 1; ok && time < 4; time++) {
-        ok = write_version(layer, 1, (uint32_t)time, &err);
-        layer_attributes(layer, 1, R, time);
-        ok = ok && layer_commit(layer, 1, &err);
-        layer_attributes_set(layer, 1, R, time < 3 ? time : 7);
-        ok = ok && layer_commit(layer, 1, &err);
-        sys_record_mark(time < 3 ? time : 7);
-    }
-    AUTO(sys_record) struct sys_record record = sys_record_end();
-    cr_assert(ok, "%s", err.text);
-    struct crash_plan plan = {
-        .record = &record, .root = dir, .scratch = state, .seeds = 3, .check = check_time};
-    cr_expect(crash_states_each(&plan, &states, &err), "%s", err.text);
+    struct crash_plan plan = {.seeds = 3, .check = check_time};
+    cr_assert(crash(set_times, NULL, plan, 0, &states, &err), "%s", err.text);
 }
 
 /* ---- a log that is replaced ---- */
@@ -626,29 +622,22 @@ static bool check_replaced(void *arg, const char *dir, uint64_t mark, struct err
     return ok || err_set(err, ERR_INTERNAL, "not what was committed as %" PRIu64, mark);
 }
 
+static bool replace_the_log(void *arg, const char *dir, struct err *err)
+{
+    char path[256];
+    (void)arg;
+    str_format(path, sizeof path, "%s/layer", dir);
+    AUTO(layer) struct layer *layer = layer_create(path, SEQUENCE, SEED, err);
+    return layer && fill_the_log(layer, dir, err) &&
+           (log_bytes(dir) < 4096 || err_set(err, ERR_INTERNAL, "the log was not replaced"));
+}
+
 Test(layer_crash, a_log_is_replaced_whole)
 {
-    AUTO(drive_dir) char *dir = drive_dir();
-    AUTO(drive_dir) char *scratch = drive_dir();
-    char path[256];
-    char state[256];
     struct err err = {0};
     uint64_t states = 0;
-    str_format(path, sizeof path, "%s/layer", dir);
-    str_format(state, sizeof state, "%s/state", scratch);
-    sys_record_begin();
-    AUTO(layer) struct layer *layer = layer_create(path, SEQUENCE, SEED, &err);
-    bool ok = layer && fill_the_log(layer, dir, &err);
-    AUTO(sys_record) struct sys_record record = sys_record_end();
-    cr_assert(ok, "%s", err.text);
-    cr_expect(log_bytes(dir) < 4096);
-    struct crash_plan plan = {.record = &record,
-                              .root = dir,
-                              .scratch = state,
-                              .from = record.count - 28,
-                              .seeds = 3,
-                              .check = check_replaced};
-    cr_expect(crash_states_each(&plan, &states, &err), "%s", err.text);
+    struct crash_plan plan = {.seeds = 3, .check = check_replaced};
+    cr_assert(crash(replace_the_log, NULL, plan, 28, &states, &err), "%s", err.text);
     cr_expect(states > 100);
 }
 
