@@ -2,14 +2,13 @@
  * process and its children see; it goes with the process. */
 #pragma once
 #include "tests/lib/privileged.h"
-#include <sys/types.h>
+#include "tests/lib/script.h"
 
 struct nfs_server {
     struct scratch scratch;
     char dir[160]; /* what it exports, as seen here */
     char url[512];
-    int to, from; /* the script's stdin and stdout */
-    pid_t pid;
+    struct script script;
 };
 
 /* Enters a network of its own, makes the directory, starts the server. UNSUPPORTED with the reason

@@ -3,11 +3,10 @@
 #pragma once
 #include "agent/base/own.h"
 #include "drivers/vault/io/io.h"
-#include <sys/types.h>
+#include "tests/lib/script.h"
 
 struct object_store {
-    int to, from;
-    pid_t pid;
+    struct script script;
     unsigned port;
     char credentials[256]; /* the file */
 };

@@ -318,7 +318,7 @@ Test(s3, the_secret_key_shows_in_no_error_log_or_command_line)
     cr_expect(!file_shows(log, SECRET));
     str_format(cmdline, sizeof cmdline, "/proc/%d/cmdline", (int)getpid());
     cr_expect(!file_shows(cmdline, SECRET));
-    str_format(cmdline, sizeof cmdline, "/proc/%d/cmdline", (int)store.pid);
+    str_format(cmdline, sizeof cmdline, "/proc/%d/cmdline", (int)store.script.pid);
     cr_expect(!file_shows(cmdline, SECRET));
 }
 
