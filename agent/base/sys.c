@@ -3,6 +3,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
+#include "agent/base/sys_hold.h"
 #include "agent/base/sys_record.h"
 #include "agent/base/waiting.h"
 #include <dirent.h>
@@ -79,6 +80,7 @@ int sys_open(const char *path, int flags, mode_t mode, struct err *err)
 
 int sys_openat(int dir, const char *name, int flags, mode_t mode, struct err *err)
 {
+    sys_hold_point(SYS_HOLD_OPEN, name);
     int fd =
         SYS_NOTED(openat(dir, name, flags | O_CLOEXEC, mode), sys_note_open(sys_result, flags));
     if (fd < 0)
@@ -149,6 +151,7 @@ bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const ch
                 struct err *err)
 {
     size_t done = 0;
+    sys_hold_point(SYS_HOLD_WRITE, what);
     while (done < size) {
         ssize_t n = SYS_NOTED(
             pwrite(fd, (const char *)from + done, size - done, (off_t)(offset + done)),
@@ -163,6 +166,7 @@ bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const ch
 bool sys_write(int fd, const void *from, size_t size, const char *what, struct err *err)
 {
     size_t done = 0;
+    sys_hold_point(SYS_HOLD_WRITE, what);
     while (done < size) {
         ssize_t n = SYS_NOTED(write(fd, (const char *)from + done, size - done),
                               sys_note_write(fd, (const char *)from + done, (size_t)sys_result,
@@ -177,6 +181,7 @@ bool sys_write(int fd, const void *from, size_t size, const char *what, struct e
 bool sys_fsync(int fd, const char *what, struct err *err)
 {
     waiting_begins();
+    sys_hold_point(SYS_HOLD_SYNC, what);
     return SYS_NOTED(fsync(fd), sys_note_fd(SYS_OP_SYNC, fd, 0)) == 0 ||
            err_errno(err, errno, "sync '%s'", what);
 }
@@ -184,6 +189,7 @@ bool sys_fsync(int fd, const char *what, struct err *err)
 bool sys_fdatasync(int fd, const char *what, struct err *err)
 {
     waiting_begins();
+    sys_hold_point(SYS_HOLD_SYNC, what);
     return SYS_NOTED(fdatasync(fd), sys_note_fd(SYS_OP_SYNC, fd, 0)) == 0 ||
            err_errno(err, errno, "sync '%s'", what);
 }

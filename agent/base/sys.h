@@ -103,5 +103,5 @@ bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *w
               struct err *err) MUST;
 
 /* Test hook: the nth call from now fails with errno_value; 0 turns it and the counting off. Returns
- * the calls counted since the last one. agent/base/sys_record.h is another such hook. */
+ * the calls counted since the last one. sys_record.h and sys_hold.h are other such hooks. */
 long sys_fault(long nth, int errno_value);

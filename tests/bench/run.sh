@@ -1,5 +1,6 @@
 #!/bin/bash
-# Prints the figures, a row each: name, ours, peer, peer's value, times better, floor; tabs between.
+# Prints the figures, a row each: name, ours, peer, peer's value, times better, aim; tabs between. The last lines say
+# which aims were missed.
 #   tests/bench/run.sh BUILD_DIR
 set -u
 cd "$(dirname "$0")/../.."
@@ -7,6 +8,9 @@ build=$1
 work=$(mktemp -d "${TMPDIR:-/tmp}/evercopy-bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 status=0
+rows=$work/rows
+exec 3>&1 > >(tee "$rows")
+told=$!
 tell() { echo "bench: $1" >&2; }
 row() { (IFS=$'\t'; printf '%s\n' "$*"); }
 skip() { row "$1" "SKIPPED ($2)" - - - "$3"; }
@@ -246,4 +250,7 @@ for program in evercopy evercopyd; do
     strip -o "$work/$program" "$build/$program"
     row "size_$program" "$(stat -c %s "$work/$program") bytes" - - - -
 done
+exec >&3
+wait "$told"
+awk -f tests/bench/aims.awk "$rows"
 exit "$status"
