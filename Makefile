@@ -45,6 +45,7 @@ SIM     := $(B)/oracle-sim
 SIM_SRC := $(sort $(wildcard tests/oracle-sim/*.c))
 
 TESTLIB_SRC := $(sort $(wildcard tests/lib/*.c))
+TESTLIB := $(B)/libtests.a
 TEST_SRC := $(sort $(wildcard tests/*/test_*.c))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 BENCH_BIN := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/bench/*.c)))
@@ -119,7 +120,9 @@ $(SIM)-checked: $(SIM_SRC:%.c=$(B)/%.o)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lsqlite3 -lnfs -lm
 
 # ---- tests ----
-$(B)/tests/%: $(B)/tests/%.o $(TESTLIB_SRC:%.c=$(B)/%.o) $(LIB)
+$(TESTLIB): $(TESTLIB_SRC:%.c=$(B)/%.o)
+	$(call say,AR,$@)rm -f $@ && $(AR) rcs $@ $^
+$(B)/tests/%: $(B)/tests/%.o $(TESTLIB) $(LIB)
 	$(call say,LINK,$@)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) $(if $(findstring /test_,$@),-lcriterion)
 $(B)/tests/stress/stress_agent: $(B)/agent/main/serve.o $(B)/agent/main/reload.o
 tests-built: $(TEST_BIN) $(MAINS) $(SIM) $(SIM)-checked $(B)/tests/kernel/ask

@@ -193,7 +193,7 @@ Test(backends, a_store_in_a_directory_ages_and_stays_whole)
 
 Test(backends, a_store_on_an_nfs_server_ages_and_stays_whole)
 {
-    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    AUTO(nfs_server) struct nfs_server server = {.script = {.to = -1, .from = -1}};
     struct err err = {0};
     char url[600];
     uint64_t seed = rnd_begin("backends").state;

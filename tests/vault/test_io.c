@@ -477,7 +477,7 @@ static struct io *open_export(void *arg, const char *prefix, struct err *err)
 
 Test(io, an_nfs_server_keeps_every_promise)
 {
-    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    AUTO(nfs_server) struct nfs_server server = {.script = {.to = -1, .from = -1}};
     struct err err = {0};
     if (!nfs_server_begin(&server, 64, &err)) {
         printf("SKIPPED io/an_nfs_server_keeps_every_promise: %s\n", err.text);

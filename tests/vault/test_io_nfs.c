@@ -97,7 +97,7 @@ static void check(struct io *io, enum rpc_spoil how, long n)
 
 static void each_record(const char *test, enum rpc_spoil how, long step)
 {
-    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    AUTO(nfs_server) struct nfs_server server = {.script = {.to = -1, .from = -1}};
     AUTO(rpc_proxy) struct rpc_proxy proxy = {0};
     struct err err = {0};
     begin(&server, test);
@@ -141,7 +141,7 @@ static struct io *open_patiently(const struct nfs_server *server, unsigned port,
 
 Test(io_nfs, an_answer_with_a_bit_turned_ends_in_an_error_or_in_nothing)
 {
-    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    AUTO(nfs_server) struct nfs_server server = {.script = {.to = -1, .from = -1}};
     AUTO(rpc_proxy) struct rpc_proxy proxy = {0};
     struct err err = {0};
     const char *given = getenv("EVERCOPY_SEED");
@@ -170,7 +170,7 @@ Test(io_nfs, an_answer_with_a_bit_turned_ends_in_an_error_or_in_nothing)
 
 Test(io_nfs, what_a_server_forgot_before_it_committed_is_sent_again)
 {
-    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    AUTO(nfs_server) struct nfs_server server = {.script = {.to = -1, .from = -1}};
     AUTO(rpc_proxy) struct rpc_proxy proxy = {0};
     struct err err = {0};
     begin(&server, "what_a_server_forgot_before_it_committed_is_sent_again");
@@ -244,7 +244,7 @@ static void wait_for(struct writing *w, unsigned finished)
 
 Test(io_nfs, a_server_killed_while_it_is_written_to_loses_nothing_and_halves_nothing)
 {
-    AUTO(nfs_server) struct nfs_server server = {.to = -1, .from = -1};
+    AUTO(nfs_server) struct nfs_server server = {.script = {.to = -1, .from = -1}};
     struct err err = {0};
     begin(&server, "a_server_killed_while_it_is_written_to_loses_nothing_and_halves_nothing");
     AUTO(io) struct io *io = open_at(&server, 20491, "k", 60, &err);
