@@ -29,6 +29,7 @@ enum {
     SIZE_AT = 20, /* in the attributes */
     HEAD = 24,    /* of a reply, marker not counted */
     DEPTH_MAX = 256,
+    CONNECTIONS_MAX = 256,
 };
 
 struct file {
@@ -298,7 +299,7 @@ static int compare_floats(const void *a, const void *b)
 
 static bool run_load(const struct load *load)
 {
-    pthread_t threads[64];
+    pthread_t threads[CONNECTIONS_MAX];
     struct client *clients = calloc(load->connections, sizeof *clients);
     double begin = now_ms();
     for (uint32_t i = 0; i < load->connections; i++) {
@@ -394,7 +395,7 @@ int main(int argc, char **argv)
                         .depth = number(argv[8]),
                         .seconds = strtod(argv[9], NULL),
                         .sequential = argc > 10};
-    if (load.connections < 1 || load.connections > 64 || load.depth < 1 || load.depth > DEPTH_MAX)
+    if (load.connections < 1 || load.connections > CONNECTIONS_MAX || load.depth < 1 || load.depth > DEPTH_MAX)
         return 2;
     if (!find_file(mount_port, port, argv[3], argv[4], &load.file) || load.file.size < load.size) {
         fprintf(stderr, "bench_nfs_load: cannot find '%s' in '%s'\n", argv[4], argv[3]);

@@ -141,4 +141,27 @@ read -r -t 20 answer <&"${IDLE[0]}" || die 'idle connections'
 row vault_nfs_idle_1000 "$(calc %.1f "($(ask_vault rss) - $before) / 1024") MiB" - - - '32 MiB'
 exec {idle_in}>&- {ganesha_in}>&- {plain_in}>&- {vault_in}>&-
 wait
+
+# ---- the daemon itself: idle connections after work, and its memory under the worst that one address may do ----
+printf '%s\n' '[vault]' "box = $xfs/vault/box" "socket = $xfs/sock" 'nfslisten = 127.0.0.1' 'rpcbind = no' '[store]' \
+    "url = $xfs/vault/store" '[export db]' 'clients = 127.0.0.0/8' 'squash = none' >"$xfs/vaultd.conf"
+"$build/evercopy-vaultd" serve --config "$xfs/vaultd.conf" --ready-file "$xfs/ready" --port-file "$xfs/port" \
+    </dev/null >"$xfs/vaultd.log" 2>&1 &
+vaultd=$!
+for _ in $(seq 300); do
+    [ ! -s "$xfs/ready" ] || break
+    read -r -t 0.1 <> <(:) || true
+done
+port=$(cat "$xfs/port") || die "$(tail -n 1 "$xfs/vaultd.log")"
+memory() { calc %.1f "$(awk -v key="$1:" '$1 == key {print $2}' "/proc/$vaultd/status") / 1024"; }
+for part in 'read 1048576 250 4' 'read 8192 250 16' 'write 8192 250 16' 'write 1048576 250 4'; do
+    # shellcheck disable=SC2086 # words
+    read -r _ _ _ _ calls errors < <("$load" "$port" "$port" /db data $part "$seconds")
+    [ "${calls:-0}" -gt 0 ] || die "evercopy-vaultd under load: $part"
+done
+# A thousand MiB asked for at once is more than the stock of buffers: some of the last part's connections are cut, as said.
+row vault_nfs_load_memory "$(memory VmHWM) MiB" '250 connections (cap 1024) cut' "$errors" - '256 MiB'
+row vault_nfs_memory_after_load "$(memory VmRSS) MiB" - - - -
+kill "$vaultd"
+wait "$vaultd" || die "evercopy-vaultd: $(tail -n 1 "$xfs/vaultd.log")"
 exit 0

@@ -181,9 +181,10 @@ if ours clones "$xfs/v" s2 1000; then
 fi
 
 # ---- the daemon, idle over that store ----
-idle_of() {
+idle_of() { # BOX STORE
     local pid kib=0
-    printf '[vault]\nbox = %s\nsocket = %s\n[store]\nurl = %s\n' "$xfs/v/box" "$xfs/sock" "$xfs/v/store" >"$xfs/vaultd.conf"
+    printf '[vault]\nbox = %s\nsocket = %s\n[store]\nurl = %s\n' "$1" "$xfs/sock" "$2" >"$xfs/vaultd.conf"
+    rm -f "$xfs/ready"
     "$build/evercopy-vaultd" serve --config "$xfs/vaultd.conf" --ready-file "$xfs/ready" >/dev/null 2>&1 </dev/null &
     pid=$!
     for _ in $(seq 300); do
@@ -195,8 +196,11 @@ idle_of() {
     wait "$pid" 2>/dev/null
     [ -s "$xfs/ready" ] && calc %.1f "${kib:-0} / 1024"
 }
-if [ -x "$build/evercopy-vaultd" ] && idle=$(idle_of); then
-    row vault_idle_memory.with_1000_clones "$idle MiB" - - - '16 MiB'
+mkdir -p "$xfs/empty/store"
+if [ -x "$build/evercopy-vaultd" ] && idle=$(idle_of "$xfs/empty/box" "$xfs/empty/store") &&
+    full=$(idle_of "$xfs/v/box" "$xfs/v/store"); then
+    row vault_idle_memory "$idle MiB" - - - '16 MiB'
+    row vault_idle_memory.with_1000_clones "$full MiB" - - - '16 MiB'
 else
     row vault_idle_memory 'SKIPPED (no evercopy-vaultd)' - - - '16 MiB'
 fi
