@@ -538,7 +538,7 @@ static unsigned long reads_of(struct client clients[CLIENTS])
 /* What they read until now, and some more. */
 static void wait_for_use(struct client clients[CLIENTS])
 {
-    uint64_t until = clock_mono_ms() + 20000;
+    uint64_t until = clock_mono_ms() + 90000 /* a disk under others' load */;
     unsigned long enough = reads_of(clients) + (unsigned long)2 * CLIENTS;
     while (reads_of(clients) < enough && clock_mono_ms() < until)
         usleep(500);
