@@ -1,4 +1,4 @@
-/* evercopy doctor: mounts as they should be, beside mounts as they are. */
+/* evercopy doctor: mounts and exports as they should be, beside what they are. */
 #include "agent/shim/doctor.h"
 
 #include "agent/shim/oratab.h"
@@ -19,36 +19,20 @@ void doctor_done(struct doctor *doctor)
 
 /* ---- judging ---- */
 
-static struct mounttab_fault *add_fault(struct doctor_place *p, bool is_wrong)
-{
-    struct mounttab_judged *j = &p->judged;
-    struct mounttab_fault *f =
-        &j->faults[j->count < MOUNTTAB_FAULTS_MAX ? j->count++ : j->count - 1];
-    *f = (struct mounttab_fault){.is_wrong = is_wrong};
-    return f;
-}
-
 /* Direct NFS reads oranfstab before the mount table: an entry that leads elsewhere wins. */
 static void judge_direct(struct doctor_place *p)
 {
     if (p->entry.found && !str_equal(p->entry.export_path, p->place.export_path)) {
-        struct mounttab_fault *f = add_fault(p, true);
+        struct mounttab_fault *f = mounttab_fault_add(&p->judged, true);
         IGNORE(!str_format(f->what, sizeof f->what, "oranfstab has export '%.80s' there",
                            p->entry.export_path));
         IGNORE(!str_format(f->fix, sizeof f->fix, "correct %.150s as below", p->entry.file));
     }
     if (!p->entry.found && !p->by_kernel && p->is_needed) {
-        struct mounttab_fault *f = add_fault(p, true);
+        struct mounttab_fault *f = mounttab_fault_add(&p->judged, true);
         IGNORE(!str_copy(f->what, sizeof f->what,
                          "oranfstab has no entry for it, and it is not mounted"));
         IGNORE(!str_copy(f->fix, sizeof f->fix, "add the entry below"));
-    }
-    if (p->direct_nfs && p->place.port != MOUNT_PORT) {
-        struct mounttab_fault *f = add_fault(p, false);
-        IGNORE(!str_format(f->what, sizeof f->what,
-                           "NFS answers at port %u: Direct NFS finds that by the port mapper alone",
-                           p->place.port));
-        IGNORE(!str_copy(f->fix, sizeof f->fix, "let rpcbind run on the box, or serve at 2049"));
     }
 }
 
@@ -72,6 +56,35 @@ void doctor_judge(const struct doctor *doctor, struct doctor_place *p)
                        &p->judged);
     if (p->place.nfs)
         judge_direct(p);
+}
+
+static const struct export_look *known_look(const struct doctor *doctor,
+                                            const struct doctor_place *p)
+{
+    for (const struct doctor_place *other = doctor->places; other < p; other++) {
+        enum nfs_finding finding = other->look.found.finding;
+        bool mute = finding == NFS_FOUND_NO_ADDRESS || finding == NFS_FOUND_NO_ANSWER;
+        if (other->look.asked && mute && other->place.port == p->place.port &&
+            str_equal(other->place.host, p->place.host))
+            return &other->look;
+    }
+    return NULL;
+}
+
+void doctor_look(const struct doctor *doctor, struct doctor_place *p)
+{
+    const struct export_use use = {.by_kernel = p->by_kernel,
+                                   .direct_nfs = p->direct_nfs,
+                                   .is_mounted = p->row != NULL,
+                                   .has_entry = p->entry.found};
+    if (!p->known || !p->place.nfs || !(p->is_needed || p->row || p->entry.found))
+        return;
+    const struct export_look *mute = known_look(doctor, p);
+    if (mute)
+        p->look = *mute;
+    else
+        export_look(&p->place, &use, p->home, &p->look);
+    export_judge(&p->look, &use, &p->judged);
 }
 
 static struct doctor_place *add_place(struct doctor *doctor, struct err *err)
@@ -104,7 +117,7 @@ static bool add_gone(struct doctor *doctor, size_t live, const struct mounttab_r
     p->row = row;
     p->place = doctor->places[live].place;
     IGNORE(!str_copy(p->dir, sizeof p->dir, row->dir)); /* cut: longer than any path */
-    struct mounttab_fault *f = add_fault(p, true);
+    struct mounttab_fault *f = mounttab_fault_add(&p->judged, true);
     IGNORE(!str_copy(f->what, sizeof f->what,
                      "the clone is no more: whatever is read there fails (stale file handle)"));
     char word[180];
@@ -293,6 +306,7 @@ static void place_here(const struct shim *shim, struct doctor_place *p)
     const char *oratab = shim->options->oratab ? shim->options->oratab : ORATAB_PATH;
     if (!db || !oratab_resolve(shim->config, db, oratab, &home, &none))
         return;
+    IGNORE(!str_copy(p->home, sizeof p->home, home.home)); /* of the same size */
     p->direct_nfs = directnfs_is_on(home.home);
     if (p->dir[0])
         directnfs_look(home.home, p->dir, &p->entry);
@@ -319,6 +333,7 @@ static bool examine(struct shim *shim, struct doctor *doctor,
                          "it says is none";
         place_here(shim, p);
         doctor_judge(doctor, p);
+        doctor_look(doctor, p);
     }
     return doctor_find_gone(doctor, err);
 }

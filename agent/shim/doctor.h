@@ -1,7 +1,8 @@
-/* The NFS doctor: where each area and clone is to be mounted, how, and what this host does
- * otherwise. Pure, but for the verb. */
+/* The NFS doctor: where each area and clone is to be mounted, how, what this host does otherwise,
+ * and what the export does not let it do. Pure, but for doctor_look and the verb. */
 #pragma once
 #include "agent/shim/directnfs.h"
+#include "agent/shim/export.h"
 #include "agent/shim/mounttab.h"
 
 struct doctor_place {
@@ -14,8 +15,10 @@ struct doctor_place {
     bool by_kernel;                 /* false: by Direct NFS alone, as configured */
     char dir[PATH_MAX];             /* where it is, or would be, on this host */
     const struct mounttab_row *row; /* what is there; NULL: nothing */
-    bool direct_nfs;                /* the Oracle home has it on */
+    char home[512];                 /* Oracle's; "": not known */
+    bool direct_nfs;                /* it has it on */
     struct directnfs_entry entry;
+    struct export_look look;
     struct mounttab_judged judged;
 };
 
@@ -29,6 +32,10 @@ OWN_DEFINE_INPLACE(doctor, struct doctor, doctor_done);
 
 /* Finds the place's row, compares, fills judged. */
 void doctor_judge(const struct doctor *doctor, struct doctor_place *place);
+/* After doctor_judge: asks the server what the export lets this host do, where it is needed or in
+ * use here, and adds what is wrong. A server that did not answer for an earlier place is not asked
+ * again. */
+void doctor_look(const struct doctor *doctor, struct doctor_place *place);
 /* Mounts of this server's clones below the live area's export that are none of `places`: the server
  * has dropped them. */
 bool doctor_find_gone(struct doctor *doctor, struct err *err) MUST;

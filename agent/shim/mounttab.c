@@ -182,7 +182,7 @@ struct judging {
     struct mounttab_judged *ret;
 };
 
-static struct mounttab_fault *fault(struct mounttab_judged *ret, bool is_wrong)
+struct mounttab_fault *mounttab_fault_add(struct mounttab_judged *ret, bool is_wrong)
 {
     struct mounttab_fault *f =
         &ret->faults[ret->count < MOUNTTAB_FAULTS_MAX ? ret->count++ : ret->count - 1];
@@ -192,7 +192,7 @@ static struct mounttab_fault *fault(struct mounttab_judged *ret, bool is_wrong)
 
 static void say(struct mounttab_judged *ret, bool is_wrong, const char *what, const char *fix)
 {
-    struct mounttab_fault *f = fault(ret, is_wrong);
+    struct mounttab_fault *f = mounttab_fault_add(ret, is_wrong);
     IGNORE(!str_copy(f->what, sizeof f->what, what)); /* our own texts fit */
     IGNORE(!str_copy(f->fix, sizeof f->fix, fix));
 }
@@ -244,7 +244,7 @@ static void judge_size(const struct judging *j, const char *key)
     if (size >= SIZE_GOOD)
         return;
     IGNORE(!str_format(fix, sizeof fix, "mount it with %s=1048576", key));
-    struct mounttab_fault *f = fault(j->ret, size < SIZE_LEAST);
+    struct mounttab_fault *f = mounttab_fault_add(j->ret, size < SIZE_LEAST);
     if (size)
         IGNORE(!str_format(f->what, sizeof f->what, "its %s is %llu%s", key,
                            (unsigned long long)size,
@@ -302,13 +302,13 @@ static void judge_place(const struct judging *j, const struct mount_place *place
     if (!mounttab_export(j->row, dir, shown, sizeof shown))
         shown[0] = '\0';
     if (!str_equal(shown, place->export_path)) {
-        struct mounttab_fault *f = fault(j->ret, true);
+        struct mounttab_fault *f = mounttab_fault_add(j->ret, true);
         IGNORE(!str_format(f->what, sizeof f->what, "it shows export '%.80s', not '%.80s'", shown,
                            place->export_path));
         IGNORE(!str_format(f->fix, sizeof f->fix, "mount %.160s there", source));
     }
     if (!same && !is_server(arg, j->row, place)) {
-        struct mounttab_fault *f = fault(j->ret, true);
+        struct mounttab_fault *f = mounttab_fault_add(j->ret, true);
         IGNORE(!str_format(f->what, sizeof f->what, "it is mounted from another server, '%.*s'",
                            (int)strcspn(j->row->source, "/"), j->row->source));
         IGNORE(!str_format(f->fix, sizeof f->fix,
@@ -316,7 +316,7 @@ static void judge_place(const struct judging *j, const struct mount_place *place
     }
     uint64_t port = number(j, "port", 0);
     if (port && port != place->port) {
-        struct mounttab_fault *f = fault(j->ret, true);
+        struct mounttab_fault *f = mounttab_fault_add(j->ret, true);
         IGNORE(!str_format(f->what, sizeof f->what, "it is mounted at port %llu, NFS answers at %u",
                            (unsigned long long)port, place->port));
         IGNORE(!str_format(f->fix, sizeof f->fix, "mount it with port=%u,mountport=%u", place->port,

@@ -43,6 +43,8 @@ struct mounttab_judged {
     struct mounttab_fault faults[MOUNTTAB_FAULTS_MAX];
     size_t count;
 };
+/* One more, empty; the last is used again when there is no room. */
+struct mounttab_fault *mounttab_fault_add(struct mounttab_judged *judged, bool is_wrong);
 /* What the row (NULL: nothing is mounted there) lacks for `place` at dir. place->nfs false: the
  * storage does not say where it exports, only how it is mounted is judged. is_server: whether the
  * row's server is place's host; asked when their names differ. */

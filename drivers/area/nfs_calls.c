@@ -52,7 +52,7 @@ static enum nfs_outcome send_call(const struct nfs_asking *ask, const struct nfs
                              call->version,
                              call->procedure,
                              AUTH_UNIX,
-                             WHO_BYTES + sizeof machine,
+                             WHO_BYTES + sizeof machine + sizeof(uint32_t) * ask->group_count,
                              0,
                              sizeof machine};
     uint8_t *at = bytes;
@@ -61,7 +61,9 @@ static enum nfs_outcome send_call(const struct nfs_asking *ask, const struct nfs
     memcpy(at, machine, sizeof machine);
     at = put_u32(at + sizeof machine, ask->uid);
     at = put_u32(at, ask->gid);
-    at = put_u32(at, 0); /* no further groups */
+    at = put_u32(at, ask->group_count);
+    for (unsigned i = 0; i < ask->group_count; i++)
+        at = put_u32(at, ask->groups[i]);
     at = put_u32(at, 0); /* verifier: none, empty */
     at = put_u32(at, 0);
     size_t len = (size_t)(at - bytes);
@@ -149,9 +151,8 @@ static enum nfs_outcome take_head(const struct nfs_asking *ask, size_t limit, ui
     return status == 0 ? NFS_DONE : not_accepted(ask, status, err);
 }
 
-/* One call and its whole answer, in the scratch room. */
-static enum nfs_outcome converse(const struct nfs_asking *ask, const struct nfs_call *call,
-                                 size_t *ret_len, struct err *err)
+enum nfs_outcome nfs_converse(const struct nfs_asking *ask, const struct nfs_call *call,
+                              size_t *ret_len, struct err *err)
 {
     uint32_t xid = 0;
     uint32_t answered = 0;
@@ -217,6 +218,8 @@ static enum nfs_outcome decode(const struct nfs_asking *ask, size_t len,
         return failed(ask->link, err, "its answer has no status");
     memcpy(&status, bytes, sizeof status);
     status = ntohl(status);
+    if (ask->said)
+        *ask->said = status;
     if (!nfs_guard(status == NFS3_OK ? answer->good : answer->bad, bytes + 4, len - 4, &why))
         return failed(ask->link, err, why.text);
     enum nfs_outcome outcome = outcome_of_status(status, answer->what, err);
@@ -234,7 +237,7 @@ enum nfs_outcome nfs_ask_for(const struct nfs_asking *ask, const struct nfs_call
                              struct err *err)
 {
     size_t len;
-    enum nfs_outcome outcome = converse(ask, call, &len, err);
+    enum nfs_outcome outcome = nfs_converse(ask, call, &len, err);
     return outcome == NFS_DONE ? decode(ask, len, answer, zdr, result, err) : outcome;
 }
 
@@ -309,7 +312,7 @@ enum nfs_outcome nfs_call_port(const struct nfs_asking *ask, uint32_t program, u
     size_t len;
     uint32_t port;
     struct err why = {0};
-    enum nfs_outcome outcome = converse(ask, &call, &len, err);
+    enum nfs_outcome outcome = nfs_converse(ask, &call, &len, err);
     if (outcome != NFS_DONE)
         return outcome;
     if (!nfs_guard("u", nfs_link_scratch(ask->link), len, &why))

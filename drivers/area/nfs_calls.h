@@ -32,6 +32,9 @@ struct nfs_asking {
     struct nfs_link *link;
     const struct nfs_patience *patience;
     uint32_t uid, gid;
+    const uint32_t *groups; /* further ones, at most 16; NULL: none */
+    unsigned group_count;
+    int64_t *said; /* gets the status of each answer that has one; NULL: not wanted */
 };
 
 enum nfs_outcome nfs_call_port(const struct nfs_asking *ask, uint32_t program, uint32_t version,

@@ -28,6 +28,9 @@ struct nfs_answer {
 void nfs_zdr_done(ZDR *zdr);
 OWN_DEFINE_INPLACE(zdr, ZDR, nfs_zdr_done);
 
+/* One call and its whole answer, unguarded, in the link's scratch room. */
+enum nfs_outcome nfs_converse(const struct nfs_asking *ask, const struct nfs_call *call,
+                              size_t *ret_len, struct err *err);
 enum nfs_outcome nfs_ask_for(const struct nfs_asking *ask, const struct nfs_call *call,
                              const struct nfs_answer *answer, ZDR *zdr, void *result,
                              struct err *err);

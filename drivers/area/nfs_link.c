@@ -107,6 +107,20 @@ static void bind_low(const struct nfs_link *link, int family)
     }
 }
 
+bool nfs_link_is_low(const struct nfs_link *link)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in four;
+        struct sockaddr_in6 six;
+    } own = {0};
+    socklen_t size = sizeof own;
+    if (getsockname(link->fd, &own.any, &size) != 0)
+        return false;
+    return ntohs(own.any.sa_family == AF_INET6 ? own.six.sin6_port : own.four.sin_port) <
+           IPPORT_RESERVED;
+}
+
 static bool connect_one(struct nfs_link *link, const struct addrinfo *at,
                         const struct nfs_patience *patience, struct err *err)
 {

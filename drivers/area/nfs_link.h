@@ -22,6 +22,8 @@ OWN_DEFINE(nfs_link, struct nfs_link, nfs_link_close);
 
 /* False after the first error on it: it is out of step with the other side, or was lied to. */
 bool nfs_link_is_sound(const struct nfs_link *link);
+/* Whether it comes from a port below 1024. */
+bool nfs_link_is_low(const struct nfs_link *link);
 /* What it said cannot be: the link is no longer sound. Returns false, as err_set does. */
 bool nfs_link_lied(struct nfs_link *link, struct err *err, const char *fmt, ...) PRINTF(3, 4);
 uint32_t nfs_link_next_xid(struct nfs_link *link);

@@ -58,6 +58,24 @@ the_doctor_wants_an_entry_where_direct_nfs_is_all_there_is() {
     shim bare doctor ORCL --mounts "$work/$lane.table"
     exits 161 && says "$out" 'WRONG oranfstab has no entry'
 }
+# The host's own mounts are right, and yet nothing can be written: the vault says so itself.
+vault_reread() {
+    kill -HUP "$(cat "$work/vault/pid")"
+    within 20 "$@"
+}
+reads_only() { "$bin/evercopy-vaultd" --config "$work/vault/vaultd.conf" exports | grep -q read-only; }
+reads_and_writes() { ! reads_only; }
+the_doctor_names_an_export_that_is_wrong() {
+    local bad=1
+    table "127.0.0.1:/ORCL $area/ORCL" "$good"
+    cp "$work/vault/vaultd.conf" "$work/vaultd.kept"
+    sed -i 's/^\[export\]/&\nreadonly = true/' "$work/vault/vaultd.conf"
+    vault_reread reads_only || saw 'it is not read anew'
+    doctor
+    exits 161 && says "$out" "WRONG the export is read-only: set 'readonly = false' in its \[export\]" && bad=0
+    cp "$work/vaultd.kept" "$work/vault/vaultd.conf"
+    vault_reread reads_and_writes && doctor && never_says "$out" WRONG && return $bad
+}
 
 # ---- restore ----
 
@@ -302,9 +320,10 @@ arrives() {
 whose() {
     try somebody_elses_clone_is_dropped_by_an_operator_alone
     try a_second_drop_at_the_same_time_is_refused
+    try the_doctor_names_an_export_that_is_wrong
 }
 world_who person operator ORCL # the other's configuration changes
 world_lanes restores clones
 world_lanes arrives # production's files are not hidden any more
-world_lanes whose # it stops the vault for a moment
+world_lanes whose # it stops the vault for a moment, and makes it read-only for another
 world_end

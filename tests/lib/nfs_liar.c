@@ -25,7 +25,7 @@ enum {
     FILE_G = 4,
 };
 
-enum { MNT = 1, GETATTR = 1, LOOKUP = 3, READ = 6, READDIRPLUS = 17, FSINFO = 19 };
+enum { MNT = 1, GETATTR = 1, LOOKUP = 3, ACCESS = 4, READ = 6, READDIRPLUS = 17, FSINFO = 19 };
 enum { PROGRAM_MOUNT = 100005 };
 
 struct nfs_liar {
@@ -146,6 +146,14 @@ static void do_mount(struct answer *a, enum lie lie)
     put_handle(a, ROOT, lie);
     put_u32(a, lie == LIE_FLAVORS ? 0xf0000000U : 1);
     put_u32(a, 1);
+}
+
+static void do_access(struct answer *a, enum lie lie)
+{
+    if (!put_status(a, lie, true))
+        return;
+    put_opt_attr(a, ROOT, lie);
+    put_u32(a, 0x1f);
 }
 
 static void do_fsinfo(struct answer *a, enum lie lie)
@@ -338,6 +346,8 @@ static void put_results(struct answer *a, struct call *c, uint32_t program, uint
         if (len < sizeof name && c->at + len <= c->len)
             memcpy(name, c->bytes + c->at, len);
         do_lookup(a, id, name, lie);
+    } else if (procedure == ACCESS) {
+        do_access(a, lie);
     } else if (procedure == FSINFO) {
         do_fsinfo(a, lie);
     } else if (procedure == READDIRPLUS) {

@@ -172,3 +172,25 @@ Test(shim, directnfs_is_on_where_its_library_is)
     cr_expect_str_eq(e.file, other);
     cr_expect(sys_remove_tree(home, &err), "%s", err.text);
 }
+
+/* A server that is away holds the doctor up once, whatever number of its exports is mounted. */
+Test(shim, doctor_asks_for_exports_in_use_and_a_mute_server_once)
+{
+    AUTO(doctor) struct doctor d = {0};
+    load(&d, "127.0.0.1:/ORCL /nowhere/nfs/ORCL nfs " GOOD " 0 0\n");
+    add(&d, place_of("", "nfs:127.0.0.1:/ORCL?port=1"));
+    add(&d, place_of("", "nfs:127.0.0.1:/ORCL?port=1"));
+    add(&d, place_of("drill", "nfs:127.0.0.1:/ORCL/drill?port=1"));
+    for (size_t i = 0; i < d.count; i++)
+        doctor_look(&d, &d.places[i]);
+    cr_expect(d.places[0].look.asked);
+    cr_expect_eq(d.places[0].look.found.finding, NFS_FOUND_NO_ANSWER);
+    cr_expect_eq(memcmp(&d.places[0].look, &d.places[1].look, sizeof d.places[0].look), 0);
+    cr_expect_not(d.places[2].look.asked, "not mounted on this host");
+    for (size_t i = 0; i < 2; i++) {
+        const struct mounttab_judged *j = &d.places[i].judged;
+        cr_assert_geq(j->count, 1);
+        cr_expect(strstr(j->faults[j->count - 1].what, "no NFS server answers"));
+    }
+    cr_expect_str_eq(doctor_verdict(&d), "failed");
+}
