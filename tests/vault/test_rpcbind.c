@@ -1,6 +1,7 @@
 /* Registration, against Debian's rpcbind in a network of our own. */
 #include "agent/base/clock.h"
 #include "agent/base/str.h"
+#include "drivers/area/nfs_probe.h"
 #include "drivers/vault/nfs/rpcbind.h"
 #include "tests/lib/privileged.h"
 #include "tests/lib/vault_server.h"
@@ -8,7 +9,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +207,154 @@ Test(rpcbind, another_living_server_keeps_its_place_and_a_dead_one_does_not)
         all_mapped();
     rpcbind_stop(TAKE(other));
     all_mapped();
+    kill_mapper(mapper);
+}
+
+/* ---- as the unit runs it: a user without rights, in a user namespace of its own ---- */
+
+enum { SERVICE_UID = 64123 };
+
+static void write_map(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) < 0)
+        _exit(3);
+    close(fd);
+}
+
+/* A machine that gives out no user namespaces shows the rest. */
+static void become_service(void)
+{
+    char map[64];
+    if (setgroups(0, NULL) != 0 || setresgid(SERVICE_UID, SERVICE_UID, SERVICE_UID) != 0 ||
+        setresuid(SERVICE_UID, SERVICE_UID, SERVICE_UID) != 0)
+        _exit(2);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_DUMPABLE, 1);
+    if (unshare(CLONE_NEWUSER) != 0)
+        return;
+    str_format(map, sizeof map, "%d %d 1", SERVICE_UID, SERVICE_UID);
+    write_map("/proc/self/uid_map", map);
+    write_map("/proc/self/setgroups", "deny");
+    write_map("/proc/self/gid_map", map);
+}
+
+/* A process that registers, says how it went, and ends in order when `go` is closed. */
+struct teller {
+    pid_t pid;
+    int said, go;
+};
+
+static void tell(uint16_t port, const char *wanted, int said, int go)
+{
+    char says[RPCBIND_SAYS] = "";
+    struct err err = {0};
+    uint64_t until = clock_mono_ms() + WAIT_MS;
+    struct rpcbind *r = rpcbind_start(port, BOTH, true, &err);
+    while (r && !strstr(says, wanted) && clock_mono_ms() < until) {
+        usleep(5000); /* a bounded poll: its thread tells nobody */
+        rpcbind_says(r, says);
+    }
+    if (!r || write(said, says, sizeof says) != sizeof says || read(go, says, 1) != 0)
+        _exit(4);
+    rpcbind_stop(r);
+    _exit(0);
+}
+
+static struct teller teller_start(bool service, uint16_t port, const char *wanted)
+{
+    int said[2], go[2];
+    struct teller t = {0};
+    char says[RPCBIND_SAYS] = "";
+    cr_assert(pipe2(said, O_CLOEXEC) == 0 && pipe2(go, O_CLOEXEC) == 0);
+    t.pid = fork();
+    if (t.pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(go[1]);
+        if (service)
+            become_service();
+        tell(port, wanted, said[1], go[0]);
+    }
+    close(said[1]);
+    close(go[0]);
+    t.said = said[0];
+    t.go = go[1];
+    ssize_t n = read(t.said, says, sizeof says);
+    cr_expect(n > 0 && strstr(says, wanted), "it says '%s', not '%s'", says, wanted);
+    return t;
+}
+
+static void teller_end(struct teller *t, bool killed)
+{
+    int status = 0;
+    if (killed)
+        kill(t->pid, SIGKILL);
+    close(t->go);
+    cr_assert_eq(waitpid(t->pid, &status, 0), t->pid);
+    cr_expect(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0), "it ended with %d",
+              status);
+    close(t->said);
+}
+
+Test(rpcbind, takes_and_lets_go_of_a_server_without_rights)
+{
+    if (!enter("takes_and_lets_go_of_a_server_without_rights"))
+        return;
+    pid_t mapper = start_mapper();
+    struct teller t = teller_start(true, OTHER_PORT, "registered");
+    teller_end(&t, true); /* its entries stay */
+    t = teller_start(true, PORT, "registered");
+    all_mapped();
+    teller_end(&t, false);
+    AUTO(mem) char *list = mapped();
+    cr_expect(!strstr(list, "100003") && !strstr(list, "100005"), "%s", list);
+    kill_mapper(mapper);
+}
+
+/* Only root, or who made it, may take an entry away. */
+Test(rpcbind, keeps_what_a_dead_server_of_root_left_and_that_is_said)
+{
+    static const char *const programs[] = {"100003", "100005"};
+    if (!enter("keeps_what_a_dead_server_of_root_left_and_that_is_said"))
+        return;
+    pid_t mapper = start_mapper();
+    struct teller t = teller_start(false, OTHER_PORT, "registered");
+    teller_end(&t, true);
+    t = teller_start(true, PORT, "'rpcinfo -d 100003 3'");
+    teller_end(&t, false);
+    AUTO(mem) char *list = mapped();
+    cr_expect(is_mapped(list, "100003", "tcp", "0.0.0.0.11.233"), "%s", list);
+    for (size_t i = 0; i < 2; i++) { /* as it says */
+        pid_t pid = fork();
+        if (pid == 0) {
+            execl(program("rpcinfo"), "rpcinfo", "-d", programs[i], "3", (char *)NULL);
+            _exit(127);
+        }
+        cr_assert_eq(waitpid(pid, NULL, 0), pid);
+    }
+    t = teller_start(true, PORT, "registered");
+    all_mapped();
+    teller_end(&t, false);
+    kill_mapper(mapper);
+}
+
+/* The other end, as `evercopy doctor` asks for Direct NFS. */
+Test(rpcbind, tells_a_host_that_asks_where_it_will_find_nothing)
+{
+    enum { ASK_MS = 5000 };
+    struct err err = {0};
+    if (!enter("tells_a_host_that_asks_where_it_will_find_nothing"))
+        return;
+    cr_expect_eq(nfs_probe_mapper("127.0.0.1", PORT, ASK_MS), NFS_MAPPED_NO_MAPPER);
+    AUTO(rpcbind) struct rpcbind *r = rpcbind_start(PORT, BOTH, true, &err);
+    cr_assert(r, "%s", err.text);
+    comes_to_say(r, "no port mapper");
+    pid_t mapper = start_mapper();
+    comes_to_say(r, "registered");
+    cr_expect_eq(nfs_probe_mapper("127.0.0.1", PORT, ASK_MS), NFS_MAPPED_GOOD);
+    cr_expect_eq(nfs_probe_mapper("127.0.0.1", OTHER_PORT, ASK_MS), NFS_MAPPED_ELSEWHERE);
+    rpcbind_stop(TAKE(r));
+    cr_expect_eq(nfs_probe_mapper("127.0.0.1", PORT, ASK_MS), NFS_MAPPED_NOTHING);
     kill_mapper(mapper);
 }
 

@@ -319,6 +319,11 @@ static bool settle_one(struct rpcbind *r, const struct service *service, const c
         return err_set(err, ERR_EXISTS, "another server is registered on port %u", port_of(now));
     if ((*now && !change(r, UNSET, service, &done, err)) || !change(r, SET, service, &done, err))
         return false;
+    if (*now && !done) /* who made an entry may take it away, and root */
+        return err_set(err, ERR_DENIED,
+                       "an entry for port %u stays, of a dead server that another user ran; hint: "
+                       "as root 'rpcinfo -d %u %u'",
+                       port_of(now), service->program, service->version);
     return done || service->optional ||
            err_set(err, ERR_DENIED, "the port mapper does not take program %u", service->program);
 }

@@ -9,7 +9,8 @@ enum { RPCBIND_FOUR = 1, RPCBIND_SIX = 2 };
 /* On a thread of its own: registers (100003 v3 and 100005 v3, TCP, for the families that are
  * listened to: RPCBIND_FOUR | RPCBIND_SIX), again when the port mapper was started anew; a host
  * without one is no error, but a warning when it is expected. What another living server has
- * registered stays; what a dead one left is replaced. */
+ * registered stays; what a dead one left is replaced, or, when
+ * another user ran it and we are not root, told. Needs no rights but the mapper's local socket. */
 struct rpcbind *rpcbind_start(uint16_t port, unsigned families, bool expected, struct err *err)
     MUST;
 /* Unregisters what is ours. NULL is fine. */
