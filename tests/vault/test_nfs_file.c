@@ -35,6 +35,74 @@ Test(nfs_file, is_described_by_one_fsid_and_a_number_that_stays)
     nfs_world_end(&n);
 }
 
+struct seen {
+    struct fh fh;
+    struct fattr3 attr;
+};
+
+static struct seen see(struct nfs_world *n, const char *export_path, const char *path)
+{
+    AUTO(client) struct client c;
+    struct seen s = {0};
+    char copy[80];
+    client_open(&c, n->port, export_path);
+    s.fh = c.root;
+    STATUS(do_getattr(&c, &s.fh, &s.attr), NFS3_OK);
+    str_copy(copy, sizeof copy, path);
+    for (char *at = copy; at && *at;) {
+        struct fh dir = s.fh;
+        STATUS(do_lookup(&c, &dir, str_field(&at, '/'), &s.fh, &s.attr), NFS3_OK);
+    }
+    return s;
+}
+
+/* A host that has the area, a clone of it and a composed one mounted must never take a file of one
+ * for another's. */
+Test(nfs_file, of_a_composed_clone_is_none_of_those_it_was_made_of)
+{
+    enum { PLACES = 5 };
+    static const char *const places[PLACES] = {"", "old.dbf", "new.dbf", "arch", "arch/1.arc"};
+    struct nfs_world n;
+    struct seen first[PLACES];
+    nfs_world_begin(&n);
+    world_write(&n.w, "v", NULL, "data", 'a', 20000, 0);
+    world_snapshot(&n.w, "v", "s");
+    world_write(&n.w, "v", NULL, "data", 'b', 20000, 0);
+    world_write(&n.w, "v", NULL, "log", 'l', 5000, 0);
+    /* One file twice, of two moments. */
+    struct vault_part parts[] = {
+        {"s", "data", "old.dbf"}, {NULL, "data", "new.dbf"}, {NULL, "log", "arch/1.arc"}};
+    world_ok(&n.w, vault_clone_create(n.w.vault, "v", "plain", "s", NULL, 0, &n.w.err));
+    world_ok(&n.w, vault_clone_create(n.w.vault, "v", "mixed", NULL, parts, 3, &n.w.err));
+    struct seen live = see(&n, "/v", "data"), plain = see(&n, "/v/plain", "data");
+    for (size_t i = 0; i < PLACES; i++) {
+        first[i] = see(&n, "/v/mixed", places[i]);
+        cr_expect_eq(first[i].attr.fsid, first[0].attr.fsid, "%s", places[i]);
+        for (size_t j = 0; j < i; j++)
+            cr_expect_neq(first[i].attr.fileid, first[j].attr.fileid, "%s %s", places[i],
+                          places[j]);
+    }
+    cr_expect(live.attr.fsid != plain.attr.fsid && live.attr.fsid != first[0].attr.fsid &&
+              plain.attr.fsid != first[0].attr.fsid);
+    cr_expect_eq(live.attr.fileid, plain.attr.fileid, "the same file, of another moment");
+    for (int round = 0; round < 2; round++) {
+        if (round == 1)
+            world_ok(&n.w, vault_seal(n.w.vault, "v/mixed", &n.w.err));
+        nfs_world_unserve(&n);
+        world_crash(&n.w);
+        nfs_world_serve(&n);
+        for (size_t i = 0; i < PLACES; i++) {
+            struct seen now = see(&n, "/v/mixed", places[i]);
+            cr_expect(now.attr.fsid == first[i].attr.fsid &&
+                          now.attr.fileid == first[i].attr.fileid &&
+                          now.fh.len == first[i].fh.len &&
+                          memcmp(now.fh.bytes, first[i].fh.bytes, now.fh.len) == 0,
+                      "%s, round %d", places[i], round);
+        }
+    }
+    nfs_world_end(&n);
+}
+
 Test(nfs_file, gives_back_what_was_written_wherever_it_lies)
 {
     enum { SIZE = 70000, MAX = 1 << 20 };
