@@ -1,6 +1,7 @@
 /* Fuzz target: the guard of NFS replies. The first byte chooses the shape; what passes is decoded
- * by libnfs, as the reader does it. */
+ * by libnfs, as the reader does it. The rest is also walked as MOUNT's list of exports. */
 #include "drivers/area/nfs_guard.h"
+#include "drivers/area/nfs_probe.h"
 
 #include "agent/base/own.h"
 #include <arpa/inet.h>
@@ -31,11 +32,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         {"?W?A?W?A", (zdrproc_t)zdr_RENAME3res},
         {"?A?W?A", (zdrproc_t)zdr_LINK3res},
         {"?Ahhhhhhu", (zdrproc_t)zdr_FSSTAT3res},
+        {"?Au", (zdrproc_t)zdr_ACCESS3res},
     };
     enum { MAX = 72 << 10, BEHIND = 64 };
     struct err err = {0};
     if (size < 1 || size > MAX)
         return 0;
+    IGNORE(nfs_probe_lists(data + 1, size - 1, "/A"));
     size_t row = data[0] % (sizeof rows / sizeof *rows);
     if (!nfs_guard(rows[row].shape, data + 1, size - 1, &err))
         return 0;
