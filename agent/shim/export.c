@@ -88,18 +88,25 @@ static void judge_rights(const struct export_look *look, struct mounttab_fault *
     if (found->has_top)
         IGNORE(!str_format(f->what + len, sizeof f->what - len,
                            ": the top folder is uid %u's, mode %04o", found->uid, found->mode));
-    bool would_do = found->has_top && found->uid == look->uid &&
-                    (found->mode & (writes ? 0300 : 0500)) == (writes ? 0300U : 0500U);
-    if (would_do || (look->uid == 0 && found->has_top && (found->mode & 0700) == 0700))
+    unsigned needs = writes ? 0300 : 0500;
+    bool would_do = found->has_top &&
+                    (found->uid == look->uid ? (found->mode & needs) == needs : look->uid == 0);
+    if (would_do)
         IGNORE(!str_format(f->fix, sizeof f->fix,
                            "the server takes uid %u for another: 'squash = %s' in its [export], or "
                            "'anonuid' of who owns the folder",
                            look->uid, look->uid ? "root" : "none"));
-    else
+    else if (found->has_top && found->uid == 0)
         IGNORE(!str_format(f->fix, sizeof f->fix,
-                           "chown the top folder to uid %u, by a client that 'squash = none' lets "
-                           "be root; 'owner = %u' in the [export] does so for new volumes",
-                           look->uid, look->uid));
+                           "set 'owner = %u' in its [export]: a top folder that is root's still "
+                           "becomes that user's",
+                           look->uid));
+    else
+        IGNORE(
+            !str_format(f->fix, sizeof f->fix,
+                        "let a client that 'squash = none' admits as root give uid %u the folder "
+                        "(chown), or its group the right (chmod)",
+                        look->uid));
 }
 
 struct sentence { /* of each finding; the server's words go behind `what` */

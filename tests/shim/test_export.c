@@ -121,7 +121,7 @@ Test(shim, export_that_is_wrong_is_named_with_what_mends_it)
         {"/NOWHERE", "no such export", "'evercopy-vaultd exports'"},
         {"/GOOD/none", "no such export", "'evercopy-vaultd exports'"},
         {"/ALL", "may not write there: the top folder is uid", "'squash = root'"},
-        {"/ROOTS", "the top folder is uid 0's", "chown the top folder"},
+        {"/ROOTS", "the top folder is uid 0's", "set 'owner = "},
     };
     struct scene s;
     begin(&s);
@@ -137,6 +137,25 @@ Test(shim, export_that_is_wrong_is_named_with_what_mends_it)
     struct mounttab_judged j = judged(&s, "/GOOD", port, &mounted);
     expect("a port where nobody is", &j, "no NFS server answers", "start evercopy-vaultd");
     close(fd);
+    end(&s);
+}
+
+/* What it says is what mends it. */
+Test(shim, export_that_was_mended_as_told_is_good)
+{
+    static const char *const paths[] = {"/READ", "/OTHERS", "/ALL", "/ROOTS"};
+    struct err err = {0};
+    char extra[100];
+    struct scene s;
+    begin(&s);
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        cr_expect_eq(judged(&s, paths[i], s.server.port, &mounted).count, 1, "%s", paths[i]);
+    str_format(extra, sizeof extra, "[export]\nclients = 127.0.0.1\nowner = %u\n", s.oracle);
+    OK(vault_server_reload(&s.server, extra, &err));
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct mounttab_judged j = judged(&s, paths[i], s.server.port, &mounted);
+        cr_expect_eq(j.count, 0, "%s: %s", paths[i], j.faults[0].what);
+    }
     end(&s);
 }
 
