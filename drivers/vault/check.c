@@ -7,7 +7,7 @@
 enum { CHECK_RECORD_BYTES = 8192, LOG_BLOCK_MAX = 1024 };
 
 bool check_record(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
-                  const uint8_t *bytes)
+                  const uint8_t *bytes, struct err *why)
 {
     struct block_zero zero;
     (void)arg;
@@ -29,9 +29,11 @@ bool check_record(void *arg, const char *path, uint64_t size, const uint8_t *fir
             break;
         if (block_no == 0)
             continue;
-        if (block_verdict_is_bad(
-                block_verify(bytes + i * zero.block_size, &place, block_no, &header)))
-            return false;
+        enum block_verdict verdict =
+            block_verify(bytes + i * zero.block_size, &place, block_no, &header);
+        if (block_verdict_is_bad(verdict))
+            return err_set(why, ERR_CORRUPT, "block %llu: %s", (unsigned long long)block_no,
+                           block_verdict_text(verdict));
     }
     return true;
 }

@@ -5,10 +5,13 @@
 
 enum { BLOCKS = 1000 };
 static uint8_t zero[16384], record[8192];
+static struct err why;
 
 static bool check(const uint8_t *first, uint64_t record_no)
 {
-    return check_record(NULL, "data/users01.dbf", (BLOCKS + 1ULL) * 8192, first, record_no, record);
+    why = (struct err){0};
+    return check_record(NULL, "data/users01.dbf", (BLOCKS + 1ULL) * 8192, first, record_no, record,
+                        &why);
 }
 
 static void datafile(uint64_t block_no)
@@ -31,6 +34,7 @@ Test(check, refuses_damage_and_wrong_places)
     cr_expect_not(check(zero, 18), "another block's address");
     record[4000] ^= 1;
     cr_expect_not(check(zero, 17), "a flipped bit");
+    cr_expect_str_eq(why.text, "block 17: checksum wrong");
 }
 
 Test(check, passes_a_block_that_was_never_used)
@@ -63,4 +67,5 @@ Test(check, judges_every_small_block_of_a_record)
     cr_expect(check(zero, 10));
     record[3 * 2048 + 1000] ^= 1;
     cr_expect_not(check(zero, 10));
+    cr_expect_str_eq(why.text, "block 43: checksum wrong");
 }

@@ -352,14 +352,14 @@ Test(vault, seals_by_itself_and_says_when)
 }
 
 static bool no_b(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
-                 const uint8_t *bytes)
+                 const uint8_t *bytes, struct err *why)
 {
     struct world *w = arg;
     cr_assert(first, "the file begins with a record");
     cr_assert_str_eq(path, "d/a.dbf");
     cr_assert_eq(size, 5 * RECORD_BYTES);
     cr_assert(w && first && first[0] == 'b');
-    return bytes[0] != 'b' || record != 3;
+    return bytes[0] != 'b' || record != 3 || err_set(why, ERR_CORRUPT, "no b");
 }
 
 Test(vault, keeps_and_names_the_records_that_the_check_refuses)

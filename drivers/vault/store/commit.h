@@ -1,12 +1,12 @@
 /* Commits and tables as bytes (FORMAT.md 2.5). Pure; what is read is hostile. */
 #pragma once
+#include "drivers/vault/store/bad.h"
 #include "drivers/vault/store/table.h"
 
 enum {
     COMMIT_RAW_MAX = 96 << 20, /* payload before zstd */
     TABLE_RAW_MAX = 256 << 20,
     CHANGES_MAX = 1 << 16,
-    BAD_MAX = 4096,
 };
 struct commit {
     uint32_t epoch;

@@ -10,7 +10,6 @@ enum {
     NODE_SLOTS = 4,
     DEAD_MEMORY = 16 << 20,
     FREED_MEMORY = 48 << 20,
-    BAD_KEPT = 4096,
 };
 
 /* A frame on its way, with the map's changes that go with it. */
@@ -530,7 +529,7 @@ void seal_stat(const struct seal *seal, struct seal_stat *ret)
 static bool copy_result(struct seal *seal, const struct seal_result *result, struct err *err)
 {
     struct change *change = &seal->change;
-    size_t bad = result->bad_count < BAD_KEPT ? result->bad_count : BAD_KEPT;
+    size_t bad = result->bad_count < BAD_MAX ? result->bad_count : BAD_MAX;
     change->kind = CHANGE_SEALED;
     change->volume = seal->volume;
     change->sequence = seal->sequence;

@@ -135,7 +135,7 @@ struct seal_result {
     struct hash identity;
     const struct bad_record {
         uint64_t file, record;
-    } * bad; /* stored, but the block check said no; borrowed, at most 4,096 kept */
+    } * bad; /* stored, but the block check said no; borrowed, rows as bad.h makes them */
     size_t bad_count;
 };
 /* Durable and visible when it returns. Frees the seal, also on error (then nothing is left that the
@@ -148,9 +148,13 @@ struct seal_stat {
 };
 void seal_stat(const struct seal *seal, struct seal_stat *ret);
 
-/* Records of a sealed snapshot that the block check refused; owned. */
+/* Records of a sealed snapshot that the block check refused, those of states before it that are in
+ * it still included: rows of bad.h; owned. */
 struct bad_record *family_bad_records(struct family *family, uint64_t volume, uint64_t sequence,
                                       size_t *ret_count, struct err *err) MUST;
+/* The same of the newest sealed state, snapshot or not. CORRUPT: its seal frame is damaged. */
+struct bad_record *family_bad_head(struct family *family, uint64_t volume, size_t *ret_count,
+                                   struct err *err) MUST;
 
 /* What a sealed map's files hash to: paths in strictly ascending byte order, else INVALID. Of a
  * directory only the path counts; root NULL or not stored is a file of holes. */

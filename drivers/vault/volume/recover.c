@@ -178,9 +178,11 @@ static bool take_snapshot_rows(struct volume *v, struct err *err)
         snap->identity = row->identity;
         if (row->lock_remaining_ms > 0)
             snap->locked_until_boot_ms = clock_boot_ms() + row->lock_remaining_ms;
+        size_t bad_count = 0;
         AUTO(mem)
         struct bad_record *bad =
-            family_bad_records(v->family, v->id, row->sequence, &snap->bad_records, err);
+            family_bad_records(v->family, v->id, row->sequence, &bad_count, err);
+        snap->bad_records = bad ? bad_total(bad, bad_count) : 0;
         if (!bad || !snap_enlist(v, snap, err))
             return false;
         snap = NULL;

@@ -9,7 +9,6 @@
 enum {
     RUN_RECORDS = 64,
     SLOTS_A_RECORD = RECORD_BYTES / INODE_BYTES,
-    BAD_MAX = 4096,
     BACK_OFF_MAX_MS = 60000,
     UNHEARD_MS = 1000,
 };
@@ -26,8 +25,10 @@ struct sealing {
     uint8_t *bytes;
     uint8_t first[RECORD_BYTES]; /* of the file that is sealed, when has_first */
     bool has_first;
-    struct bad_record *bad;
-    size_t bad_count, bad_capacity;
+    struct bad_list bad;                                    /* as it will be */
+    uint64_t refused;                                       /* of them, by this seal */
+    char refused_path[TREE_PATH_MAX + 1], refused_why[200]; /* the first */
+    uint64_t refused_record;
 };
 
 static void sealing_done(struct sealing *s)
@@ -37,7 +38,7 @@ static void sealing_done(struct sealing *s)
     own_free(s->files);
     own_free(s->slots);
     own_free(s->bytes);
-    own_free(s->bad);
+    bad_list_done(&s->bad);
 }
 OWN_DEFINE_INPLACE(sealing, struct sealing, sealing_done);
 
@@ -100,13 +101,91 @@ static bool check(struct sealing *s, const char *path, const struct entry *entry
                   const uint8_t *bytes, struct err *err)
 {
     const struct vault_options *o = &s->v->vault->options;
-    if (!o->check || entry->kind != INODE_FILE || s->bad_count >= BAD_MAX ||
-        o->check(o->check_arg, path, entry->size, s->has_first ? s->first : NULL, record, bytes))
+    struct err why = {0};
+    if (!o->check || entry->kind != INODE_FILE ||
+        o->check(o->check_arg, path, entry->size, s->has_first ? s->first : NULL, record, bytes,
+                 &why))
         return true;
-    if (!own_grow((void **)&s->bad, &s->bad_capacity, s->bad_count, sizeof s->bad[0], err))
+    if (s->refused++ == 0) {
+        s->refused_record = record;
+        IGNORE(str_copy(s->refused_path, sizeof s->refused_path, path));
+        IGNORE(str_copy(s->refused_why, sizeof s->refused_why, why.text));
+    }
+    return bad_add(&s->bad, &(struct bad_record){entry->file, record}, err);
+}
+
+/* A state has what was refused before and is there still: neither written since nor cut away. */
+static bool bad_stays(const struct sealing *s, const struct bad_record *row)
+{
+    const struct entry *entry = tree_find(&s->slot->tree, row->file);
+    if (!bad_rest(row))
+        return entry && row->record < (entry->size + RECORD_BYTES - 1) >> RECORD_SHIFT &&
+               layer_has(s->slot->layer, row->file, row->record) == LAYER_BELOW;
+    if (row->file == INODE_TABLE)
+        return true;
+    for (size_t i = 0; i < s->file_count; i++) /* of a rest only the end of all is known */
+        if (s->files[i].file == row->file)
+            return entry && s->files[i].cut > 0;
+    return entry != NULL;
+}
+
+static bool bad_load(struct volume *v, struct err *err)
+{
+    struct err own = {0};
+    size_t count = 0;
+    if (v->bad_known)
+        return true;
+    AUTO(mem) struct bad_record *rows = family_bad_head(v->family, v->id, &count, &own);
+    if (!rows && own.code != ERR_CORRUPT) {
+        *err = own;
         return false;
-    s->bad[s->bad_count++] = (struct bad_record){entry->file, record};
+    }
+    if (!rows) /* a seal must not wait for it; scrub tells of the frame */
+        log_error("what the block check refused before is not known volume=%s error=%s", v->name,
+                  own.text);
+    bad_list_done(&v->bad);
+    for (size_t i = 0; rows && i < count; i++)
+        if (!bad_add(&v->bad, &rows[i], err))
+            return false;
+    return v->bad_known = true;
+}
+
+static bool bad_keep(struct sealing *s, struct err *err)
+{
+    if (!bad_load(s->v, err))
+        return false;
+    for (size_t i = 0; i < s->v->bad.count; i++)
+        if (bad_stays(s, &s->v->bad.rows[i]) && !bad_add(&s->bad, &s->v->bad.rows[i], err))
+            return false;
     return true;
+}
+
+/* Of the layer that is sealed already: as the store says. */
+static bool bad_found(struct sealing *s, struct err *err)
+{
+    s->v->bad_known = false;
+    if (!bad_load(s->v, err))
+        return false;
+    bad_list_done(&s->bad);
+    s->bad = s->v->bad;
+    s->v->bad = (struct bad_list){0};
+    return true;
+}
+
+/* Once a layer, however often its seal is tried; told before the commit, of which nobody may hear.
+ */
+static void bad_tell(struct sealing *s, const struct seal_result *result)
+{
+    struct volume *v = s->v;
+    uint64_t sequence = s->slot->sequence;
+    if (s->refused == 0 || v->bad_told == sequence)
+        return;
+    v->bad_told = sequence;
+    log_error("the block check refused records volume=%s snapshot=%s sequence=%llu count=%llu "
+              "path=%s record=%llu reason=%s",
+              v->name, result->named ? result->name : "", (unsigned long long)sequence,
+              (unsigned long long)s->refused, s->refused_path,
+              (unsigned long long)s->refused_record, s->refused_why);
 }
 
 /* A run of records of which the layer says the same. */
@@ -374,10 +453,7 @@ static bool found_snapshot(struct sealing *s, struct seal_result *result, struct
             row = &rows[i];
     if (!row)
         return rows != NULL;
-    AUTO(mem)
-    struct bad_record *bad =
-        family_bad_records(v->family, v->id, sequence, &result->bad_count, err);
-    AUTO(snap) struct snap *hidden = bad ? snap_new(v, sequence, row->name, err) : NULL;
+    AUTO(snap) struct snap *hidden = snap_new(v, sequence, row->name, err);
     if (!hidden)
         return false;
     result->logical_bytes = row->logical_bytes;
@@ -410,7 +486,7 @@ static bool found_sealed(struct sealing *s, struct seal_result *result, struct e
     result->table = rows[at].table;
     result->slots = rows[at].slots;
     if (!table_load(v, &result->table, result->slots, &tree, &base, err) ||
-        !found_snapshot(s, result, err))
+        !found_snapshot(s, result, err) || !bad_found(s, err))
         return false;
     index_done(&s->base);
     s->base = base;
@@ -446,13 +522,14 @@ static bool seal_layer(struct sealing *s, struct seal_result *result, struct err
         *err = own;
     else
         was_heard(v);
-    if (!s->seal || !seal_files(s, err) || !seal_table(s, result, err))
+    if (!s->seal || !bad_keep(s, err) || !seal_files(s, err) || !seal_table(s, result, err))
         return false;
     name_result(s, result);
     if (result->named && !identify(s, &result->identity, err))
         return false;
-    result->bad = s->bad;
-    result->bad_count = s->bad_count;
+    result->bad = s->bad.rows;
+    result->bad_count = s->bad.count;
+    bad_tell(s, result);
     return commit(s, result, err);
 }
 
@@ -467,6 +544,9 @@ static void settle(struct sealing *s, const struct seal_result *result)
     v->table = result->table;
     v->table_slots = result->slots;
     v->sealed = s->slot->sequence;
+    struct bad_list bad = v->bad;
+    v->bad = s->bad;
+    s->bad = bad;
     struct snap *snap = snap_at(v, s->slot->sequence);
     if (snap) {
         snap->sealed = true;
@@ -474,7 +554,7 @@ static void settle(struct sealing *s, const struct seal_result *result)
         snap->slots = result->slots;
         snap->logical_bytes = result->logical_bytes;
         snap->identity = result->identity;
-        snap->bad_records = result->bad_count;
+        snap->bad_records = bad_total(v->bad.rows, v->bad.count);
         snap->base = index_copy(&v->base);
     }
     vault->frozen_bytes -= s->slot->bytes;

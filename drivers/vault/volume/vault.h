@@ -14,10 +14,11 @@ struct vault_options {
     uint64_t journal_bytes; /* names get LIMIT above this much since a seal; 0: 256 MiB */
     unsigned seal_threads;  /* volumes sealed at once; 0: 1 */
     bool seal_by_hand;      /* tests: nothing is sealed before vault_seal */
-    /* The block check: whether a record that a seal takes may be right. first: record 0 of its
-     * file, NULL when that is a hole; size: the file's. Called from our threads. NULL: none. */
+    /* The block check: whether a record that a seal takes may be right, and why not. first: record
+     * 0 of its file, NULL when that is a hole; size: the file's. Called from our threads. What it
+     * refuses is stored all the same, told in the log and kept with the state. NULL: none. */
     bool (*check)(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
-                  const uint8_t *bytes);
+                  const uint8_t *bytes, struct err *why);
     void *check_arg;
 };
 /* box: a local folder, made when missing. io is borrowed and must outlive the vault. Recovers,
@@ -70,7 +71,8 @@ struct vault_snapshot_info {
     bool sealed;
     bool copied;          /* a second store has it, read back there; known half a minute later */
     struct hash identity; /* once sealed */
-    uint64_t bad_records; /* once sealed: records the block check refused */
+    /* Once sealed: records in it that the block check refused, when they were written or since. */
+    uint64_t bad_records;
     uint64_t locked_until_boot_ms;
     /* UINT64_MAX: not known yet. unique: what deleting it alone would free; asked for here, counted
      * soon after. */

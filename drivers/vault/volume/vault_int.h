@@ -4,6 +4,7 @@
  * clones, drops of it); volume.write, by id (its write path and its journal's order); vault.lock
  * (everything in memory; never held over anything that may block). */
 #pragma once
+#include "drivers/vault/store/bad.h"
 #include "drivers/vault/volume/journal.h"
 #include "drivers/vault/volume/layer.h"
 #include "drivers/vault/volume/record.h"
@@ -41,7 +42,7 @@ struct snap {
     uint64_t slots, logical_bytes;
     uint64_t unique_bytes;
     bool unique_known;
-    size_t bad_records;
+    uint64_t bad_records;
     struct hash identity;
     uint64_t locked_until_boot_ms;
     uint32_t pins; /* clones that stand on it */
@@ -103,6 +104,10 @@ struct volume {
     struct index base; /* roots by file, as of `sealed` */
     struct root table;
     uint64_t table_slots, sealed;
+    /* What the block check refused and is there as of `sealed`; its sealer's alone. */
+    struct bad_list bad;
+    bool bad_known;
+    uint64_t bad_told;   /* the layer of which the log was told last */
     struct slot **slots; /* oldest first; the last is active */
     size_t slot_count, slot_capacity;
     struct slot *active; /* changes under volume.write and vault.lock: either is enough to read */

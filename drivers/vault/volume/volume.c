@@ -49,6 +49,7 @@ void volume_free(struct volume *v)
     journal_free(v->journal);
     tree_done(&v->tree);
     index_done(&v->base);
+    bad_list_done(&v->bad);
     index_done(&v->parts);
     index_done(&v->watched);
     if (v->landing == v)
