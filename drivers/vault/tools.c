@@ -3,6 +3,7 @@
 #include "agent/base/json.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/link.h"
+#include "drivers/vault/refused.h"
 #include "drivers/vault/store/copies.h"
 #include "drivers/vault/store/export.h"
 #include "drivers/vault/store/figures.h"
@@ -20,7 +21,8 @@ const char tools_usage[] =
     "  evercopy-vaultd fsck [--repair] [--rebuild]\n"
     "                                             rows against packs; made again from packs\n"
     "  evercopy-vaultd stat [VOLUME [SNAPSHOT...]]\n"
-    "                                             bytes, and what deleting these would bring\n"
+    "                                             bytes, what deleting these would bring, and\n"
+    "                                             what the block check refused in them\n"
     "  evercopy-vaultd export VOLUME SNAPSHOT FOLDER [PATH]\n"
     "                                             its files into an empty folder, verified\n"
     "  evercopy-vaultd sync STORE [SNAPSHOT...] [--volume V] [--prune] [--rate BYTES]\n"
@@ -36,6 +38,7 @@ struct tool {
     FILE *out;
     struct io *io;
     uint64_t rate;
+    uint64_t refused; /* records of snapshots that stat looked at */
 };
 
 /* ---- stopping ---- */
@@ -299,16 +302,18 @@ static bool stat_snapshots(struct tool *t, struct family *family, const struct v
     if (!copies)
         return false;
     for (size_t i = 0; i < count; i++) {
-        uint64_t now = 0, later = 0;
+        uint64_t now = 0, later = 0, refused = 0;
         if (rows[i].hidden)
             continue;
-        if (!family_reclaimable(family, volume->id, &rows[i].sequence, 1, &now, &later, err))
+        if (!family_reclaimable(family, volume->id, &rows[i].sequence, 1, &now, &later, err) ||
+            !refused_count(family, &rows[i], &refused, err))
             return false;
         *ret_logical += rows[i].logical_bytes;
+        t->refused += refused;
         FIGURES(t, "snapshot", volume->name, rows[i].name, {"logical_bytes", rows[i].logical_bytes},
                 {"unique_bytes", now + later}, {"clones", rows[i].pins},
                 {"locked_ms", rows[i].lock_remaining_ms},
-                {"copied", is_copied(copies, copy_count, &rows[i])});
+                {"copied", is_copied(copies, copy_count, &rows[i])}, {"refused", refused});
     }
     return true;
 }
@@ -342,14 +347,19 @@ static bool stat_set(struct tool *t, struct family *family, const struct volume_
         return false;
     for (size_t i = 2; i < t->args->word_count; i++) {
         const struct snapshot_row *row = by_name(rows, rows_count, t->args->words[i]);
-        uint64_t stored = 0;
+        uint64_t stored = 0, refused = 0;
         if (!row)
             return err_set(err, ERR_NOT_FOUND, "there is no sealed snapshot '%.100s'",
                            t->args->words[i]);
-        if (!figures_stored(family, &row->table, &stored, err))
+        if (!figures_stored(family, &row->table, &stored, err) ||
+            !refused_count(family, row, &refused, err) ||
+            !refused_tell(family, volume->name, row, on_finding, t, err))
             return false;
+        t->refused += refused;
         FIGURES(t, "snapshot", volume->name, row->name, {"logical_bytes", row->logical_bytes},
-                {"stored_bytes", stored});
+                {"stored_bytes", stored},
+                {"ratio_percent", stored ? row->logical_bytes * 100 / stored : 0},
+                {"refused", refused});
         sequences[count++] = row->sequence;
     }
     if (!family_reclaimable(family, volume->id, sequences, count, &now, &later, err))
@@ -390,8 +400,11 @@ static bool run_stat(struct tool *t, uint64_t *ret_damages, struct err *err)
     const char *name = t->args->word_count > 1 ? t->args->words[1] : NULL;
     bool found = false;
     *ret_damages = tell_closed(t, name);
-    return each_landing(t, name, t->args->word_count > 2 ? stat_set : stat_volume, &found, err) &&
-           (found || !name || missing_volume(name, err));
+    bool done =
+        each_landing(t, name, t->args->word_count > 2 ? stat_set : stat_volume, &found, err) &&
+        (found || !name || missing_volume(name, err));
+    *ret_damages += t->refused;
+    return done;
 }
 
 /* ---- export ---- */

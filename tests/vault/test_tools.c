@@ -2,6 +2,7 @@
 #include "agent/base/json.h"
 #include "agent/base/sys.h"
 #include "drivers/vault/tools.h"
+#include "drivers/vault/volume/vault.h"
 #include "tests/vault/tools_world.h"
 #include <fcntl.h>
 #include <unistd.h>
@@ -104,6 +105,52 @@ Test(tools, say_what_they_found_in_lines_and_exit_codes)
     expect(&p, none, "export landing", TOOLS_USAGE, "other words");
     expect(&p, (struct tools_options){.rate = "fast"}, "scrub", TOOLS_USAGE, "--rate");
     VW_OK(sys_stat(p.folder, &(struct stat){0}, &err));
+    scene_end(&p);
+}
+
+static bool refuses(void *arg, const char *path, uint64_t size, const uint8_t *first,
+                    uint64_t record, const uint8_t *bytes, struct err *why)
+{
+    (void)arg, (void)path, (void)size, (void)first, (void)bytes;
+    return record < 2 || err_set(why, ERR_CORRUPT, "no");
+}
+
+/* A volume of which a snapshot's seal refused all but two records of a file, and of many. */
+static void seal_refused(struct scene *p, unsigned records)
+{
+    struct err err = {0};
+    struct vault_options options = {.seal_by_hand = true, .check = refuses, .reserve_bytes = 4096};
+    const char *volume = "orcl";
+    struct view_file file;
+    AUTO(io) struct io *io = io_open(p->store, NULL, 0, &err);
+    AUTO(vault) struct vault *vault = io ? vault_open(p->box, io, &options, &err) : NULL;
+    AUTO(mem) char *bytes = own_alloc((size_t)records << 13, &err);
+    VW_OK(vault && bytes && vault_volume_create(vault, volume, &err));
+    AUTO(view) struct view *view = view_open(vault, volume, NULL, NULL, &err);
+    memset(bytes, 'x', (size_t)records << 13);
+    VW_OK(view &&
+          view_create(view, NULL, VIEW_ROOT, "a.dbf", INODE_FILE, NULL, NULL, &file, NULL, &err) &&
+          view_write(view, file.file, bytes, (size_t)records << 13, 0, true, NULL, &err) &&
+          vault_snapshot_create(vault, &volume, 1, "monday", &err) &&
+          vault_seal(vault, volume, &err));
+    view_close(TAKE(view));
+    vault_close(TAKE(vault));
+    io_close(TAKE(io));
+}
+
+Test(tools, stat_lists_what_the_block_check_refused)
+{
+    struct scene p;
+    scene_begin(&p);
+    seal_refused(&p, 4002);
+    expect(&p, (struct tools_options){0}, "stat orcl", TOOLS_DAMAGE, " refused=4000");
+    expect(&p, (struct tools_options){0}, "stat orcl monday", TOOLS_DAMAGE,
+           "refused volume='orcl' snapshot='monday' path='a.dbf' offset=16384 bytes=8192: ");
+    expect(&p, (struct tools_options){0}, "stat orcl monday", TOOLS_DAMAGE,
+           "path='a.dbf': 928 more are not named");
+    expect(&p, (struct tools_options){.json = true}, "stat orcl monday", TOOLS_DAMAGE,
+           "\"finding\":\"refused\"");
+    expect(&p, (struct tools_options){0}, "stat landing", TOOLS_SOUND, "refused=0");
     scene_end(&p);
 }
 

@@ -9,6 +9,7 @@ static const struct {
     [FINDING_LEAKED] = {"leaked", false},     [FINDING_BACK] = {"back", false},
     [FINDING_LOST] = {"lost", false},         [FINDING_STRAY] = {"stray", false},
     [FINDING_REPAIRED] = {"repaired", false}, [FINDING_CLOSED] = {"closed", true},
+    [FINDING_REFUSED] = {"refused", true},
 };
 
 const char *finding_word(enum finding_kind kind) { return kinds[kind].word; }

@@ -10,7 +10,8 @@ enum finding_kind {
     FINDING_LOST,    /* a seal tells of it; not all of it is there any more */
     FINDING_STRAY,   /* an object that no row names: a crash's rest, or a running seal's */
     FINDING_REPAIRED,
-    FINDING_CLOSED, /* a volume that takes no changes, as who serves it says */
+    FINDING_CLOSED,  /* a volume that takes no changes, as who serves it says */
+    FINDING_REFUSED, /* stored as it was written, and the block check says it is broken */
     FINDING_KINDS
 };
 /* Texts are borrowed for the call; empty or NULL where it has none. */
