@@ -49,6 +49,9 @@ struct driver_snapshot_info {
     char id[DRIVER_HANDLE_MAX]; /* the storage's own, for cross-checks; never used again */
     uint64_t created_us;        /* UTC */
     enum driver_durability durability;
+    /* Blocks of it that the storage itself found damaged as it took them, or before it was `sealed`
+     * where it seals later. 0: none, or it does not look; it never stands for a proof. */
+    uint64_t bad_blocks;
     uint64_t locked_until_boot_ms; /* 0: not locked */
     uint32_t clone_count;
     struct driver_space space;

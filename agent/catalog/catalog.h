@@ -169,17 +169,18 @@ struct catalog_snapshot {
     char run[40];
     char driver_id[64];
     uint64_t created_us;
-    int durability; /* enum driver_durability */
-    bool mid_merge; /* suspect files: not a recovery base */
+    int durability;      /* enum driver_durability */
+    bool mid_merge;      /* suspect files: not a recovery base */
+    uint64_t bad_blocks; /* as the storage says (driver.h) */
 };
 /* manifest and facts: JSON texts, facts may be NULL. The same name again replaces the row. */
 bool catalog_snapshot_put(struct catalog *c, const struct catalog_snapshot *s, const char *manifest,
                           const char *facts, struct err *err) MUST;
 bool catalog_snapshot_delete(struct catalog *c, const char *database, const char *name,
                              struct err *err) MUST; /* NOT_FOUND */
-/* NOT_FOUND when there is none. */
-bool catalog_snapshot_durability(struct catalog *c, const char *database, const char *name,
-                                 int durability, struct err *err) MUST;
+/* What the storage says of it since. NOT_FOUND when there is none. */
+bool catalog_snapshot_follow(struct catalog *c, const char *database, const char *name,
+                             int durability, uint64_t bad_blocks, struct err *err) MUST;
 struct catalog_snapshot *catalog_snapshot_list(struct catalog *c, const char *database,
                                                size_t *ret_count, struct err *err)
     MUST; /* oldest first */

@@ -3,7 +3,8 @@
 
 #include "agent/catalog/catalog_int.h"
 
-#define SNAPSHOT_COLUMNS "database, name, kind, run, driver_id, created_us, durability, mid_merge"
+#define SNAPSHOT_COLUMNS                                                                           \
+    "database, name, kind, run, driver_id, created_us, durability, mid_merge, bad_blocks"
 
 static void read_snapshot(struct query *q, void *row)
 {
@@ -16,6 +17,7 @@ static void read_snapshot(struct query *q, void *row)
     s->created_us = query_get_u64(q);
     s->durability = (int)query_get_u64(q);
     s->mid_merge = query_get_u64(q) != 0;
+    s->bad_blocks = query_get_u64(q);
 }
 
 bool catalog_snapshot_put(struct catalog *c, const struct catalog_snapshot *s, const char *manifest,
@@ -24,7 +26,7 @@ bool catalog_snapshot_put(struct catalog *c, const struct catalog_snapshot *s, c
     AUTO(query)
     struct query q =
         query_start(c, "INSERT OR REPLACE INTO snapshot (" SNAPSHOT_COLUMNS ", manifest, facts)"
-                       " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+                       " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
     query_text(&q, s->database);
     query_text(&q, s->name);
     query_text(&q, s->kind);
@@ -33,19 +35,21 @@ bool catalog_snapshot_put(struct catalog *c, const struct catalog_snapshot *s, c
     query_u64(&q, s->created_us);
     query_u64(&q, (uint64_t)s->durability);
     query_u64(&q, s->mid_merge);
+    query_u64(&q, s->bad_blocks);
     query_text(&q, manifest);
     query_text(&q, facts);
     return write_query(&q, err) || err_wrap(err, "record snapshot '%s'", s->name);
 }
 
-bool catalog_snapshot_durability(struct catalog *c, const char *database, const char *name,
-                                 int durability, struct err *err)
+bool catalog_snapshot_follow(struct catalog *c, const char *database, const char *name,
+                             int durability, uint64_t bad_blocks, struct err *err)
 {
     AUTO(write) struct write_span w = {0};
     AUTO(query)
-    struct query q =
-        query_start(c, "UPDATE snapshot SET durability = ? WHERE database = ? AND name = ?");
+    struct query q = query_start(c, "UPDATE snapshot SET durability = ?, bad_blocks = ?"
+                                    " WHERE database = ? AND name = ?");
     query_u64(&q, (uint64_t)durability);
+    query_u64(&q, bad_blocks);
     query_text(&q, database);
     query_text(&q, name);
     return (write_begin(&w, c, err) && query_run_one(&q, "not known", err) &&

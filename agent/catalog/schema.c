@@ -139,7 +139,13 @@ static const char *const version_3[] = {
     NULL,
 };
 
-static const char *const *const migrations[] = {version_1, version_2, version_3};
+/* What the storage itself says of a snapshot's blocks. */
+static const char *const version_4[] = {
+    "ALTER TABLE snapshot ADD COLUMN bad_blocks INTEGER NOT NULL DEFAULT 0",
+    NULL,
+};
+
+static const char *const *const migrations[] = {version_1, version_2, version_3, version_4};
 enum { VERSION = sizeof migrations / sizeof migrations[0] };
 
 static void read_number(struct query *q, void *row) { *(uint64_t *)row = query_get_u64(q); }

@@ -557,3 +557,20 @@ bool backup_standing(struct catalog *catalog, size_t base, const char *database,
         IGNORE(!str_format(ret->next, sizeof ret->next, "see 'evercopy log %s'", ret->last.id));
     return true;
 }
+
+void backup_doubt(const char *volume, const char *snapshot, const char *doubt, struct standing *s)
+{
+    char cause[sizeof s->cause];
+    if (!doubt[0])
+        return;
+    IGNORE(!str_format(cause, sizeof cause, "snapshot '%.100s': %.100s%s%.250s", snapshot, doubt,
+                       s->cause[0] ? "; " : "", s->cause));
+    IGNORE(!str_copy(s->cause, sizeof s->cause, cause));
+    if (s->verdict == VERDICT_WIRE_OK)
+        s->verdict = VERDICT_WIRE_WARNING;
+    if (!s->next[0])
+        IGNORE(!str_format(s->next, sizeof s->next,
+                           "ask the storage which ('evercopy-vaultd stat %.60s %.100s') and copy "
+                           "these files anew",
+                           volume, snapshot));
+}

@@ -74,3 +74,7 @@ struct standing {               /* of one database, for status */
  * say, as a standing is kept until a row changes (agent/engine/shelf.h). */
 bool backup_standing(struct catalog *catalog, size_t base, const char *database,
                      struct standing *ret, struct err *err) MUST;
+/* What the storage found in the newest snapshot (plan_doubt; "": nothing) comes first, and is a
+ * warning at least. Older ones say it of themselves: a block that was copied anew is in none that
+ * comes. */
+void backup_doubt(const char *volume, const char *snapshot, const char *doubt, struct standing *s);

@@ -1,4 +1,4 @@
-/* The catalog follows what storages say of their snapshots' durability. */
+/* The catalog follows what storages say of their snapshots' durability and of their blocks. */
 #include "agent/engine/durable.h"
 
 #include "agent/base/clock.h"
@@ -72,11 +72,16 @@ static bool follow(struct durable *d, const struct told *told, struct err *err)
     for (size_t i = 0; rows && i < count; i++)
         for (size_t k = 0; k < told->count; k++) {
             const struct driver_snapshot_info *info = &told->list[k];
-            if (!str_equal(rows[i].name, info->name) || rows[i].durability == (int)info->durability)
+            if (!str_equal(rows[i].name, info->name) ||
+                (rows[i].durability == (int)info->durability &&
+                 rows[i].bad_blocks == info->bad_blocks))
                 continue;
-            if (!catalog_snapshot_durability(c, told->db->name, rows[i].name, (int)info->durability,
-                                             err))
+            if (!catalog_snapshot_follow(c, told->db->name, rows[i].name, (int)info->durability,
+                                         info->bad_blocks, err))
                 return false;
+            if (info->bad_blocks > rows[i].bad_blocks)
+                log_error("the storage found bad blocks db=%s snapshot=%s count=%llu",
+                          told->db->name, info->name, (unsigned long long)info->bad_blocks);
         }
     return rows;
 }

@@ -139,6 +139,7 @@ static bool load_snapshot(struct outlook *o, struct catalog *catalog, size_t i,
         .manifest = o->manifests[i],
         .facts = o->facts[i],
         .mid_merge = row->mid_merge,
+        .bad_blocks = row->bad_blocks,
     };
     return true;
 }

@@ -224,6 +224,17 @@ static void cross_check(struct plan *plan, size_t source, struct plan_base *base
     plan_note(plan, PLAN_FAILED, text);
 }
 
+/* Which files they are in, the storage alone knows: perhaps in none that a recovery needs. So the
+ * snapshot serves, and proves nothing. A scan of all blocks names the files and outranks it. */
+bool plan_doubt(const struct plan_source *source, char ret[PLAN_TEXT_MAX])
+{
+    if (source->bad_blocks == 0 || source->manifest->blocks_scanned)
+        return false;
+    IGNORE(str_format(ret, PLAN_TEXT_MAX, "the storage found %" PRIu64 " bad block%s in it",
+                      source->bad_blocks, source->bad_blocks == 1 ? "" : "s"));
+    return true;
+}
+
 /* No target above `limit`, whatever the logs say. */
 static void limit_base(struct plan *plan, struct plan_base *base, struct scn limit, const char *why)
 {
@@ -321,6 +332,7 @@ void plan_judge_base(struct plan *plan, size_t source)
     const struct plan_source *from = &plan->sources[source];
     struct plan_base *base = &plan->bases[source];
     struct err why = {0};
+    char doubt[PLAN_TEXT_MAX];
     *base =
         (struct plan_base){.start = SCN_NONE, .nologging_from = SCN_NONE, .plugged_from = SCN_NONE};
     if (!from->facts) {
@@ -339,6 +351,8 @@ void plan_judge_base(struct plan *plan, size_t source)
     if (!plan_find_controlfile(plan, source))
         plan_worsen(base, PLAN_FAILED, "it holds no control file backup");
     cross_check(plan, source, base);
+    if (plan_doubt(from, doubt))
+        plan_worsen(base, PLAN_WARNING, doubt);
     judge_chain(plan, source, base);
 }
 

@@ -15,6 +15,7 @@ struct plan_source {
     const struct manifest *manifest;
     const struct facts *facts; /* NULL: could not tell */
     bool mid_merge;
+    uint64_t bad_blocks; /* of whatever file of it, as the storage says; 0: none known */
 };
 
 enum plan_verdict { PLAN_OK, PLAN_WARNING, PLAN_FAILED, PLAN_UNKNOWN };
@@ -88,6 +89,10 @@ uint64_t plan_time_of(const struct plan *plan, struct scn scn);
 /* The least target that holds everything up to and including that moment; false when the moment
  * lies beyond what the logs tell. */
 bool plan_scn_of(const struct plan *plan, uint64_t time_us, struct scn *ret_target) MUST;
+
+/* In words, what the storage found of which our own reading knows nothing: the headers alone were
+ * read. False: nothing of the kind. */
+bool plan_doubt(const struct plan_source *source, char ret[PLAN_TEXT_MAX]);
 
 struct plan_part {
     size_t source;

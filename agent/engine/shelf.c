@@ -354,6 +354,11 @@ static void sum_up(const struct outlook *o, struct entry *e)
         s->offset_min =
             facts->moment_count ? facts->moments[facts->moment_count - 1].offset_min : 0;
     }
+    if (o->snapshot_count) {
+        const struct plan_source *newest = &o->sources[o->snapshot_count - 1];
+        IGNORE(!str_copy(s->newest, sizeof s->newest, newest->name)); /* of a row: it fits */
+        IGNORE(!plan_doubt(newest, s->doubt));
+    }
     e->base = plan_newest_base(o->plan);
     if (e->base == SIZE_MAX)
         return;
@@ -385,7 +390,8 @@ static bool renew_window(struct shelf *shelf, struct entry *e, const struct worl
     return true;
 }
 
-static bool renew_standing(struct shelf *shelf, struct entry *e, struct err *err)
+static bool renew_standing(struct shelf *shelf, struct entry *e, const struct config_served *db,
+                           struct err *err)
 {
     struct catalog_database row;
     struct err why = {0};
@@ -397,6 +403,7 @@ static bool renew_standing(struct shelf *shelf, struct entry *e, struct err *err
     e->summary.dbid = known ? row.dbid : 0;
     if (!backup_standing(shelf->catalog, e->base, e->name, &e->summary.standing, err))
         return false;
+    backup_doubt(db->volume, e->summary.newest, e->summary.doubt, &e->summary.standing);
     e->has_standing = true;
     return true;
 }
@@ -410,7 +417,7 @@ const struct shelf_summary *shelf_summary(struct shelf *shelf, const struct worl
         return NULL;
     bool stood = window_stands(e, world, db, live);
     bool ok = stood || renew_window(shelf, e, world, db, live, err);
-    ok = ok && (e->has_standing || renew_standing(shelf, e, err));
+    ok = ok && (e->has_standing || renew_standing(shelf, e, db, err));
     shelf->figures.hits += stood;
     trim(shelf, e);
     trim(shelf, NULL);

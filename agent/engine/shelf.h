@@ -17,6 +17,8 @@ struct shelf_summary {
     bool has_window; /* something is reachable */
     struct scn recoverable_to, oldest, arrived_to;
     uint64_t recoverable_to_us, oldest_us, arrived_to_us;
+    char doubt[PLAN_TEXT_MAX]; /* what the storage found in the newest snapshot; "" nothing */
+    char newest[128];
     char base[128]; /* the newest proven base; "" when there is none */
     uint64_t base_us;
     char gap[PLAN_TEXT_MAX]; /* why of the newest gap that is open */

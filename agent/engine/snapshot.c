@@ -2,6 +2,7 @@
 #include "agent/engine/acts.h"
 
 #include "agent/base/clock.h"
+#include "agent/base/log.h"
 #include "agent/base/str.h"
 #include "agent/engine/events.h"
 #include "agent/engine/survey.h"
@@ -102,6 +103,7 @@ static bool find_created(struct job *job, const struct config_served *db,
             continue;
         row->created_us = list[i].created_us;
         row->durability = (int)list[i].durability;
+        row->bad_blocks = list[i].bad_blocks;
         IGNORE(!str_copy(row->driver_id, sizeof row->driver_id, list[i].id));
         return true;
     }
@@ -368,6 +370,7 @@ static enum step_verdict confirm(struct job *job, struct err *err)
     if (!db || !find_created(job, db, &row, err) ||
         !json_put_u64(job->document, "created_us", row.created_us, err) ||
         !json_put_u64(job->document, "durability", (uint64_t)row.durability, err) ||
+        !json_put_u64(job->document, "bad_blocks", row.bad_blocks, err) ||
         !json_put_text(job->document, "driver_id", row.driver_id, err))
         return STEP_FAILED;
     return STEP_DONE;
@@ -380,6 +383,7 @@ static bool commit(struct job *job, struct catalog *catalog, struct err *err)
         .created_us = json_u64(doc, "created_us"),
         .durability = (int)json_u64(doc, "durability"),
         .mid_merge = json_flag(doc, "mid_merge"),
+        .bad_blocks = json_u64(doc, "bad_blocks"),
     };
     IGNORE(!str_copy(row.database, sizeof row.database, json_text(doc, "database")));
     IGNORE(!str_copy(row.name, sizeof row.name, json_text(doc, "name")));
@@ -387,6 +391,9 @@ static bool commit(struct job *job, struct catalog *catalog, struct err *err)
     IGNORE(!str_copy(row.run, sizeof row.run, json_text(doc, "run")));
     IGNORE(!str_copy(row.driver_id, sizeof row.driver_id, json_text(doc, "driver_id")));
     const char *facts = json_text(doc, "facts");
+    if (row.bad_blocks)
+        log_error("the storage found bad blocks db=%s snapshot=%s count=%llu", row.database,
+                  row.name, (unsigned long long)row.bad_blocks);
     return catalog_snapshot_put(catalog, &row, json_text(doc, "manifest"), facts[0] ? facts : NULL,
                                 err);
 }

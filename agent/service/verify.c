@@ -3,6 +3,7 @@
 #include "agent/service/ask.h"
 
 #include "agent/base/str.h"
+#include "agent/engine/planner.h"
 #include "agent/engine/survey.h"
 #include "evercopy/v1/snapshots.pb-c.h"
 #include <inttypes.h>
@@ -13,6 +14,7 @@ enum { FINDINGS_MAX = 200 };
 struct verifying {
     const struct config_served *db;
     struct manifest *kept, *now;
+    uint64_t bad_blocks;
     char name[DRIVER_NAME_MAX];
 };
 
@@ -105,6 +107,28 @@ static void compare(struct ask *ask, const struct verifying *v,
     }
 }
 
+/* Headers that are as they were prove no block that the storage found damaged. */
+static void doubt(struct ask *ask, const struct verifying *v,
+                  Evercopy__V1__VerifySnapshotReply *reply)
+{
+    struct plan_source source = {.manifest = v->now, .bad_blocks = v->bad_blocks};
+    char text[PLAN_TEXT_MAX];
+    if (reply->findings && plan_doubt(&source, text))
+        find(ask, reply, v->name, text);
+}
+
+static bool find_bad_blocks(struct ask *ask, const char *database, struct verifying *v)
+{
+    size_t count;
+    AUTO(mem)
+    struct catalog_snapshot *rows =
+        catalog_snapshot_list(ask_catalog(ask), database, &count, &ask->err);
+    for (size_t i = 0; rows && i < count; i++)
+        if (str_equal(rows[i].name, v->name))
+            v->bad_blocks = rows[i].bad_blocks;
+    return rows != NULL;
+}
+
 static void verified(struct work *work)
 {
     struct ask *ask = (struct ask *)((char *)work - offsetof(struct ask, read));
@@ -115,6 +139,7 @@ static void verified(struct work *work)
         manifest_sort(v->kept);
         manifest_sort(v->now);
         compare(ask, v, reply);
+        doubt(ask, v, reply);
         ask->reply = &reply->base;
     }
     ask_answer(ask);
@@ -132,12 +157,13 @@ void snapshots_verify(struct ask *ask)
     if (v && catalog_snapshot_texts(ask_catalog(ask), db->name, request->snapshot, &manifest,
                                     &facts, &ask->err))
         v->kept = manifest_from_json(manifest, strlen(manifest), &ask->err);
-    if (!v || !v->kept) {
+    if (v)
+        IGNORE(!str_copy(v->name, sizeof v->name, request->snapshot));
+    if (!v || !v->kept || !find_bad_blocks(ask, db->name, v)) {
         ask_answer(ask);
         return;
     }
     v->db = db;
-    IGNORE(!str_copy(v->name, sizeof v->name, request->snapshot));
     ask->read = (struct work){
         .run = run_verify, .done = verified, .home = lane_post(service_lane(ask->service))};
     lane_submit(world_readers(ask_world(ask)), &ask->read);

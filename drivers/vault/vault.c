@@ -199,6 +199,7 @@ static bool snapshot_of(const json_t *row, const char *volume, struct driver_sna
         .durability = json_flag(row, "copied")   ? DURABILITY_COPIED
                       : json_flag(row, "sealed") ? DURABILITY_SEALED
                                                  : DURABILITY_LOCAL,
+        .bad_blocks = wire_get_u64(row, "bad_records"),
         .locked_until_boot_ms = wire_get_u64(row, "locked_until_boot_ms"),
         .clone_count = (uint32_t)json_u64(row, "clones"),
         .space = space_of(row),

@@ -244,6 +244,11 @@ Test(catalog, databases_snapshots_clones_and_notes_come_back)
     cr_expect(catalog_clone_delete(c, "O$#_", "c1", &err));
     cr_expect_not(catalog_clone_delete(c, "O$#_", "c1", &err));
     cr_expect_eq(err.code, ERR_NOT_FOUND);
+    cr_expect(catalog_snapshot_follow(c, "O$#_", "s1", 2, 1ull << 40, &err));
+    AUTO(mem) struct catalog_snapshot *told = catalog_snapshot_list(c, "O$#_", &count, &err);
+    cr_expect(told && told[1].durability == 2 && told[1].bad_blocks == 1ull << 40);
+    cr_expect_not(catalog_snapshot_follow(c, "O$#_", "s9", 2, 0, &err));
+    cr_expect_eq(err.code, ERR_NOT_FOUND);
     cr_expect(catalog_snapshot_delete(c, "O$#_", "s0", &err));
     cr_expect_null(catalog_note_get(c, "O$#_", "other", &err));
 }

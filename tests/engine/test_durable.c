@@ -21,6 +21,7 @@ struct stage {
     bool ok;
     bool looking;
     int seen[2]; /* of snapshots a and b */
+    uint64_t bad[2];
 };
 
 static void stage_done(struct stage *s)
@@ -92,8 +93,10 @@ static void look(struct engine *engine, void *arg)
     struct catalog_snapshot *rows =
         catalog_snapshot_list(engine_catalog(engine), "ORCL", &count, &s->err);
     cr_assert(rows && count == 2);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
         s->seen[i] = rows[i].durability;
+        s->bad[i] = rows[i].bad_blocks;
+    }
 }
 
 /* Ticks, and waits for the look that it began, if it began one. */
@@ -133,6 +136,20 @@ Test(durable, what_is_sealed_is_asked_for_once_a_minute, .timeout = 60)
     cr_assert_eq(s.seen[1], DURABILITY_COPIED);
     clock_test_shift(122000);
     cr_assert_not(looked(&s), "nothing can grow any more");
+}
+
+Test(durable, bad_blocks_that_a_storage_found_at_the_seal_are_known, .timeout = 60)
+{
+    AUTO(stage) struct stage s = {0};
+    stage_begin(&s);
+    cr_assert(memory_store_durability(STORE, DURABILITY_SEALED, &s.err));
+    cr_assert(memory_store_bad_blocks(STORE, 3, &s.err));
+    cr_assert(looked(&s));
+    cr_assert_eq(s.bad[0], 3);
+    cr_assert(memory_store_bad_blocks(STORE, 4, &s.err));
+    clock_test_shift(61000);
+    cr_assert(looked(&s));
+    cr_assert_eq(s.bad[1], 4);
 }
 
 Test(durable, a_storage_that_lost_durability_is_believed, .timeout = 60)

@@ -138,6 +138,23 @@ Test(planner, a_clean_run_reaches_from_the_copies_to_the_last_log_without_a_hole
     cr_expect_eq(plan_newest_base(w.plan), POST1);
 }
 
+Test(planner, a_base_of_which_the_storage_knows_bad_blocks_serves_and_proves_nothing)
+{
+    WORLD(w);
+    w.sources[POST1].bad_blocks = 2;
+    EXPECT_BASE(&w, POST1, PLAN_WARNING, "the storage found 2 bad blocks in it");
+    cr_expect_str_eq(intervals(&w), "1016-1600");
+    cr_expect_eq(plan_newest_base(w.plan), PRE1);
+}
+
+Test(planner, a_scan_of_all_blocks_outranks_what_the_storage_says)
+{
+    WORLD(w);
+    w.sources[POST1].bad_blocks = 2;
+    pw_manifest(&w, POST1)->blocks_scanned = true;
+    EXPECT_BASE(&w, POST1, PLAN_OK, "");
+}
+
 Test(planner, the_hole_inside_a_run_is_closed_by_composing_and_says_so)
 {
     WORLD(w);

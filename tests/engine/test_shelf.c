@@ -241,6 +241,23 @@ Test(shelf, a_red_row_is_red_at_once)
     cr_expect_eq(ask(&s, "ORCL")->standing.verdict, FAILED, "%s", ask(&s, "ORCL")->standing.cause);
 }
 
+Test(shelf, bad_blocks_that_the_storage_found_are_told_until_a_snapshot_has_none)
+{
+    STAGE(s);
+    err_clear(&err);
+    write_base(&s);
+    write_later_base(&s);
+    cr_expect_eq(ask(&s, "ORCL")->standing.verdict, OK);
+    DO(catalog_snapshot_follow(s.dir.catalog, "ORCL", s.w.names[1], 1, 1, &err));
+    const struct standing *standing = &ask(&s, "ORCL")->standing;
+    cr_expect_eq(standing->verdict, WARNING);
+    cr_expect_str_eq(standing->cause, "snapshot 'post-r2': the storage found 1 bad block in it");
+    cr_expect(strstr(standing->next, "stat"), "%s", standing->next);
+    cr_expect_str_eq(ask(&s, "ORCL")->base, "post-r1");
+    DO(put(&s, "ORCL", add_base(&s, "post", "r3", 3000), &err));
+    cr_expect_eq(ask(&s, "ORCL")->standing.verdict, OK);
+}
+
 Test(shelf, what_did_not_change_is_not_read_again)
 {
     STAGE(s);

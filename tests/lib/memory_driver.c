@@ -53,6 +53,7 @@ struct store {
     uint64_t limit, next_id;
     uint32_t mark;
     enum driver_durability durability;
+    uint64_t bad_blocks;
     char closed[400];
     struct volume **volumes;
     size_t count, capacity;
@@ -268,6 +269,15 @@ bool memory_store_durability(const char *name, enum driver_durability durability
     struct store *store = store_get(name, err);
     if (store)
         store->durability = durability;
+    return store;
+}
+
+bool memory_store_bad_blocks(const char *name, uint64_t count, struct err *err)
+{
+    AUTO(held) struct held held = hold();
+    struct store *store = store_get(name, err);
+    if (store)
+        store->bad_blocks = count;
     return store;
 }
 
@@ -701,6 +711,7 @@ static struct driver_snapshot_info *memory_snapshot_list(struct driver_instance 
         str_copy(rows[i].id, sizeof rows[i].id, object->id);
         rows[i].created_us = object->created_us;
         rows[i].durability = d->store->durability;
+        rows[i].bad_blocks = d->store->bad_blocks;
         rows[i].locked_until_boot_ms = object->locked_until_boot_ms;
         rows[i].clone_count = count_clones(volume, object->id);
         rows[i].space = object_space(d->store, object);

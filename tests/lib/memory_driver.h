@@ -18,6 +18,8 @@ bool memory_store_close(const char *store, const char *why, struct err *err) MUS
 /* What its snapshots are from now on, all of them (DURABILITY_LOCAL at first). */
 bool memory_store_durability(const char *store, enum driver_durability durability, struct err *err)
     MUST;
+/* Damaged blocks that all of its snapshots tell of from now on (0 at first). */
+bool memory_store_bad_blocks(const char *store, uint64_t count, struct err *err) MUST;
 
 /* As a database host would: writes at an offset into a file of the live area (clone NULL) or of a
  * clone, making it where missing; mtime_us 0 takes the clock's time. */
