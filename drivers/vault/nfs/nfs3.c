@@ -46,16 +46,18 @@ static const enum nfsstat3 statuses[ERR_CODE_COUNT] = {
     [ERR_UNSUPPORTED] = NFS3ERR_NOTSUPP, [ERR_IO] = NFS3ERR_IO,
 };
 
-/* One line in ten seconds: a client asks as often as it likes. */
+/* One line of a file in ten seconds, and never more than NFS3_TOLD: a client asks as often as it
+ * likes. */
 static void tell(struct nfs3_call *call, const struct err *err)
 {
     enum { PAUSE_US = 10000000 };
     uint64_t now = clock_mono_us();
-    uint64_t last = __atomic_load_n(&call->nfs3->told_us, __ATOMIC_RELAXED);
+    const struct handle *of = &call->args.handle[0];
+    uint64_t *told = &call->nfs3->told_us[(of->volume + of->file) % NFS3_TOLD];
+    uint64_t last = __atomic_load_n(told, __ATOMIC_RELAXED);
     if (last && now - last < PAUSE_US)
         return;
-    if (!__atomic_compare_exchange_n(&call->nfs3->told_us, &last, now, false, __ATOMIC_RELAXED,
-                                     __ATOMIC_RELAXED))
+    if (!__atomic_compare_exchange_n(told, &last, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         return;
     log_warning("an NFS call failed call=%s client=%s export=%s file=%llu code=%s error=%s",
                 call->row->name, call->rpc->peer->text, call->of[0] ? call->of[0]->path : "",

@@ -7,11 +7,13 @@
 #include "drivers/vault/nfs/nfs3_seen.h"
 #include "drivers/vault/nfs/permit.h"
 
+enum { NFS3_TOLD = 64 };
 struct nfs3 {
     struct exports *exports;
     struct nfs3_seen *seen;
     uint64_t verifier;
-    uint64_t told_us; /* when the log last heard of a call that failed; atomic */
+    /* When the log last heard of a call that failed, of files that fall on the same; atomic. */
+    uint64_t told_us[NFS3_TOLD];
 };
 
 enum { NFS3_COOKIES = 1 }; /* the verifier of cookies: a number of how they are made */

@@ -158,6 +158,21 @@ static bool plan_under_lock(struct volume *v, struct snap *snap, uint64_t file, 
     return ok;
 }
 
+/* What could not be read, in words that an operator can act on; only where something is wrong. */
+static void name_it(struct volume *v, const struct snap *snap, uint64_t file, uint64_t first,
+                    uint64_t end, struct err *err)
+{
+    struct err none = {0};
+    char path[TREE_PATH_MAX + 1] = "";
+    pthread_mutex_lock(&v->vault->lock);
+    IGNORE(tree_path(snap ? &snap->tree : &v->tree, file, path, sizeof path, &none)); /* gone */
+    pthread_mutex_unlock(&v->vault->lock);
+    IGNORE(err_wrap(err, "volume '%s'%s%s%s%s%s%s file '%.200s' bytes %llu to %llu",
+                    v->landing->name, v->clone ? " clone '" : "", v->clone ? v->name : "",
+                    v->clone ? "'" : "", snap ? " snapshot '" : "", snap ? snap->name : "",
+                    snap ? "'" : "", path, (unsigned long long)first, (unsigned long long)end - 1));
+}
+
 bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t record,
                  uint64_t count, void *to, struct err *err)
 {
@@ -172,6 +187,7 @@ bool volume_read(struct volume *v, struct snap *snap, uint64_t file, uint64_t re
         if (plan_is_stale(v, &plan))
             continue;
         *err = own;
+        name_it(v, snap, file, record << RECORD_SHIFT, (record + count) << RECORD_SHIFT, err);
         return false;
     }
 }
@@ -220,6 +236,7 @@ ssize_t view_read(struct view *view, uint64_t file, void *to, size_t size, uint6
         if (ok || plan_is_stale(v, &plan))
             continue;
         *err = own;
+        name_it(v, view->snap, file, offset, offset + some, err);
         return -1;
     }
 }
