@@ -75,6 +75,29 @@ Test(wire, answers_become_errors_by_their_code)
     cr_assert_str_eq(err.text, "no volume '\xc3\xa4%'");
 }
 
+/* A refusal is said when the connection is taken, and the connection ended: perhaps before the
+ * request was sent. */
+Test(wire, a_refusal_is_heard_by_who_has_not_asked_yet)
+{
+    struct err err = {0};
+    struct pair pair = pair_of();
+    struct wire *theirs = wire_over(pair.theirs, &err);
+    AUTO(wire) struct wire *ours = pair.ours;
+    AUTO(json) json_t *no = json_object();
+    AUTO(json) json_t *ask = json_object();
+    AUTO(message) struct message answer = {0};
+    cr_assert(json_put_text(no, "error", "DENIED", &err));
+    cr_assert(json_put_text(no, "text", "not this user", &err));
+    cr_assert(wire_send(theirs, no, NULL, 0, &err), "%s", err.text);
+    wire_close(theirs);
+    cr_assert_not(wire_call(ours, ask, NULL, 0, 5000, &answer, NULL, &err));
+    cr_assert_eq(err.code, ERR_DENIED, "%s: %s", err_code_name(err.code), err.text);
+    cr_assert_str_eq(err.text, "not this user");
+    err_clear(&err);
+    cr_assert_not(wire_call(ours, ask, NULL, 0, 5000, &answer, NULL, &err));
+    cr_assert_eq(err.code, ERR_UNAVAILABLE, "%s: %s", err_code_name(err.code), err.text);
+}
+
 static void hears(const void *bytes, size_t len, enum err_code code)
 {
     struct pair pair = pair_of();

@@ -191,6 +191,19 @@ bool wire_receive(struct wire *wire, uint64_t timeout_ms, struct message *ret, b
     return receive_body(wire, head_len, data_len, ret, err);
 }
 
+/* Who is refused as it connects is told so and let go, perhaps before it has sent its request. */
+static bool send_request(struct wire *wire, const json_t *head, const void *data, size_t len,
+                         struct message *ret_refusal, struct err *err)
+{
+    struct err failed = {0}, unheard = {0};
+    bool end = false;
+    if (wire_send(wire, head, data, len, &failed) ||
+        (wire_receive(wire, 1, ret_refusal, &end, &unheard) && !end))
+        return true;
+    *err = failed;
+    return false;
+}
+
 bool wire_call(struct wire *wire, const json_t *head, const void *data, size_t len,
                uint64_t timeout_ms, struct message *ret, bool *ret_answered, struct err *err)
 {
@@ -198,8 +211,8 @@ bool wire_call(struct wire *wire, const json_t *head, const void *data, size_t l
     bool end = false, nobody_asks = false;
     bool *answered = ret_answered ? ret_answered : &nobody_asks;
     *answered = false;
-    if (!wire_send(wire, head, data, len, err) ||
-        !wire_receive(wire, timeout_ms, &answer, &end, err))
+    if (!send_request(wire, head, data, len, &answer, err) ||
+        (!answer.head && !wire_receive(wire, timeout_ms, &answer, &end, err)))
         return false;
     if (end)
         return err_set(err, ERR_UNAVAILABLE, "the vault ended the connection");
