@@ -16,10 +16,15 @@ struct thinning {
     uint64_t freed;
 };
 
-static bool is_worth_it(const struct table_pack *pack, uint64_t now_us)
+static bool is_locked(const struct table_pack *pack)
+{
+    return pack->locked_until_us > clock_wall_us();
+}
+
+static bool is_worth_it(const struct table_pack *pack)
 {
     uint64_t dead = pack->items - masks_items(pack->live);
-    return dead > 0 && dead * 4 >= pack->items && pack->locked_until_us <= now_us;
+    return dead > 0 && dead * 4 >= pack->items && !is_locked(pack);
 }
 
 /* Waits until the bandwidth allows more, in short pieces, so that a stop is heard. */
@@ -69,7 +74,7 @@ static bool rewrite(struct thinning *t, const struct table_pack *pack, uint16_t 
     return false;
 }
 
-/* False without an error when the pack went or was thinned meanwhile. */
+/* False without an error when the pack went, was thinned or locked meanwhile. */
 static bool commit_pack(struct family *family, const struct table_pack *pack, uint16_t generation,
                         uint64_t bytes, bool *ret_taken, struct err *err)
 {
@@ -82,7 +87,7 @@ static bool commit_pack(struct family *family, const struct table_pack *pack, ui
     locked = family;
     table = family_table(family);
     const struct table_pack *now = table_pack(table, pack->number);
-    if (!now || now->generation != pack->generation)
+    if (!now || now->generation != pack->generation || is_locked(now))
         return false;
     change.packs = own_alloc(sizeof *change.packs, err);
     if (!change.packs)
@@ -185,7 +190,7 @@ bool family_thin(struct family *family, bool (*stop)(void *arg), void *arg, uint
         struct err failed = {0};
         AUTO(table) struct table *now = family_table(family);
         const struct table_pack *pack = table_pack(now, table->packs[i].number);
-        if (!pack || !is_worth_it(pack, clock_wall_us()) || thin_pack(&t, pack, &failed))
+        if (!pack || !is_worth_it(pack) || thin_pack(&t, pack, &failed))
             continue;
         if (first.code == ERR_NONE)
             first = failed;
