@@ -130,6 +130,7 @@ test: deps
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
 	$(Q)tests/run.sh build/san-address-undefined
 test-long: deps
+	$(Q)tests/lib/packages.sh long || true
 	$(Q)$(MAKE) --no-print-directory SAN=address,undefined tests-built
 	$(Q)$(MAKE) --no-print-directory stress
 	$(Q)EVERCOPY_LONG=1 tests/run.sh build/san-address-undefined

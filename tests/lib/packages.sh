@@ -4,6 +4,7 @@ set -eu
 build='gcc make pkg-config libuv1-dev libnghttp2-dev libmbedtls-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libsqlite3-dev libjansson-dev libxxhash-dev libnfs-dev libzstd-dev libgcrypt20-dev libcurl4-openssl-dev libexpat1-dev xfsprogs util-linux mount'
 test='libcriterion-dev clang-format clang-tidy cppcheck xxhash python3-grpcio python3-protobuf python3-jsonschema openssl libclang-rt-14-dev clang e2fsprogs nfs-ganesha nfs-ganesha-vfs rpcbind libnfs-utils iproute2'
 bench='libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev zstd restic borgbackup casync btrfs-progs' # peers of the figures
+long='swift-proxy swift-account swift-container swift-object' # a distributed object store
 kernel='qemu-system-x86 busybox-static cpio kmod' # a virtual machine with a kernel's NFS client
 want=
 for group in "$@"; do
@@ -11,6 +12,7 @@ for group in "$@"; do
     build) want="$want $build" ;;
     test) want="$want $test" ;;
     bench) want="$want $bench" ;;
+    long) want="$want $long" ;;
     kernel) want="$want $kernel" ;;
     *) echo "packages.sh: no group '$group'" >&2; exit 2 ;;
     esac

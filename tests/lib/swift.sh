@@ -1,5 +1,6 @@
 #!/bin/bash
 # OpenStack Swift with its S3 interface in a directory, one server of each kind, with the bucket "vault"; ends with its stdin.
+# Not Ceph's radosgw: it keeps objects in RADOS alone, so it wants monitors, a manager and OSDs (4 GiB of memory each by default) beside it.
 #   swift.sh DIRECTORY      first line: "port N", or why it cannot run
 set -u
 dir=$1/swift

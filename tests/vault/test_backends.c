@@ -247,3 +247,23 @@ Test(backends, a_store_in_a_bucket_that_others_wrote_ages_and_stays_whole)
     struct hash here = in_a_directory(seed);
     cr_assert(hash_equal(&there, &here));
 }
+
+/* OpenStack Swift: it honours no If-None-Match on writing. */
+Test(backends, a_store_in_a_store_of_many_machines_ages_and_stays_whole)
+{
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(object_store) struct object_store store = {0};
+    struct err err = {0};
+    uint64_t seed = rnd_begin("backends").state;
+    if (!getenv("EVERCOPY_LONG"))
+        cr_skip_test("a long test: EVERCOPY_LONG");
+    if (!object_store_swift(&store, dir, &err)) {
+        printf("SKIPPED backends/a_store_in_a_store_of_many_machines_ages_and_stays_whole: %s\n",
+               err.text);
+        cr_skip_test("%s", err.text);
+    }
+    AUTO(io) struct io *io = object_store_open(&store, "store", NULL, 0, &err);
+    cr_assert(io, "%s", err.text);
+    struct hash there = tell(io, seed), here = in_a_directory(seed);
+    cr_assert(hash_equal(&there, &here));
+}
