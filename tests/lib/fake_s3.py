@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(403, 'SignatureDoesNotMatch', 'canonical request ' + canonical.replace('\n', '|'))
 
     # ---- answers ----
-    def answer(self, status, body=b'', headers=(), half=False):
+    def answer(self, status, body=b'', headers=(), half=False, stall=0):
         if isinstance(body, str):
             body = body.encode()
         self.send_response(status)
@@ -107,6 +107,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:len(body) // 2] if half else body)
         self.wfile.flush()
         if half:
+            time.sleep(stall)
             self.reset()
 
     def reset(self):
@@ -154,8 +155,13 @@ class Handler(BaseHTTPRequestHandler):
                 return self.complain(refusal.status, refusal.code, refusal.message)
         if kind == 'reset-after':
             return self.reset()
+        if kind == 'hang-after':
+            time.sleep(3)
+            return self.reset()
         if kind == 'internal-after' or reply is None:
             return self.complain(500, 'InternalError')
+        if kind == 'stall' and self.command != 'HEAD' and reply[1:] and reply[1]:
+            return self.answer(*reply, half=True, stall=3)
         if kind == 'truncate' and self.command != 'HEAD' and reply[1]:
             return self.answer(*reply, half=True)
         if kind == 'truncate':

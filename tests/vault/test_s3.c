@@ -110,30 +110,49 @@ static const char *const kinds[] = {"reset-after", "reset-before", "internal-aft
                                     "slowdown",    "truncate",     "internal-before",
                                     "html"};
 
+/* An answer that never comes, of what was not done and of what was; and one that stops half way. */
+static const char *const hanging[] = {"hang-after", "hang", "stall"};
+
+/* Of the first kind every first_step-th request, of the others every step-th. */
+struct failing {
+    const char *const *kinds;
+    size_t count;
+    const char *const *flags;
+    int part;
+    long first_step, step;
+    const char *timeout;
+};
+
 /* The nth request fails, for each n: it is asked again, and neither lost nor doubled. */
-static void each_request_fails(const char *const *flags, int part, long step)
+static void each_request_of(const struct failing *f)
 {
     AUTO(drive_dir) char *dir = drive_dir();
     AUTO(object_store) struct object_store store = {0};
-    struct io_option options[] = {{"partsize", "5M"}, {"retry", "20"}};
+    struct io_option options[] = {{"partsize", "5M"}, {"retry", "20"}, {"timeout", f->timeout}};
     struct err err = {0};
     log_set_level(LOG_LEVEL_ERROR);
-    cr_assert(object_store_fake(&store, dir, flags, &err), "%s", err.text);
-    AUTO(io) struct io *io = object_store_open(&store, "p", options, 2, &err);
+    cr_assert(object_store_fake(&store, dir, f->flags, &err), "%s", err.text);
+    AUTO(io) struct io *io = object_store_open(&store, "p", options, 3, &err);
     cr_assert(io, "%s", err.text);
-    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
-        long requests = 100;
-        for (long n = k == 0 ? 1 : 1 + (long)k % step; n <= requests; n += k == 0 ? 1 : step) {
+    for (size_t k = 0; k < f->count; k++) {
+        long requests = 100, step = k == 0 ? f->first_step : f->step;
+        for (long n = k == 0 ? 1 : 1 + (long)k % step; n <= requests; n += step) {
             cr_assert(object_store_tell(&store, "clear") == 0);
-            tell(&store, "fault %s %ld", kinds[k], n);
-            cr_expect(work(io, part, &err), "%s at %ld: %s", kinds[k], n, err.text);
+            tell(&store, "fault %s %ld", f->kinds[k], n);
+            cr_expect(work(io, f->part, &err), "%s at %ld: %s", f->kinds[k], n, err.text);
             err_clear(&err);
             requests = object_store_tell(&store, "calm") - 1;
-            check(&store, io, part, kinds[k], n);
+            check(&store, io, f->part, f->kinds[k], n);
         }
         cr_expect(requests >= 4, "%ld requests", requests);
     }
     cr_expect(object_store_tell(&store, "bad") == 0, "a signature was refused");
+}
+
+static void each_request_fails(const char *const *flags, int part, long step)
+{
+    each_request_of(
+        &(struct failing){kinds, sizeof kinds / sizeof *kinds, flags, part, 1, step, "20"});
 }
 
 Test(s3, whichever_request_fails_nothing_is_lost_or_doubled)
@@ -151,6 +170,22 @@ Test(s3, whichever_request_fails_versions_and_plain_writes_do_not_matter)
 Test(s3, whichever_request_of_a_large_object_fails_it_is_there_once)
 {
     each_request_fails(NULL, LARGE_PART, is_long() ? 1 : 12);
+}
+
+static void each_request_hangs(int part, long step)
+{
+    each_request_of(
+        &(struct failing){hanging, sizeof hanging / sizeof *hanging, NULL, part, step, step, "1"});
+}
+
+Test(s3, whichever_answer_hangs_nothing_is_lost_or_doubled)
+{
+    each_request_hangs(SMALL_PART, is_long() ? 1 : 7);
+}
+
+Test(s3, whichever_answer_of_a_large_object_hangs_it_is_there_once)
+{
+    each_request_hangs(LARGE_PART, is_long() ? 1 : 5);
 }
 
 /* Without retries: a clean error, and what is there is whole. */
