@@ -28,6 +28,9 @@
 static _Atomic long fault_nth;
 static _Atomic long fault_count;
 static _Atomic int fault_errno;
+static _Atomic long short_nth;
+static _Atomic long short_count;
+static _Atomic int short_errno;
 
 long sys_fault(long nth, int errno_value)
 {
@@ -46,6 +49,28 @@ static bool fault_hits(void)
         return false;
     errno = fault_errno;
     return true;
+}
+
+long sys_short(long nth, int errno_value)
+{
+    long seen = short_count;
+    short_count = 0;
+    short_errno = errno_value;
+    short_nth = nth;
+    if (nth == 0)
+        IGNORE(sys_fault(0, 0) < 0);
+    return seen;
+}
+
+/* How much of it the coming read or write moves. */
+static size_t share_of(size_t size)
+{
+    long nth = short_nth;
+    if (nth <= 0 || ++short_count != nth)
+        return size;
+    if (short_errno)
+        IGNORE(sys_fault(2, short_errno) < 0); /* the coming call is the first one */
+    return size - size / 2;
 }
 
 #define SYS_TRY(call)                                                                              \
@@ -135,7 +160,8 @@ ssize_t sys_pread(int fd, void *to, size_t size, uint64_t offset, const char *wh
 {
     size_t done = 0;
     while (done < size) {
-        ssize_t n = SYS_TRY(read_at(fd, (char *)to + done, size - done, (off_t)(offset + done)));
+        size_t share = share_of(size - done);
+        ssize_t n = SYS_TRY(read_at(fd, (char *)to + done, share, (off_t)(offset + done)));
         if (n < 0) {
             err_errno(err, errno, "read '%s'", what);
             return -1;
@@ -153,8 +179,9 @@ bool sys_pwrite(int fd, const void *from, size_t size, uint64_t offset, const ch
     size_t done = 0;
     sys_hold_point(SYS_HOLD_WRITE, what);
     while (done < size) {
+        size_t share = share_of(size - done);
         ssize_t n = SYS_NOTED(
-            pwrite(fd, (const char *)from + done, size - done, (off_t)(offset + done)),
+            pwrite(fd, (const char *)from + done, share, (off_t)(offset + done)),
             sys_note_write(fd, (const char *)from + done, (size_t)sys_result, offset + done));
         if (n < 0)
             return err_errno(err, errno, "write '%s'", what);
@@ -168,7 +195,8 @@ bool sys_write(int fd, const void *from, size_t size, const char *what, struct e
     size_t done = 0;
     sys_hold_point(SYS_HOLD_WRITE, what);
     while (done < size) {
-        ssize_t n = SYS_NOTED(write(fd, (const char *)from + done, size - done),
+        size_t share = share_of(size - done);
+        ssize_t n = SYS_NOTED(write(fd, (const char *)from + done, share),
                               sys_note_write(fd, (const char *)from + done, (size_t)sys_result,
                                              (uint64_t)(lseek(fd, 0, SEEK_CUR) - sys_result)));
         if (n < 0)

@@ -105,3 +105,7 @@ bool sys_poll(int fd, int events, int timeout_ms, bool *ret_ready, const char *w
 /* Test hook: the nth call from now fails with errno_value; 0 turns it and the counting off. Returns
  * the calls counted since the last one. sys_record.h and sys_hold.h are other such hooks. */
 long sys_fault(long nth, int errno_value);
+/* Test hook: the nth read or write of a file from now moves half of what it was asked to; the call
+ * after it fails with errno_value, 0: it does not. 0 turns both off. Returns the reads and writes
+ * counted since the last one. */
+long sys_short(long nth, int errno_value);

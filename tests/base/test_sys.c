@@ -280,6 +280,33 @@ Test(sys, a_fault_gives_its_errno_once)
     cr_expect_eq(sys_fault(0, 0), 0);
 }
 
+Test(sys, a_short_read_or_write_is_gone_on_with_or_told)
+{
+    static const char wanted[] = "0123456789";
+    char got[sizeof wanted] = "";
+    struct err err = {0};
+    AUTO(drive_dir) char *dir = drive_dir();
+    AUTO(fd) int fd = sys_open(at(dir, "f"), O_RDWR | O_CREAT, 0600, &err);
+    AUTO(fd) int other = sys_open(at(dir, "g"), O_RDWR | O_CREAT, 0600, &err);
+    cr_assert(fd >= 0 && other >= 0, "%s", err.text);
+    for (long nth = 1; nth <= 4; nth++) {
+        sys_short(nth, 0);
+        cr_expect(sys_pwrite(fd, wanted, 10, 0, "f", &err), "%s", err.text);
+        cr_expect(sys_write(other, wanted, 10, "g", &err), "%s", err.text);
+        cr_expect_eq(sys_pread(fd, got, 10, 0, "f", &err), 10);
+        cr_expect_str_eq(got, wanted);
+        cr_expect_eq(sys_pread(other, got, 10, (uint64_t)(nth - 1) * 10, "g", &err), 10);
+        cr_expect_str_eq(got, wanted);
+        cr_expect_eq(sys_short(0, 0), 5, "one of four in two parts");
+    }
+    sys_short(1, ENOSPC);
+    cr_expect_not(sys_pwrite(fd, wanted, 10, 10, "f", &err));
+    cr_expect_eq(err.code, ERR_NO_SPACE);
+    err_clear(&err);
+    cr_expect_eq(sys_short(0, 0), 2);
+    cr_expect_eq(sys_pread(fd, got, 10, 10, "f", &err), 5, "half of it is there");
+}
+
 Test(sys, remove_tree_never_follows_links)
 {
     struct err err = {0};

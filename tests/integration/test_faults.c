@@ -294,7 +294,7 @@ static void loop_over(const char *const *names, const long *steps)
 }
 
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define STEPS(io, full, memory) ((const long[]){io, full, memory})
+#define STEPS(io, full, memory) ((const long[]){io, full, memory, io, full})
 
 Test(faults, configuration_and_catalog_are_whole_or_refused_with_a_reason)
 {

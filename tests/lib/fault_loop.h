@@ -3,7 +3,9 @@
 #pragma once
 #include "agent/base/own.h"
 
-enum fault_kind { FAULT_IO, FAULT_FULL, FAULT_MEMORY, FAULT_KINDS };
+/* FAULT_SHORT: the nth read or write moves half; that is to make no difference. FAULT_CUT: the call
+ * behind it finds the disk full. */
+enum fault_kind { FAULT_IO, FAULT_FULL, FAULT_MEMORY, FAULT_SHORT, FAULT_CUT, FAULT_KINDS };
 
 struct fault_case {
     const char *name;

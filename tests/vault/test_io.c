@@ -625,7 +625,8 @@ static bool fault_check(void *arg, const char *dir, bool done, struct err *err)
 
 Test(io, each_failing_call_leaves_whole_objects)
 {
-    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY};
+    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY, FAULT_SHORT,
+                                            FAULT_CUT};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct fault_case c = {
             .name = "objects", .run = fault_run, .check = fault_check, .least = 40};

@@ -463,7 +463,8 @@ static bool fault_check(void *arg, const char *dir, bool done, struct err *err)
 
 Test(journal, each_failing_call_keeps_what_was_promised)
 {
-    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY};
+    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY, FAULT_SHORT,
+                                            FAULT_CUT};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct fault_case c = {
             .name = "journal", .run = fault_run, .check = fault_check, .least = 25};

@@ -682,7 +682,8 @@ static bool fault_check(void *arg, const char *dir, bool done, struct err *err)
 
 Test(layer_crash, each_failing_call_loses_nothing_that_was_committed)
 {
-    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY};
+    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY, FAULT_SHORT,
+                                            FAULT_CUT};
     AUTO(mem) struct faulty *f = NULL;
     struct err err = {0};
     f = own_alloc(sizeof *f, &err);

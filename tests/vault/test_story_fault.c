@@ -12,22 +12,27 @@ struct fault {
     int errno_value; /* of the box's and the store's system calls; 0: of the store's calls */
     enum err_code code;
     bool after;
+    bool part;    /* the nth read or write moves half; the call behind it fails, if one is to */
     bool reopens; /* it may take a new start to go on: what a disk lost cannot be known else */
 };
 static const struct fault faults[] = {
-    {"i/o error", EIO, 0, false, true},
-    {"disk full", ENOSPC, 0, false, true},
-    {"store i/o error", 0, ERR_IO, false, false},
-    {"store full", 0, ERR_NO_SPACE, false, false},
-    {"store away", 0, ERR_UNAVAILABLE, false, false},
-    {"store away, done", 0, ERR_UNAVAILABLE, true, false},
-    {"store late", 0, ERR_TIMEOUT, false, false},
-    {"store late, done", 0, ERR_TIMEOUT, true, false},
+    {.name = "i/o error", .errno_value = EIO, .reopens = true},
+    {.name = "disk full", .errno_value = ENOSPC, .reopens = true},
+    {.name = "half", .part = true},
+    {.name = "half, then disk full", .errno_value = ENOSPC, .part = true, .reopens = true},
+    {.name = "store i/o error", .code = ERR_IO},
+    {.name = "store full", .code = ERR_NO_SPACE},
+    {.name = "store away", .code = ERR_UNAVAILABLE},
+    {.name = "store away, done", .code = ERR_UNAVAILABLE, .after = true},
+    {.name = "store late", .code = ERR_TIMEOUT},
+    {.name = "store late, done", .code = ERR_TIMEOUT, .after = true},
 };
 
 static void arm(const struct fault *fault, long nth)
 {
-    if (fault->errno_value)
+    if (fault->part)
+        IGNORE(sys_short(nth, fault->errno_value) < 0);
+    else if (fault->errno_value)
         IGNORE(sys_fault(nth, fault->errno_value));
     else
         IGNORE(io_fault(nth, fault->code, fault->after));
@@ -35,8 +40,12 @@ static void arm(const struct fault *fault, long nth)
 
 static long disarm(const struct fault *fault)
 {
+    if (fault->part)
+        return sys_short(0, 0);
     return fault->errno_value ? sys_fault(0, 0) : io_fault(0, ERR_IO, false);
 }
+
+static bool is_no_failure(const struct fault *fault) { return fault->part && !fault->errno_value; }
 
 struct round {
     struct story *story;
@@ -79,7 +88,7 @@ static bool do_step(struct round *r, size_t n, struct err *err)
         return true;
     if (why.code == ERR_NONE)
         return err_set(err, ERR_INTERNAL, "failed without a reason");
-    if (r->met && (r->reopened || !r->fault->reopens))
+    if (is_no_failure(r->fault) || (r->met && (r->reopened || !r->fault->reopens)))
         return err_set(err, why.code, "fails though nothing is wrong: %.300s", why.text);
     r->met = true;
     IGNORE(disarm(r->fault) < 0);

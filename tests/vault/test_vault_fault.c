@@ -131,6 +131,8 @@ static void loop(enum fault_kind kind, long few, long many)
 Test(vault_fault, survives_input_and_output_errors) { loop(FAULT_IO, 5, 1); }
 Test(vault_fault, survives_a_full_disk) { loop(FAULT_FULL, 7, 1); }
 Test(vault_fault, survives_without_memory) { loop(FAULT_MEMORY, 11, 1); }
+Test(vault_fault, goes_on_after_half_a_read_or_write) { loop(FAULT_SHORT, 3, 1); }
+Test(vault_fault, survives_a_disk_that_is_full_after_half_a_write) { loop(FAULT_CUT, 3, 1); }
 
 /* ---- sizes: a change that fails leaves the file as it was ---- */
 
@@ -228,7 +230,8 @@ static bool has_all_of_its_size(void *arg, const char *dir, bool done, struct er
 
 static void loop_sizes(struct fault_case fault, size_t begins_with)
 {
-    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY};
+    static const enum fault_kind kinds[] = {FAULT_IO, FAULT_FULL, FAULT_MEMORY, FAULT_SHORT,
+                                            FAULT_CUT};
     struct sizes s = {
         .options = {.seal_by_hand = true, .reserve_bytes = 4096, .store = {.threads = 1}},
         .begins_with = begins_with};
