@@ -1,6 +1,5 @@
 /* Sync: a second store that has what was asked for, byte by byte, whenever it is cut off. */
 #include "drivers/vault/store/copies.h"
-#include "drivers/vault/store/fsck.h"
 #include "drivers/vault/store/scrub.h"
 #include "drivers/vault/store/sync.h"
 #include "tests/vault/tools_world.h"
@@ -41,42 +40,7 @@ static void seal_some(struct vw *w, unsigned per_mille)
     VW_OK(vw_seal(w, &w->volumes[0], next, true, &err));
 }
 
-/* Every snapshot of the model that lies there, and how many that are; the tools agree. */
-static size_t check_far(struct vw *w, struct far *far)
-{
-    struct err err = {0};
-    static const uint8_t box[16] = "far box";
-    struct vw *view = own_alloc(sizeof *view, &err);
-    AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
-    size_t count = 0, found = 0;
-    *view = *w;
-    view->io = far->io;
-    view->store = store_open(far->io, box, &(struct store_options){.read_only = true}, &err);
-    VW_OK(view->store);
-    view->family = family_open(view->store, 5, false, &err);
-    VW_OK(view->family);
-    AUTO(mem)
-    struct snapshot_row *rows = family_snapshots(view->family, w->volumes[0].id, &count, &err);
-    VW_OK(rows);
-    for (size_t i = 0; i < count; i++)
-        for (size_t k = 0; k < w->snapshot_count; k++)
-            if (rows[i].sequence == w->snapshots[k].sequence) {
-                vw_check_content(view, &rows[i].table, &w->snapshots[k].content);
-                found++;
-            }
-    vw_close(view);
-    own_free(view);
-    struct scrub_options scrub = {.found = tw_tell, .arg = tells};
-    struct scrub_result scrubbed;
-    VW_OK(scrub_store(far->io, &scrub, &scrubbed, &err));
-    tw_print(tells);
-    cr_assert_eq(tells->count, 0);
-    struct fsck_options fsck = {.found = tw_tell, .arg = tells};
-    struct fsck_result result;
-    VW_OK(fsck_store(far->io, &fsck, &result, &err));
-    cr_assert_eq(result.damages, 0);
-    return found;
-}
+static size_t check_far(struct vw *w, struct far *far) { return tw_check_copy(w, far->io); }
 
 Test(sync, sends_only_what_is_new_and_says_here_what_is_there)
 {
@@ -265,6 +229,78 @@ static bool is_copied(struct world *w)
     struct vault_snapshot_info *list = vault_snapshot_list(w->vault, "data", &count, &w->err);
     world_ok(w, list && count == 1);
     return list[0].copied;
+}
+
+static struct sync_result copy_of(struct world *w, struct far *far, const char *volume, bool prune)
+{
+    struct sync_result result = {0};
+    struct sync_options options = {.volume = volume, .prune = prune, .box_id = "far box"};
+    world_ok(w, sync_store(w->io, far->io, &options, &result, &w->err));
+    return result;
+}
+
+static void seal_snapshot(struct world *w, const char *volume, const char *name)
+{
+    world_write(w, volume, NULL, "f", *name, 100000, 0);
+    world_snapshot(w, volume, name);
+    world_ok(w, vault_seal(w->vault, volume, &w->err));
+}
+
+Test(sync, of_one_volume_leaves_copies_of_others_alone)
+{
+    struct world w;
+    struct far far = far_begin();
+    static const char *const volumes[] = {"a", "b"};
+    world_begin(&w);
+    for (size_t i = 0; i < 2; i++) {
+        world_ok(&w, vault_volume_create(w.vault, volumes[i], &w.err));
+        seal_snapshot(&w, volumes[i], "old");
+    }
+    cr_assert_eq(copy_of(&w, &far, NULL, false).copied, 2);
+    seal_snapshot(&w, "a", "new");
+    world_ok(&w, vault_snapshot_drop(w.vault, "a", "old", &w.err));
+    struct sync_result result = copy_of(&w, &far, "a", true);
+    cr_expect_eq(result.copied, 1);
+    cr_expect_eq(result.pruned, 1, "%llu pruned", (unsigned long long)result.pruned);
+    cr_expect_eq(copy_of(&w, &far, NULL, false).copied, 0, "all is there still");
+    world_ok(&w, vault_snapshot_drop(w.vault, "b", "old", &w.err));
+    cr_expect_eq(copy_of(&w, &far, "a", true).pruned, 0);
+    cr_expect_eq(copy_of(&w, &far, NULL, true).pruned, 1);
+    world_end(&w);
+    io_close(far.io);
+}
+
+/* A slip of the pen copies nothing, and is no wish to prune all there is. */
+Test(sync, does_nothing_when_a_name_fits_nothing)
+{
+    struct err err = {0};
+    AUTO(mem) struct vw *w = own_alloc(sizeof *w, &err);
+    AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
+    struct far far = far_begin(), other = far_begin();
+    char first[24];
+    tw_small(w, 4, 100);
+    IGNORE(!str_format(first, sizeof first, "s%llu", (unsigned long long)w->snapshots[0].sequence));
+    const char *const names[] = {first, "none"};
+    const struct sync_options wrong[] = {
+        {.snapshots = names, .snapshot_count = 2, .prune = true, .box_id = "far box"},
+        {.volume = "none", .prune = true, .box_id = "far box"},
+        {.volume = "none", .snapshots = names, .snapshot_count = 1, .box_id = "far box"}};
+    copy(w, &far, tells, false);
+    size_t objects = memory_io_objects(far.memory);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct sync_result result;
+        err_clear(&err);
+        cr_expect_not(sync_store(w->io, far.io, &wrong[i], &result, &err));
+        cr_expect_eq(err.code, ERR_NOT_FOUND, "%s", err.text);
+        err_clear(&err);
+        cr_expect_not(sync_store(w->io, other.io, &wrong[i], &result, &err));
+    }
+    cr_expect_eq(memory_io_objects(far.memory), objects);
+    cr_expect_eq(memory_io_objects(other.memory), 0);
+    cr_expect_eq(check_far(w, &far), 2);
+    vw_end(w);
+    io_close(far.io);
+    io_close(other.io);
 }
 
 Test(sync, is_known_to_the_vault_that_goes_on)

@@ -1,6 +1,8 @@
 /* What the tests of the tools share: findings kept, a small store, a seed. */
 #pragma once
 #include "drivers/vault/store/finding.h"
+#include "drivers/vault/store/fsck.h"
+#include "drivers/vault/store/scrub.h"
 #include "tests/vault/vault_world.h"
 #include <signal.h>
 
@@ -74,4 +76,42 @@ static inline void tw_small(struct vw *w, unsigned seed, unsigned records)
     next->records[0][1] = 201;
     VW_OK(vw_seal(w, &w->volumes[0], next, true, &err));
     w->next_content = 1000;
+}
+
+/* Every snapshot of the model that lies in a second store, and how many that are; the tools agree.
+ */
+static inline size_t tw_check_copy(struct vw *w, struct io *io)
+{
+    struct err err = {0};
+    static const uint8_t box[16] = "far box";
+    struct vw *view = own_alloc(sizeof *view, &err);
+    AUTO(mem) struct tells *tells = own_alloc(sizeof *tells, &err);
+    size_t count = 0, found = 0;
+    *view = *w;
+    view->io = io;
+    view->store = store_open(io, box, &(struct store_options){.read_only = true}, &err);
+    VW_OK(view->store);
+    view->family = family_open(view->store, 5, false, &err);
+    VW_OK(view->family);
+    AUTO(mem)
+    struct snapshot_row *rows = family_snapshots(view->family, w->volumes[0].id, &count, &err);
+    VW_OK(rows);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < w->snapshot_count; k++)
+            if (rows[i].sequence == w->snapshots[k].sequence) {
+                vw_check_content(view, &rows[i].table, &w->snapshots[k].content);
+                found++;
+            }
+    vw_close(view);
+    own_free(view);
+    struct scrub_options scrub = {.found = tw_tell, .arg = tells};
+    struct scrub_result scrubbed;
+    VW_OK(scrub_store(io, &scrub, &scrubbed, &err));
+    tw_print(tells);
+    cr_assert_eq(tells->count, 0);
+    struct fsck_options fsck = {.found = tw_tell, .arg = tells};
+    struct fsck_result result;
+    VW_OK(fsck_store(io, &fsck, &result, &err));
+    cr_assert_eq(result.damages, 0);
+    return found;
 }

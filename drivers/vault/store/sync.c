@@ -115,9 +115,8 @@ static bool prune(struct sync *s, struct family *far, struct err *err)
         const struct table_snapshot *here =
             table_snapshot(s->near_rows, row->volume, row->sequence);
         struct err failed = {0};
-        const struct table_volume *volume = table_volume(s->rows, row->volume);
-        if (here ? sync_wants(s, here)
-                 : s->options->volume && !str_equal(s->options->volume, volume->row.name))
+        if (!sync_is_about(s->options, table_volume(s->rows, row->volume)) ||
+            (here && sync_wants(s, here)))
             continue;
         if (family_snapshot_drop(far, row->volume, row->sequence, &failed)) {
             s->result.pruned++;
@@ -218,7 +217,7 @@ bool sync_store(struct io *from, struct io *to, const struct sync_options *optio
     struct sync s = {.options = options, .teller = {.fn = options->found, .arg = options->arg}};
     AUTO(io) struct io *slow = paced_open(from, &paced_options, err);
     AUTO(store) struct store *near = slow ? store_open(slow, nobody, &reading, err) : NULL;
-    if (!near || !store_make_like(to, near, err))
+    if (!near || !sync_names_fit(near, options, err) || !store_make_like(to, near, err))
         return false;
     AUTO(store) struct store *far = store_open(to, nobody, &reading, err);
     s.near_io = slow;

@@ -20,6 +20,9 @@ struct sync {
     struct teller teller;
     struct sync_result result;
 };
+bool sync_is_about(const struct sync_options *options, const struct table_volume *volume);
+/* NOT_FOUND: a name that fits nothing, which would copy nothing and prune all. */
+bool sync_names_fit(struct store *near, const struct sync_options *options, struct err *err) MUST;
 /* Whether a snapshot of the near rows is asked for. */
 bool sync_wants(const struct sync *s, const struct table_snapshot *row);
 /* Up to which birth the nth fresh snapshot's content is that of the one before it there, which is

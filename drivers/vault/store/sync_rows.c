@@ -3,17 +3,64 @@
 #include "drivers/vault/store/sync_int.h"
 #include <string.h>
 
+/* Volumes that are not named are left as they are, there too. */
+bool sync_is_about(const struct sync_options *o, const struct table_volume *volume)
+{
+    return volume && !volume->row.clone && (!o->volume || str_equal(o->volume, volume->row.name));
+}
+
 bool sync_wants(const struct sync *s, const struct table_snapshot *row)
 {
     const struct sync_options *o = s->options;
-    const struct table_volume *volume = table_volume(s->near_rows, row->row.volume);
-    if (!volume || volume->row.clone || row->row.hidden ||
-        (o->volume && !str_equal(o->volume, volume->row.name)))
+    if (row->row.hidden || !sync_is_about(o, table_volume(s->near_rows, row->row.volume)))
         return false;
     for (size_t i = 0; i < o->snapshot_count; i++)
         if (str_equal(o->snapshots[i], row->row.name))
             return true;
     return o->snapshot_count == 0;
+}
+
+/* found: of each name, and behind them of the volume. */
+static void look_for_names(struct table *table, const struct sync_options *o, bool *found)
+{
+    for (size_t i = 0; i < table->volume_count; i++)
+        found[o->snapshot_count] |= sync_is_about(o, &table->volumes[i]);
+    for (size_t i = 0; i < table->snapshot_count; i++) {
+        const struct snapshot_row *row = &table->snapshots[i].row;
+        bool there = !row->hidden && sync_is_about(o, table_volume(table, row->volume));
+        for (size_t k = 0; there && k < o->snapshot_count; k++)
+            found[k] |= str_equal(o->snapshots[k], row->name);
+    }
+}
+
+bool sync_names_fit(struct store *near, const struct sync_options *o, struct err *err)
+{
+    size_t count = 0;
+    struct err unread = {0};
+    if (!o->volume && o->snapshot_count == 0)
+        return true;
+    AUTO(mem) bool *found = own_alloc((o->snapshot_count + 1) * sizeof *found, err);
+    AUTO(mem) uint64_t *ids = found ? store_families(near, &count, err) : NULL;
+    if (!ids)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        AUTO(family) struct family *family = family_open(near, ids[i], false, &unread);
+        AUTO(table) struct table *table = family ? family_table(family) : NULL;
+        if (table)
+            look_for_names(table, o, found);
+    }
+    for (size_t k = 0; k <= o->snapshot_count; k++) {
+        bool volume = k == o->snapshot_count;
+        if (found[k] || (volume && !o->volume))
+            continue;
+        if (unread.code == ERR_NONE)
+            return err_set(err, ERR_NOT_FOUND, "there is no %s '%.100s'",
+                           volume ? "volume" : "sealed snapshot",
+                           volume ? o->volume : o->snapshots[k]);
+        *err = unread;
+        return false;
+    }
+    return true;
 }
 
 static bool take_snapshots(struct sync *s, struct err *err)
