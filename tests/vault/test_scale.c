@@ -12,6 +12,7 @@
 
 enum { PARTS = 5, SLOTS_A_RECORD = RECORD_BYTES / INODE_BYTES };
 enum { FILES_MAX = 100000, NUMBERS = 1 << 24, SNAPSHOTS_MAX = 10000, VOLUMES_MAX = 1000 };
+enum { CLONES_MAX = 10000, SET_MAX = 16 };
 
 static bool is_long(void) { return getenv("EVERCOPY_LONG") != NULL; }
 
@@ -375,5 +376,79 @@ Test(scale, the_volume_that_is_one_too_many_is_refused)
     expect_limit(&w, vault_volume_create(w.vault, "more", &w.err), "at most 1000 volumes");
     world_ok(&w, vault_volume_drop(w.vault, "v77", &w.err));
     world_ok(&w, vault_volume_create(w.vault, "more", &w.err));
+    world_end(&w);
+}
+
+/* ---- clones and sets ---- */
+
+static void make_clone(struct world *w, const char *name, bool of_b)
+{
+    world_ok(w, vault_clone_create(w->vault, of_b ? "b" : "a", name, "s", NULL, 0, &w->err));
+}
+
+static void expect_no_more_clones(struct world *w)
+{
+    for (const char *const *v = (const char *const[]){"a", "b", NULL}; *v; v++)
+        expect_limit(w, vault_clone_create(w->vault, *v, "more", "s", NULL, 0, &w->err),
+                     "at most 10000 clones");
+}
+
+/* Of all volumes together. */
+Test(scale, the_clone_that_is_one_too_many_is_refused)
+{
+    struct world w;
+    char name[40];
+    if (!is_long())
+        cr_skip_test("a long test: EVERCOPY_LONG");
+    log_set_level(LOG_LEVEL_ERROR);
+    world_begin(&w);
+    for (const char *const *v = (const char *const[]){"a", "b", NULL}; *v; v++) {
+        world_ok(&w, vault_volume_create(w.vault, *v, &w.err));
+        world_write(&w, *v, NULL, "f", **v, 9000, 0);
+        world_snapshot(&w, *v, "s");
+    }
+    seal(&w, "a");
+    struct cost cost = cost_begin("clones made", CLONES_MAX);
+    for (size_t i = 0; i < CLONES_MAX; i++) {
+        IGNORE(str_format(name, sizeof name, "c%zu", i));
+        make_clone(&w, name, i % 2);
+        cost_step(&cost);
+    }
+    cost_end(&cost, 8); /* each looks at the names of all */
+    expect_no_more_clones(&w);
+    reopen(&w, "10,000 clones", 60000);
+    expect_no_more_clones(&w);
+    world_ok(&w, vault_clone_drop(w.vault, "a", "c0", &w.err));
+    make_clone(&w, "again", true);
+    expect_no_more_clones(&w);
+    world_expect(&w, "b", NULL, "again", "f", 'b', 9000, 0);
+    world_end(&w);
+}
+
+Test(scale, a_set_of_one_volume_too_many_is_refused_as_a_whole)
+{
+    struct world w;
+    char names[SET_MAX + 1][8];
+    const char *volumes[SET_MAX + 1];
+    size_t count = 0;
+    world_begin(&w);
+    for (size_t i = 0; i < SET_MAX + 1; i++) {
+        IGNORE(str_format(names[i], sizeof names[i], "v%zu", i));
+        volumes[i] = names[i];
+        world_ok(&w, vault_volume_create(w.vault, names[i], &w.err));
+        world_write(&w, names[i], NULL, "f", (char)('a' + i), 9000, 0);
+    }
+    expect_limit(&w, vault_snapshot_create(w.vault, volumes, SET_MAX + 1, "set", &w.err),
+                 "1 to 16 volumes");
+    expect_limit(&w, vault_snapshot_create(w.vault, volumes, 0, "set", &w.err), "1 to 16 volumes");
+    for (size_t i = 0; i < SET_MAX + 1; i++) {
+        AUTO(mem)
+        struct vault_snapshot_info *rows = vault_snapshot_list(w.vault, names[i], &count, &w.err);
+        world_ok(&w, rows && count == 0);
+    }
+    world_ok(&w, vault_snapshot_create(w.vault, volumes, SET_MAX, "set", &w.err));
+    reopen(&w, "a set of 16", 20000);
+    for (size_t i = 0; i < SET_MAX; i++)
+        world_expect(&w, names[i], "set", NULL, "f", (char)('a' + i), 9000, 0);
     world_end(&w);
 }
