@@ -1,5 +1,6 @@
-/* What the three files of a layer share: layer.c (files, reading, writing), layer_commit.c (what is
- * durable), layer_log.c (the presence log). Lock order: a file's, then the layer's. */
+/* What the files of a layer share: layer.c (reading, writing), layer_file.c (data files),
+ * layer_commit.c (what is durable), layer_log.c (the presence log). Lock order: a file's, then the
+ * layer's. */
 #pragma once
 #include "drivers/vault/volume/layer.h"
 #include "drivers/vault/volume/presence.h"
@@ -86,12 +87,15 @@ static inline bool cell_present(const struct presence_cell *cell)
     return cell && !(cell->key & CELL_HOLE);
 }
 
-/* layer.c; all under the layer's lock */
+/* layer_file.c; all under the layer's lock */
 struct lfile *layer_file_find(const struct layer *layer, uint64_t file);
 struct lfile *layer_file_get(struct layer *layer, uint64_t file, struct err *err) MUST;
 /* Opens the data file and keeps it so until layer_unpin. */
 bool layer_pin(struct layer *layer, struct lfile *f, bool make, struct err *err) MUST;
 void layer_unpin(struct lfile *f);
+void layer_file_free(struct lfile *f);
+
+/* layer.c; under the layer's lock, too */
 bool layer_room(struct layer *layer, size_t more, struct err *err) MUST;
 void layer_set(struct layer *layer, struct lfile *f, uint64_t record, uint64_t sum);
 void layer_trim(struct layer *layer, struct lfile *f, uint64_t record);
