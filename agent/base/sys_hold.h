@@ -13,6 +13,8 @@ enum sys_hold {
  * longer held. `what`: only those whose `what` (of an open, the name) holds this text; NULL: all.
  * It outlives the hold. */
 void sys_hold(unsigned kinds, const char *what);
+/* Those that wait go on waiting; no other comes to. */
+void sys_hold_no_more(void);
 /* How many wait at this moment; a test waits for that rather than for a time. */
 size_t sys_held(void);
 

@@ -29,6 +29,9 @@ Test(sys_hold, what_is_held_waits_and_the_rest_goes_on, .timeout = 60)
     while (sys_held() == 0)
         sched_yield();
     cr_assert(sys_pwrite(fd, "soon", 4, 0, "journal", &err), "%s", err.text);
+    sys_hold_no_more();
+    cr_assert(sys_pwrite(fd, "soon", 4, 0, "layer", &err), "%s", err.text);
+    cr_assert_eq(sys_held(), 1);
     cr_assert(sys_fsync(fd, "layer", &err), "%s", err.text);
     cr_assert_eq(pread(fd, bytes, 4, 0), 4);
     cr_assert_str_eq(bytes, "soon");

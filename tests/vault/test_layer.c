@@ -1,7 +1,9 @@
 /* Layers: what is written is read back and checked, what is committed is there after reopening. */
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/sys_hold.h"
 #include "drivers/vault/volume/layer.h"
+#include "tests/lib/descriptors.h"
 #include "tests/lib/engine_drive.h"
 #include "tests/lib/fault_loop.h"
 #include "tests/vault/between.h"
@@ -9,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
@@ -323,10 +326,97 @@ Test(layer, more_files_than_descriptors_are_all_there)
     for (uint32_t i = 0; i < 300; i++)
         OK(holds(layer, i, i, 1, i, &err));
     layer_unref(layer);
-    layer = again(dir, false, &err);
+    size_t before = descriptors_count();
+    layer = again(dir, false, &err); /* all of them may have been written without a sync */
     cr_assert(layer, "%s", err.text);
+    cr_assert_lt(descriptors_count(), before + 150);
     for (uint32_t i = 0; i < 300; i++)
         OK(holds(layer, i, i, 1, i, &err));
+}
+
+/* A call that the disk holds, and what it is to do. */
+struct held {
+    struct layer *layer;
+    uint64_t file;
+    bool write, ok;
+    pthread_t thread;
+    struct err err;
+};
+
+static void *be_held(void *arg)
+{
+    struct held *h = arg;
+    h->ok = h->write ? put(h->layer, h->file, 0, 1, (uint32_t)h->file, &h->err)
+                     : holds(h->layer, h->file, 0, 1, (uint32_t)h->file, &h->err);
+    return NULL;
+}
+
+static void begin_held(struct held *h, unsigned kind, const char *what)
+{
+    sys_hold(kind, what);
+    cr_assert_eq(pthread_create(&h->thread, NULL, be_held, h), 0);
+    while (sys_held() == 0)
+        sched_yield();
+    sys_hold_no_more();
+}
+
+static void end_held(struct held *h)
+{
+    sys_hold(0, NULL);
+    pthread_join(h->thread, NULL);
+    cr_assert(h->ok, "%s", h->err.text);
+}
+
+Test(layer, a_read_waits_for_no_disk_that_syncs_or_opens_for_another, .timeout = 60)
+{
+    enum { CLEAN = 3, DIRTY = 128 };
+    AUTO(drive_dir) char *dir = drive_dir();
+    struct err err = {0};
+    AUTO(layer) struct layer *layer = make(dir, &err);
+    OK(layer);
+    for (uint64_t file = 1; file <= CLEAN; file++)
+        OK(put(layer, file, 0, 1, (uint32_t)file, &err));
+    OK(layer_commit(layer, UINT64_MAX, &err));
+    for (uint64_t file = CLEAN + 1; file <= CLEAN + DIRTY; file++)
+        OK(put(layer, file, 0, 1, (uint32_t)file, &err));
+    struct held one = {.layer = layer, .file = CLEAN + DIRTY + 1, .write = true};
+    begin_held(&one, SYS_HOLD_SYNC, "layer");
+    for (uint64_t file = 1; file <= CLEAN + DIRTY; file++)
+        OK(holds(layer, file, 0, 1, (uint32_t)file, &err));
+    end_held(&one);
+    OK(layer_commit(layer, UINT64_MAX, &err));
+    for (uint64_t file = CLEAN + 1; file <= CLEAN + DIRTY; file++)
+        OK(holds(layer, file, 0, 1, (uint32_t)file, &err));
+    struct held two = {.layer = layer, .file = 1};
+    begin_held(&two, SYS_HOLD_OPEN, "000001.d");
+    OK(holds(layer, 2, 0, 1, 2, &err));
+    OK(holds(layer, CLEAN + 1, 0, 1, CLEAN + 1, &err));
+    end_held(&two);
+    layer_unref(TAKE(layer));
+    layer = again(dir, true, &err);
+    OK(layer);
+    for (uint64_t file = 1; file <= CLEAN + DIRTY + 1; file++)
+        OK(holds(layer, file, 0, 1, (uint32_t)file, &err));
+}
+
+Test(layer, a_failed_sync_of_a_file_that_is_to_be_closed_breaks_the_layer)
+{
+    enum { DIRTY = 128 };
+    AUTO(drive_dir) char *dir = drive_dir();
+    struct err err = {0};
+    AUTO(layer) struct layer *layer = make(dir, &err);
+    OK(layer);
+    for (uint64_t file = 1; file <= DIRTY; file++)
+        OK(put(layer, file, 0, 1, (uint32_t)file, &err));
+    sys_fault(1, EIO);
+    cr_assert_not(put(layer, DIRTY + 1, 0, 1, 1, &err), "nothing was synced");
+    sys_fault(0, 0);
+    cr_assert_eq(err.code, ERR_IO);
+    cr_assert_not(layer_is_well(layer, &err));
+    cr_assert_not(layer_commit(layer, 1, &err));
+    err = (struct err){0};
+    for (uint64_t file = 1; file <= DIRTY; file++)
+        OK(holds(layer, file, 0, 1, (uint32_t)file, &err));
 }
 
 Test(layer, a_dropped_layer_answers_until_the_last_reference_goes)

@@ -286,8 +286,10 @@ static bool sum_anew(struct layer *layer, struct lfile *f, uint64_t record, stru
     if (!cell_present(cell))
         return true;
     struct err why = {0};
-    bool pinned = layer_pin(layer, f, false, &why);
-    f->unsynced = true; /* who wrote it may not have lived to sync it, whatever the sum says */
+    pthread_mutex_lock(&layer->lock);
+    /* Who wrote it may not have lived to sync it, whatever the sum says. */
+    bool pinned = layer_pin_unsynced(layer, f, &why);
+    pthread_mutex_unlock(&layer->lock);
     ssize_t n =
         pinned ? sys_pread(f->fd, bytes, sizeof bytes, record * RECORD_BYTES, "layer", &why) : -1;
     if (pinned)
@@ -375,13 +377,14 @@ void layer_drop(struct layer *layer)
 {
     struct err ignored = {0};
     pthread_mutex_lock(&layer->lock);
-    AUTO(mem) char *gone = layer->dropped ? NULL : own_printf(&ignored, "%s.gone", layer->path);
+    bool first = !layer->dropped;
+    layer->dropped = true;
+    pthread_mutex_unlock(&layer->lock);
+    AUTO(mem) char *gone = first ? own_printf(&ignored, "%s.gone", layer->path) : NULL;
     if (gone && sys_rename(layer->path, gone, &ignored)) {
         own_free(layer->path);
         layer->path = TAKE(gone);
     }
-    layer->dropped = true;
-    pthread_mutex_unlock(&layer->lock);
 }
 
 uint64_t layer_sequence(const struct layer *layer) { return layer->sequence; }
@@ -656,6 +659,7 @@ static void note_written(struct layer *layer, struct lfile *f, uint64_t record, 
     pthread_mutex_lock(&layer->lock);
     layer->reserved -= count;
     f->dirty_reserved -= count;
+    f->writes++;
     f->unsynced = true; /* also a failed write may have left bytes */
     for (size_t i = 0; ok && i < count; i++) {
         layer_set(layer, f, record + i, sums[i]);

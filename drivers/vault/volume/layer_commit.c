@@ -333,6 +333,8 @@ static void lead(struct layer *layer)
     struct batch b = {0};
     struct err err = {0};
     layer->committing = true;
+    while (layer->evicting)
+        pthread_cond_wait(&layer->changed, &layer->lock);
     bool ok = work(layer, &b, &err);
     pthread_mutex_unlock(&layer->lock);
     for (size_t i = 0; ok && i < b.count; i++)

@@ -49,28 +49,63 @@ static void data_name(const struct lfile *f, char ret[32])
     str_format(ret, 32, "%06llx.d", (unsigned long long)f->file);
 }
 
-/* One that nobody uses goes, the synced ones first; a dirty one only when there are very many:
- * closing it could lose the news of a failed write. */
-static bool close_one(struct layer *layer, struct err *err)
+/* One that is open and that nobody uses now or used lately: the synced ones only, or any. NULL. */
+static struct lfile *find_idle(struct layer *layer, bool synced)
 {
-    bool sync = layer->open_count >= OPEN_FILES_MAX;
     for (size_t tries = 2 * layer->open_count; tries > 0; tries--) {
-        size_t at = layer->hand++ % layer->open_count;
-        struct lfile *f = layer->open[at];
+        struct lfile *f = layer->open[layer->hand++ % layer->open_count];
         bool recent = f->recent;
         f->recent = false;
-        if (f->pins || recent || (f->unsynced && !sync))
-            continue;
-        if (f->unsynced && !sys_fdatasync(f->fd, "layer", err)) {
-            layer_break(layer, err);
-            return false;
-        }
-        f->unsynced = false;
-        own_auto_fd(&f->fd);
-        f->fd = -1;
-        layer->open[at] = layer->open[--layer->open_count];
-        break;
+        if (!f->pins && !recent && !(f->unsynced && synced))
+            return f;
     }
+    return NULL;
+}
+
+/* The disk is waited for without the lock; commits wait meanwhile, for the news of a failed write
+ * comes only once. */
+static bool sync_idle(struct layer *layer, struct lfile *f, struct err *err)
+{
+    unsigned writes = f->writes;
+    int fd = f->fd;
+    f->pins++;
+    layer->evicting = true;
+    pthread_mutex_unlock(&layer->lock);
+    bool ok = sys_fdatasync(fd, "layer", err);
+    pthread_mutex_lock(&layer->lock);
+    layer->evicting = false;
+    f->pins--;
+    pthread_cond_broadcast(&layer->changed);
+    if (ok)
+        f->unsynced &= f->writes != writes;
+    else
+        layer_break(layer, err);
+    return ok;
+}
+
+/* sync: a dirty one may go when there are very many; it is synced first, for closing it could lose
+ * the news of a failed write. The lock is let go while the disk works. */
+static bool close_one(struct layer *layer, bool sync, struct err *err)
+{
+    struct lfile *f = find_idle(layer, true);
+    if (!f && sync && layer->open_count >= OPEN_FILES_MAX) {
+        while (layer->evicting)
+            pthread_cond_wait(&layer->changed, &layer->lock);
+        f = find_idle(layer, false);
+        if (f && f->unsynced && !sync_idle(layer, f, err))
+            return false;
+    }
+    if (!f || f->pins || f->unsynced)
+        return true; /* in use, or again: one more stays open */
+    size_t at = 0;
+    while (layer->open[at] != f)
+        at++;
+    layer->open[at] = layer->open[--layer->open_count];
+    int fd = f->fd;
+    f->fd = -1;
+    pthread_mutex_unlock(&layer->lock);
+    own_auto_fd(&fd);
+    pthread_mutex_lock(&layer->lock);
     return true;
 }
 
@@ -78,14 +113,22 @@ static bool open_data(struct layer *layer, struct lfile *f, bool make, struct er
 {
     char name[32];
     data_name(f, name);
-    if ((layer->open_count >= OPEN_FILES && !close_one(layer, err)) ||
-        !own_grow((void **)&layer->open, &layer->open_capacity, layer->open_count, sizeof(void *),
-                  err))
+    f->opening = true;
+    bool room = layer->open_count < OPEN_FILES || close_one(layer, make, err);
+    int dir = layer->dir;
+    pthread_mutex_unlock(&layer->lock);
+    AUTO(fd) int fd = -1;
+    if (room)
+        fd = sys_openat(dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | (make ? O_CREAT : 0), 0600,
+                        err);
+    pthread_mutex_lock(&layer->lock);
+    f->opening = false;
+    pthread_cond_broadcast(&layer->changed);
+    if (fd < 0 || !own_grow((void **)&layer->open, &layer->open_capacity, layer->open_count,
+                            sizeof(void *), err))
         return false;
-    f->fd = sys_openat(layer->dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | (make ? O_CREAT : 0),
-                       0600, err);
-    if (f->fd < 0)
-        return false;
+    f->fd = fd;
+    fd = -1;
     layer->open[layer->open_count++] = f;
     layer->folder_unsynced |= make && !f->made;
     f->made |= make;
@@ -95,9 +138,20 @@ static bool open_data(struct layer *layer, struct lfile *f, bool make, struct er
 bool layer_pin(struct layer *layer, struct lfile *f, bool make, struct err *err)
 {
     f->recent = true;
+    while (f->opening)
+        pthread_cond_wait(&layer->changed, &layer->lock);
     if (f->fd < 0 && !open_data(layer, f, make, err))
         return false;
     f->pins++;
+    return true;
+}
+
+bool layer_pin_unsynced(struct layer *layer, struct lfile *f, struct err *err)
+{
+    bool room = f->fd >= 0 || layer->open_count < OPEN_FILES_MAX || close_one(layer, true, err);
+    if (!room || !layer_pin(layer, f, false, err))
+        return false;
+    f->unsynced = true;
     return true;
 }
 

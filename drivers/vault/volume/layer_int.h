@@ -27,8 +27,10 @@ struct lfile {
     pthread_mutex_t lock; /* bytes of the data file and their sums change together */
     int fd;               /* -1: not open now */
     unsigned pins;
+    unsigned writes;     /* how many have ended */
     bool made;           /* the folder's entry of it is known, or will be synced */
     bool unsynced;       /* data written since the last sync */
+    bool opening;        /* somebody opens it, without the lock */
     bool recent;         /* used since the clock hand came by */
     bool sized, changed; /* size and time were told; and not yet logged */
     bool must_sync;      /* another size, or a client set them: the log's sync may not be saved */
@@ -70,7 +72,7 @@ struct layer {
     _Atomic uint64_t debt;
     uint64_t *sorted; /* keys of all cells, once frozen and asked for */
     struct waiter *waiters;
-    bool committing;
+    bool committing, evicting; /* evicting: a data file is synced to be closed */
     uint64_t log_end, log_synced;
 };
 
@@ -87,11 +89,14 @@ static inline bool cell_present(const struct presence_cell *cell)
     return cell && !(cell->key & CELL_HOLE);
 }
 
-/* layer_file.c; all under the layer's lock */
+/* layer_file.c; all under the layer's lock, which nobody holds while a disk works */
 struct lfile *layer_file_find(const struct layer *layer, uint64_t file);
 struct lfile *layer_file_get(struct layer *layer, uint64_t file, struct err *err) MUST;
-/* Opens the data file and keeps it so until layer_unpin. */
+/* Opens the data file and keeps it so until layer_unpin; one that is not open is opened without the
+ * lock. make: for a write. */
 bool layer_pin(struct layer *layer, struct lfile *f, bool make, struct err *err) MUST;
+/* The same of one that may have been written before us: it counts as unsynced from here on. */
+bool layer_pin_unsynced(struct layer *layer, struct lfile *f, struct err *err) MUST;
 void layer_unpin(struct lfile *f);
 void layer_file_free(struct lfile *f);
 
