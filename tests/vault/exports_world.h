@@ -28,6 +28,7 @@ struct ew {
     size_t count;
     atomic_int finds, lists, settles;
     bool settle_fails;
+    void (*while_settling)(struct ew *w);
     const struct export *held;           /* by a client that lets go when it is cut off */
     uint8_t cut[16];                     /* the last */
     void (*while_opening)(struct ew *w); /* once, between finding and what follows */
@@ -127,6 +128,8 @@ static inline bool ew_settle(void *arg, const struct export *export, struct err 
     struct ew *w = arg;
     w->settles++;
     cr_assert(export->tree, "not open");
+    if (w->while_settling)
+        w->while_settling(w);
     return !w->settle_fails || err_set(err, ERR_BUSY, "it is busy");
 }
 

@@ -1,8 +1,10 @@
 /* What is exported to whom, who uses it, and how it is taken away. */
 #include "agent/base/clock.h"
+#include "agent/base/waiting.h"
 #include "tests/vault/exports_world.h"
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 
 static void expect_denied(struct ew *w, uint64_t id, const char *address, uint16_t port)
 {
@@ -205,6 +207,40 @@ Test(nfs_exports, files_are_made_as_configured_at_opening_and_after_a_reload_unt
     call(&w, 1, "10.0.0.1", 3);
     cr_expect_eq(w.settles, 3);
     clock_test_shift(0);
+    ew_end(&w);
+}
+
+static sem_t told;
+static void tell(void *arg) { sem_post(arg); }
+
+static void await_told(struct ew *w)
+{
+    struct timespec until;
+    (void)w;
+    cr_assert_eq(clock_gettime(CLOCK_REALTIME, &until), 0);
+    until.tv_sec += 20;
+    cr_assert_eq(sem_timedwait(&told, &until), 0, "nobody said that this call waits");
+}
+
+/* Its top folder's owner is set under a lock that a WRITE may have, which a disk may hold. */
+Test(nfs_exports, a_call_that_waits_while_its_export_is_made_as_configured_is_told_of)
+{
+    struct ew w;
+    struct err err = {0};
+    ew_begin(&w);
+    ew_add(&w, 1, "ORCL", "10.0.0.0/8");
+    sem_init(&told, 0, 0);
+    EW_OK(waiting_watch_start(&err));
+    w.while_settling = await_told;
+    waiting_listen(tell, &told);
+    call(&w, 1, "10.0.0.1", 1);
+    EW_OK(exports_reload(w.exports, &err));
+    waiting_listen(tell, &told);
+    call(&w, 1, "10.0.0.1", 1);
+    waiting_listen(NULL, NULL);
+    cr_expect_eq(w.settles, 2);
+    waiting_watch_stop();
+    sem_destroy(&told);
     ew_end(&w);
 }
 

@@ -5,6 +5,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/base/waiting.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -363,7 +364,10 @@ static void settle(const struct exports *exports, struct version *version)
     if ((last && now - last < SETTLE_PAUSE_MS) ||
         !atomic_compare_exchange_strong(&version->tried_ms, &last, now))
         return;
-    if (o->settle(o->arg, &version->export, &err))
+    waiting_watch_begin(); /* its volume may be held by a disk */
+    bool ok = o->settle(o->arg, &version->export, &err);
+    waiting_watch_end();
+    if (ok)
         atomic_store(&version->unsettled, false);
     else
         log_warning("export is not yet as it is configured path=%s: %s", version->export.path,
@@ -432,7 +436,10 @@ static const struct export *try_new(struct exports *exports, uint64_t id, const 
         return export;
     }
     enum installed installed = INSTALL_FAILED;
-    if (o->open(o->arg, &found, err))
+    waiting_watch_begin();
+    bool is_open = o->open(o->arg, &found, err);
+    waiting_watch_end();
+    if (is_open)
         installed = install(exports, &found, reloads, err);
     if (installed == INSTALLED)
         export = get_first(exports, found.id, peer, !name, &known, err);

@@ -4,6 +4,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/base/str.h"
+#include "agent/base/waiting.h"
 #include "agent/net/sock.h"
 #include "drivers/vault/nfs/server_int.h"
 #include <arpa/inet.h>
@@ -476,6 +477,8 @@ static void nfsd_free(struct nfsd *nfsd)
         IGNORE(close(nfsd->wake));
     if (nfsd->spare >= 0)
         IGNORE(close(nfsd->spare));
+    if (nfsd->watching)
+        waiting_watch_stop();
     stock_done(&nfsd->stock);
     IGNORE(pthread_mutex_destroy(&nfsd->lock));
     IGNORE(pthread_mutex_destroy(&nfsd->late_lock));
@@ -531,7 +534,8 @@ struct nfsd *nfsd_start(const struct nfsd_options *options, struct err *err)
     nfsd->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     nfsd->wake = eventfd(0, EFD_CLOEXEC);
     bool ok = nfsd->wake >= 0 || err_errno(err, errno, "prepare the NFS port");
-    ok = ok && nfsd_listen(nfsd, err) && start_accepting(nfsd, err);
+    ok = ok && (nfsd->watching = waiting_watch_start(err)) && nfsd_listen(nfsd, err) &&
+         start_accepting(nfsd, err);
     if (ok)
         return nfsd;
     nfsd_free(nfsd);

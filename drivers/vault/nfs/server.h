@@ -30,7 +30,8 @@ struct nfsd_call {
 bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err) MUST;
 /* Says that this call may take a while (a disk, a lock): meanwhile others read this connection's
  * next records and answer them. Its arguments stay where they are. A program that waits through
- * agent/base (waiting.h) need not say it. */
+ * agent/base (waiting.h) need not say it; of one that is watched there another thread says it, so
+ * in a watch it touches its results' bytes alone. */
 void nfsd_call_is_slow(struct nfsd_call *call);
 /* Says that it moves much: the same, but only where the client has sent more by now. */
 void nfsd_call_is_large(struct nfsd_call *call);

@@ -135,6 +135,7 @@ struct nfsd {
     atomic_uint looking; /* threads that look for a call instead of sleeping for it */
     unsigned looking_max;
     atomic_bool stopping;
+    bool watching; /* for calls that come to wait unannounced (agent/base/waiting.h) */
     pthread_mutex_t late_lock;
     struct worker *waiting;
     uint64_t late, late_told_ms; /* answers since that was said in the log */

@@ -1,6 +1,7 @@
 /* The live area of a volume or clone as an export's file tree. */
 #include "drivers/vault/nfs/tree.h"
 
+#include "agent/base/waiting.h"
 #include "drivers/vault/volume/tree.h"
 #include <string.h>
 
@@ -93,16 +94,24 @@ static bool serve_readlink(void *tree, uint64_t file, char *ret, size_t size, st
     return view_readlink(view_of(tree), file, ret, size, err);
 }
 
+/* Watched, as is a WRITE, for what cannot say before that it will take long. What else asks a disk
+ * is slow from the start. */
 static ssize_t serve_read(void *tree, uint64_t file, void *to, size_t size, uint64_t offset,
                           struct err *err)
 {
-    return view_read(view_of(tree), file, to, size, offset, err);
+    waiting_watch_begin();
+    ssize_t got = view_read(view_of(tree), file, to, size, offset, err);
+    waiting_watch_end();
+    return got;
 }
 
 static bool serve_write(void *tree, uint64_t file, const void *from, size_t size, uint64_t offset,
                         bool stable, struct view_change *ret_change, struct err *err)
 {
-    return view_write(view_of(tree), file, from, size, offset, stable, ret_change, err);
+    waiting_watch_begin();
+    bool ok = view_write(view_of(tree), file, from, size, offset, stable, ret_change, err);
+    waiting_watch_end();
+    return ok;
 }
 
 static bool serve_commit(void *tree, uint64_t file, struct view_change *ret_change, struct err *err)

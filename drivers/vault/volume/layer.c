@@ -1,6 +1,7 @@
 /* A layer: sparse data files on the box, what is present of them in memory, every read checked. */
 #include "agent/base/str.h"
 #include "agent/base/sys.h"
+#include "agent/base/waiting.h"
 #include "drivers/vault/volume/layer_int.h"
 #include <fcntl.h>
 #include <limits.h>
@@ -476,7 +477,7 @@ static bool not_as_summed(const struct layer *layer, uint64_t file, uint64_t rec
 static bool read_alone(struct layer *layer, struct lfile *f, uint64_t record, uint8_t *to,
                        struct err *err)
 {
-    pthread_mutex_lock(&f->lock);
+    waiting_lock(&f->lock);
     pthread_mutex_lock(&layer->lock);
     const struct presence_cell *cell = presence_find(&layer->cells, cell_key(f->file, record));
     uint64_t sum = cell ? cell->value : 0;

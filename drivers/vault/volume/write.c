@@ -1,5 +1,6 @@
 /* Writing: partial records are filled from below, everything goes to the active layer. */
 #include "agent/base/clock.h"
+#include "agent/base/waiting.h"
 #include "drivers/vault/volume/vault_int.h"
 #include <string.h>
 
@@ -233,7 +234,7 @@ bool view_write(struct view *view, uint64_t file, const void *from, size_t size,
     if (!may_write(view, err) || !volume_room(v, err) ||
         !write_fetch(v, file, offset, offset + size, err))
         return false;
-    pthread_mutex_lock(&v->write);
+    waiting_lock(&v->write);
     bool ok = write_allowed(view, err) && write_bytes(v, file, from, size, offset, &change, err);
     pthread_mutex_unlock(&v->write);
     if (ret_change)
