@@ -165,7 +165,12 @@ int main(void)
     fine(nfs3 != NULL, &err);
     struct nfsd_program programs[] = {nfs3_program(nfs3), mount3_program(exports)};
     struct nfsd_options serving = {
-        .listen = listen, .listen_count = 1, .programs = programs, .program_count = 2};
+        .listen = listen,
+        .listen_count = 1,
+        .programs = programs,
+        .program_count = 2,
+        .late_ms = 4, /* some are told to come again while they wait for each other */
+    };
     struct nfsd *nfsd = nfsd_start(&serving, &err);
     fine(nfsd != NULL, &err);
     port = nfsd_port(nfsd);

@@ -27,9 +27,10 @@ void late_begins(struct worker *worker)
 bool late_ends(struct worker *worker)
 {
     struct nfsd *nfsd = worker->nfsd;
-    worker->call.late_len = 0;
-    if (!worker->waits)
+    if (!worker->waits) {
+        worker->call.late_len = 0;
         return false;
+    }
     worker->waits = false;
     IGNORE(pthread_mutex_lock(&nfsd->late_lock));
     *(worker->waits_previous ? &worker->waits_previous->waits_next : &nfsd->waiting) =
@@ -38,6 +39,7 @@ bool late_ends(struct worker *worker)
         worker->waits_next->waits_previous = worker->waits_previous;
     bool late = worker->late;
     IGNORE(pthread_mutex_unlock(&nfsd->late_lock));
+    worker->call.late_len = 0; /* now: who answers may have been reading it */
     return late;
 }
 
