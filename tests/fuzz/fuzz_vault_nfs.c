@@ -206,7 +206,9 @@ static void begin(void)
     struct nfs3 *nfs3;
     log_set_level(LOG_LEVEL_ERROR);
     stock_init(&nfsd.stock, 64 << 20);
-    connection.nfsd = &nfsd; /* its slow_max is 0: nothing is handed on */
+    connection.nfsd = &nfsd;
+    nfsd.options.slow_max = 4;
+    worker.slow = true; /* so nothing is handed on */
     connection.client = &client;
     connection.peer = (struct nfsd_peer){.address = {[10] = 0xff, 0xff, 127, 0, 0, 1}, .port = 700};
     worker_init(&worker, &nfsd);

@@ -234,6 +234,8 @@ static enum rpc_accept run(void *arg, struct nfsd_call *call)
         nfsd_call_is_slow(call);
         return back(call);
     case ECHO_HELD:
+        if (!nfsd_call_may_wait(call, NFSD_HALF))
+            return RPC_SYSTEM_ERR;
         waiting_begins();
         hold(echo);
         return back(call);

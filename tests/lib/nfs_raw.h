@@ -35,7 +35,7 @@ enum {
     ECHO_SLOW,   /* the same, as a slow call */
     ECHO_MANY,   /* as many bytes as the argument says, each xid's last byte */
     ECHO_SILENT, /* no reply */
-    ECHO_HELD,   /* says that it waits, until echo_let_go */
+    ECHO_HELD,   /* says that it waits, until echo_let_go; SYSTEM_ERR where half of those may do */
     ECHO_PROCEDURES
 };
 struct echo;

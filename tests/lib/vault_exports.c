@@ -46,7 +46,7 @@ static bool open_tree(void *arg, struct export *export, struct err *err)
 {
     struct vault_exports *of = arg;
     uint64_t id = 0;
-    export->ops = &nfsd_vault_tree;
+    export->ops = of->ops ? of->ops : &nfsd_vault_tree;
     export->tree = nfsd_vault_tree_open(of->vault, export->path + 1, &id, err);
     if (export->tree && id != export->id) { /* made again meanwhile, under the same name */
         nfsd_vault_tree.close(export->tree);

@@ -9,6 +9,7 @@ enum { MNT = 1, DUMP, UMNT, UMNTALL, EXPORT };
 
 /* What the server does for a program, here without one. */
 static size_t room_max = RPC_RECORD_MAX;
+static bool may_wait = true;
 bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err)
 {
     if (size > room_max)
@@ -18,6 +19,10 @@ bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err)
 }
 void nfsd_call_is_slow(struct nfsd_call *call) { (void)call; }
 void nfsd_call_is_large(struct nfsd_call *call) { (void)call; }
+bool nfsd_call_may_wait(const struct nfsd_call *call, enum nfsd_share share)
+{
+    return call && share && may_wait;
+}
 
 struct asked {
     struct ew w;
@@ -156,6 +161,25 @@ Test(nfs_mount, a_stranger_learns_no_name)
     ask(a, UMNT, "172.16.0.1", "/ORCL");
     cr_assert_eq(ask(a, DUMP, "172.16.0.1", NULL), 0);
     cr_assert(a->w.finds == 0 && a->w.lists == 0, "volumes were looked at for a stranger");
+    end(a);
+}
+
+/* An error would end the mount for good. */
+Test(nfs_mount, what_may_not_wait_is_not_answered)
+{
+    struct asked *a = begin();
+    may_wait = false;
+    uint8_t path[12] = {0, 0, 0, 5, '/', 'O', 'R', 'C', 'L'};
+    ask_raw(a, MNT, "10.0.0.1", path, sizeof path);
+    cr_assert_eq(a->accept, RPC_SILENCE);
+    ask_raw(a, UMNT, "10.0.0.1", path, sizeof path);
+    cr_assert_eq(a->accept, RPC_SILENCE);
+    ask_raw(a, EXPORT, "10.0.0.1", NULL, 0);
+    cr_assert_eq(a->accept, RPC_SILENCE);
+    cr_assert_eq(a->w.volumes[0].opened, 0);
+    cr_assert_eq(ask(a, MNT, "172.16.0.1", "/ORCL"), ACCES, "who may nothing is told so");
+    may_wait = true;
+    mounted(a, "/ORCL");
     end(a);
 }
 

@@ -138,24 +138,34 @@ Test(nfs_server, a_slow_call_holds_up_no_other_and_no_reply_before_it)
     world_end(&world);
 }
 
-Test(nfs_server, takes_a_bounded_number_of_slow_calls_and_then_waits)
+Test(nfs_server, lets_a_bounded_number_of_calls_wait_and_goes_on_with_the_rest)
 {
+    enum { WAIT = 4, ASKED = 10 };
     struct world world;
-    world_begin(&world, (struct nfsd_options){.slow_max = 2});
+    uint8_t reply[64];
+    world_begin(&world, (struct nfsd_options){.slow_max = 2 * WAIT});
     int fd = join(&world);
-    int other = join(&world);
-    for (uint32_t i = 0; i < 5; i++)
+    int other = raw_connect_as(world.port, 0, 2);
+    for (uint32_t i = 0; i < WAIT; i++)
         ask(fd, i, ECHO_HELD, "wait", 4);
-    cr_assert(echo_await_held(world.echo, 3)); /* two slow, one in the reader's own hand */
-    cr_assert(answers(other, 99));
+    cr_assert(echo_await_held(world.echo, WAIT));
+    for (uint32_t i = WAIT; i < ASKED; i++) {
+        ask(fd, i, ECHO_HELD, "wait", 4);
+        cr_assert_eq(raw_reply(fd, reply, sizeof reply), 24);
+        cr_assert(raw_get(reply) == i && raw_get(reply + 20) == RPC_SYSTEM_ERR);
+        ask(fd, 100 + i, ECHO_SLOW, "slow", 4); /* what asks for no room has some */
+        expect(fd, 100 + i, "slow", 4);
+    }
+    ask(other, 7, ECHO_HELD, "more", 4); /* another client has room of its own */
+    cr_assert(echo_await_held(world.echo, WAIT + 1));
     echo_let_go(world.echo);
+    expect(other, 7, "more", 4);
     uint32_t sum = 0;
-    for (uint32_t i = 0; i < 5; i++) {
-        uint8_t reply[64];
+    for (uint32_t i = 0; i < WAIT; i++) {
         cr_assert_eq(raw_reply(fd, reply, sizeof reply), 28);
         sum += raw_get(reply);
     }
-    cr_assert_eq(sum, 10);
+    cr_assert_eq(sum, 0 + 1 + 2 + 3);
     close(fd);
     close(other);
     world_end(&world);

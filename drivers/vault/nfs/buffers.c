@@ -68,9 +68,15 @@ static struct buffer *take(struct stock *stock, size_t kind, struct err *err)
     return fresh(kinds[kind], err);
 }
 
-static bool fits(const struct stock *stock, const struct client *client, size_t size)
+static uint64_t share_of(const struct stock *stock, bool reply)
 {
-    return client->lent + size <= stock->max / SHARES && stock->lent + size <= stock->max;
+    uint64_t share = stock->max / SHARES;
+    return reply ? share / 4 * 3 : share;
+}
+
+static bool fits(const struct stock *stock, const struct client *client, size_t size, bool reply)
+{
+    return client->lent + size <= share_of(stock, reply) && stock->lent + size <= stock->max;
 }
 
 /* With the lock. */
@@ -93,27 +99,27 @@ static struct timespec after_ms(struct timespec at, uint64_t ms)
 }
 
 /* With the lock. */
-static bool wait_for_room(struct stock *stock, const struct client *client, size_t size,
+static bool wait_for_room(struct stock *stock, const struct client *client, size_t size, bool reply,
                           uint64_t wait_ms)
 {
     struct timespec now;
-    if (fits(stock, client, size))
+    if (fits(stock, client, size, reply))
         return true;
-    if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+    if (wait_ms == 0 || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
         return false;
     struct timespec until = after_ms(now, wait_ms);
     stock->waiting++;
     judge(stock);
     int code = 0;
-    while (!fits(stock, client, size) && !stock->stopping && code == 0)
+    while (!fits(stock, client, size, reply) && !stock->stopping && code == 0)
         code = pthread_cond_timedwait(&stock->given, &stock->lock, &until);
     stock->waiting--;
     judge(stock);
-    return fits(stock, client, size);
+    return fits(stock, client, size, reply);
 }
 
-struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, uint64_t wait_ms,
-                          struct err *err)
+struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, bool reply,
+                          uint64_t wait_ms, struct err *err)
 {
     size_t kind = size <= BUFFER_MIDDLE ? 0 : 1;
     if (size > BUFFER_LARGE) {
@@ -122,9 +128,9 @@ struct buffer *stock_lend(struct stock *stock, struct client *client, size_t siz
     }
     IGNORE(pthread_mutex_lock(&stock->lock));
     struct buffer *buffer = NULL;
-    if (wait_for_room(stock, client, kinds[kind], wait_ms))
+    if (wait_for_room(stock, client, kinds[kind], reply, wait_ms))
         buffer = take(stock, kind, err);
-    else if (client->lent + kinds[kind] > stock->max / SHARES)
+    else if (client->lent + kinds[kind] > share_of(stock, reply))
         err_set(err, ERR_LIMIT, "client '%s' holds its share of memory", client->peer.text);
     else
         err_set(err, ERR_BUSY, "all memory for requests is lent");

@@ -15,10 +15,9 @@ enum {
     STALL_BYTES = 64 << 10, /* what moves less within the time stands */
     HOLD_MS = 1000,         /* large buffers stay with a connection that may need them again */
     LEND_MS = 2000,         /* a reply waits for memory; then the client is told to come again */
+    MOMENT_MS = 20,         /* of that, in the reader's own hand */
     READ_ALONE = 32 << 10,  /* records from here on are read to their end, not far beyond */
     READ_BEYOND = 4096,
-    SLOW_CLIENT_MAX = 128,
-    SLOW_MAX = 256,
     SOON_US = 60, /* a client whose next call comes within this is looked for, not slept for */
 };
 
@@ -126,6 +125,24 @@ static bool is_stranger(const struct nfsd_connection *c)
     return atomic_load_explicit(&c->client->stranger, memory_order_relaxed);
 }
 
+/* A moment's wait keeps a client from sending more than it has memory for; who waits for longer is
+ * slow, and then so is each of the client's that comes to wait with it. */
+static struct buffer *lend(struct worker *worker, size_t size, struct err *err)
+{
+    struct err none = {0};
+    struct stock *stock = &worker->nfsd->stock;
+    struct client *client = worker->call.connection->client;
+    uint64_t moment_ms = atomic_load(&client->lacking) ? 0 : MOMENT_MS;
+    struct buffer *buffer = stock_lend(stock, client, size, true, moment_ms, &none);
+    if (buffer)
+        return buffer;
+    nfsd_call_is_slow(&worker->call);
+    atomic_fetch_add(&client->lacking, 1);
+    buffer = stock_lend(stock, client, size, true, LEND_MS, err);
+    atomic_fetch_sub(&client->lacking, 1);
+    return buffer;
+}
+
 /* What was written of the results moves to the front of its buffer, or to a larger one. */
 static bool move_results(struct worker *worker, size_t size, struct err *err)
 {
@@ -134,8 +151,7 @@ static bool move_results(struct worker *worker, size_t size, struct err *err)
     flush(worker, call->connection);
     struct buffer *more = NULL;
     if (RPC_HEAD_BYTES + size > worker->out_size) {
-        more =
-            stock_lend(&nfsd->stock, call->connection->client, RPC_HEAD_BYTES + size, LEND_MS, err);
+        more = lend(worker, RPC_HEAD_BYTES + size, err);
         if (!more)
             return false;
     }
@@ -174,7 +190,6 @@ static size_t unread(const struct nfsd_connection *c) { return c->filled - c->re
 
 static void slow_ends(struct nfsd_connection *c)
 {
-    atomic_fetch_sub(&c->slow, 1);
     atomic_fetch_sub(&c->client->slow, 1);
     atomic_fetch_sub(&c->nfsd->slow, 1);
 }
@@ -182,12 +197,21 @@ static void slow_ends(struct nfsd_connection *c)
 /* False: there are enough; this one is waited for. */
 static bool slow_begins(struct nfsd_connection *c)
 {
-    bool may = atomic_fetch_add(&c->slow, 1) < c->nfsd->options.slow_max;
-    may = (atomic_fetch_add(&c->client->slow, 1) < SLOW_CLIENT_MAX) && may;
-    may = (atomic_fetch_add(&c->nfsd->slow, 1) < SLOW_MAX) && may;
+    unsigned max = c->nfsd->options.slow_max;
+    bool may = atomic_fetch_add(&c->client->slow, 1) < max;
+    may = (atomic_fetch_add(&c->nfsd->slow, 1) < 2 * max) && may;
     if (!may)
         slow_ends(c);
     return may;
+}
+
+/* The quarter that nobody finds is for calls that were begun by then. */
+bool nfsd_call_may_wait(const struct nfsd_call *call, enum nfsd_share share)
+{
+    const struct nfsd *nfsd = call->connection->nfsd;
+    unsigned room = nfsd->options.slow_max / 4 * share;
+    return atomic_load_explicit(&call->connection->client->slow, memory_order_relaxed) < room &&
+           atomic_load_explicit(&nfsd->slow, memory_order_relaxed) < 2 * room;
 }
 
 /* Sends nothing and waits for no sender: the caller may hold locks others want. */
@@ -205,13 +229,15 @@ void nfsd_call_is_slow(struct nfsd_call *call)
     worker->out_sent = worker->out_len;
     atomic_fetch_add(&c->in->holders, 1);
     atomic_fetch_add(&c->users, 1);
-    atomic_store(&c->handed, worker);
+    bool hands = worker->handed_len > 0; /* else its buffer is nobody's but its own */
+    if (hands)
+        atomic_store(&c->handed, worker);
     if (nfsd_run(c->nfsd, c))
         return; /* from here on another thread reads */
-    if (atomic_exchange(&c->handed, NULL))
-        worker->out_sent = worker->handed_from;
-    else
+    if (hands && !atomic_exchange(&c->handed, NULL))
         worker->taken = true;
+    else
+        worker->out_sent = worker->handed_from;
     worker->slow = false;
     worker->in = NULL;
     atomic_fetch_sub(&c->in->holders, 1);
@@ -360,7 +386,7 @@ static bool make_room(struct worker *worker, struct nfsd_connection *c)
         more = buffer_few(&err);
     } else {
         worker_rest(worker); /* who waits for memory holds none that is empty */
-        more = stock_lend(&nfsd->stock, c->client, need, 2 * nfsd->options.stall_ms, &err);
+        more = stock_lend(&nfsd->stock, c->client, need, false, 2 * nfsd->options.stall_ms, &err);
     }
     if (!more) {
         atomic_fetch_add(&nfsd->starved, 1);

@@ -227,6 +227,8 @@ static enum rpc_accept run_mount(struct exports *exports, struct nfsd_call *call
         log_refused(call->peer, path, "nothing is exported to it");
         return RPC_SUCCESS;
     }
+    if (!nfsd_call_may_wait(call, NFSD_MOST))
+        return RPC_SILENCE;  /* an error would end the mount; this way it is tried again */
     nfsd_call_is_slow(call); /* a tree may have to be opened */
     answer_mount(exports, call, path);
     return RPC_SUCCESS;
@@ -242,6 +244,8 @@ static enum rpc_accept run_unmount(struct exports *exports, struct nfsd_call *ca
         return RPC_GARBAGE_ARGS;
     if (!exports_knows(exports, call->peer))
         return RPC_SUCCESS;
+    if (!nfsd_call_may_wait(call, NFSD_MOST))
+        return RPC_SILENCE;
     nfsd_call_is_slow(call);
     const struct export *export =
         split(path, &names, &err) ? export_of(exports, &names, call->peer, &used, &err) : NULL;
@@ -307,6 +311,8 @@ static enum rpc_accept run_export(struct exports *exports, struct nfsd_call *cal
     struct listed listed = {{call, false}, call->peer};
     struct err err = {0};
     bool stranger = !exports_knows(exports, call->peer);
+    if (!stranger && !nfsd_call_may_wait(call, NFSD_MOST))
+        return RPC_SILENCE;
     if (!stranger)
         nfsd_call_is_slow(call);
     bool ok = stranger || exports_each(exports, call->peer, put_export, &listed, &err);

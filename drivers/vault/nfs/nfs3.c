@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { AFTER = NFS3_TELLS_AFTER, CHANGE = NFS3_TELLS_CHANGE };
-enum { CHANGES = NFS3_CHANGES, SLOW = NFS3_SLOW, NAMES = CHANGES | SLOW };
+enum { CHANGES = NFS3_CHANGES, SLOW = NFS3_SLOW, STORE = NFS3_STORE, NAMES = CHANGES | SLOW };
 enum { STALE = NFS3ERR_STALE, NOTDIR = NFS3ERR_NOTDIR, ISDIR = NFS3ERR_ISDIR, FBIG = NFS3ERR_FBIG };
 
 /* What a replay of a call must find again is kept by the tree, not here (README.md, 3). */
@@ -14,8 +14,8 @@ static const struct nfs3_row rows[NFS3_PROCEDURES] = {
     [NFS3_SETATTR] = {nfs3_setattr, "setattr", 1, NAMES, {CHANGE}, {STALE, NFS3ERR_NOT_SYNC, FBIG}},
     [NFS3_LOOKUP] = {nfs3_lookup, "lookup", 1, 0, {AFTER}, {0, NOTDIR}},
     [NFS3_ACCESS] = {nfs3_access, "access", 1, 0, {AFTER}, {0}},
-    [NFS3_READLINK] = {nfs3_readlink, "readlink", 1, 0, {AFTER}, {STALE}},
-    [NFS3_READ] = {nfs3_read, "read", 1, 0, {AFTER}, {STALE, ISDIR}},
+    [NFS3_READLINK] = {nfs3_readlink, "readlink", 1, STORE, {AFTER}, {STALE}},
+    [NFS3_READ] = {nfs3_read, "read", 1, STORE, {AFTER}, {STALE, ISDIR}},
     [NFS3_WRITE] = {nfs3_write, "write", 1, CHANGES, {CHANGE}, {STALE, ISDIR, FBIG}},
     [NFS3_CREATE] = {nfs3_create, "create", 1, NAMES, {CHANGE}, {STALE, NOTDIR}},
     [NFS3_MKDIR] = {nfs3_mkdir, "mkdir", 1, NAMES, {CHANGE}, {STALE, NOTDIR}},
@@ -28,7 +28,7 @@ static const struct nfs3_row rows[NFS3_PROCEDURES] = {
     [NFS3_LINK] = {nfs3_link, "link", 2, NAMES, {AFTER, CHANGE}, {STALE, NOTDIR, NFS3ERR_MLINK}},
     [NFS3_READDIR] = {nfs3_readdir, "readdir", 1, 0, {AFTER}, {STALE, NOTDIR}},
     [NFS3_READDIRPLUS] = {nfs3_readdirplus, "readdirplus", 1, 0, {AFTER}, {STALE, NOTDIR}},
-    [NFS3_FSSTAT] = {nfs3_fsstat, "fsstat", 1, SLOW, {AFTER}, {0}},
+    [NFS3_FSSTAT] = {nfs3_fsstat, "fsstat", 1, SLOW | STORE, {AFTER}, {0}},
     [NFS3_FSINFO] = {nfs3_fsinfo, "fsinfo", 1, 0, {AFTER}, {0}},
     [NFS3_PATHCONF] = {nfs3_pathconf, "pathconf", 1, 0, {AFTER}, {0}},
     [NFS3_COMMIT] = {nfs3_commit, "commit", 1, SLOW, {CHANGE}, {STALE}},
@@ -144,6 +144,8 @@ static enum nfsstat3 run(struct nfs3_call *call)
     const struct nfs3_row *row = call->row;
     enum nfsstat3 status = NFS3_OK;
     call->who.uid = call->who.gid = 0;
+    if (!nfsd_call_may_wait(call->rpc, row->flags & STORE ? NFSD_HALF : NFSD_MOST))
+        return NFS3ERR_JUKEBOX;
     for (unsigned i = 0; i < row->handles && status == NFS3_OK; i++)
         status = enter(call, i);
     if (status == NFS3_OK && (row->flags & CHANGES) && call->of[0]->rule.read_only)

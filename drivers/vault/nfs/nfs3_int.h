@@ -33,7 +33,8 @@ struct nfs3_call {
 enum nfs3_tells { NFS3_TELLS_NOTHING, NFS3_TELLS_AFTER, NFS3_TELLS_CHANGE };
 enum {
     NFS3_CHANGES = 1, /* refused where the export is read-only */
-    NFS3_SLOW = 2     /* always waits for a disk */
+    NFS3_SLOW = 2,    /* always waits for a disk */
+    NFS3_STORE = 4    /* may wait for the store */
 };
 struct nfs3_row {
     /* NFS3_OK: the results are at call->at, up to where it points now. */

@@ -28,8 +28,9 @@ enum {
     BUFFER_BYTES = 96 << 20,
     BUFFER_LEAST = 16 << 20, /* a client's quarter is then room for a request and its reply */
     STALL_MS = 20000,
-    LATE_MS = 14000, /* and at most a quarter: less than 20 s */
-    SLOW_CALLS = 64,
+    LATE_MS = 14000,   /* and at most a quarter: less than 20 s */
+    SLOW_CALLS = 1024, /* threads: the unit's TasksMax has room for twice that, and connections */
+    SLOW_LEAST = 4,
     STRANGERS_PART = 8,
     IDLE_MS = 30000,
     IDLE_THREADS = 64,
@@ -498,6 +499,8 @@ static void set_options(struct nfsd *nfsd, const struct nfsd_options *options)
         o->buffer_bytes = BUFFER_LEAST;
     o->stall_ms = o->stall_ms ? o->stall_ms : STALL_MS;
     o->slow_max = o->slow_max ? o->slow_max : SLOW_CALLS;
+    if (o->slow_max < SLOW_LEAST)
+        o->slow_max = SLOW_LEAST;
     o->late_ms = o->late_ms ? o->late_ms : LATE_MS;
     o->idle_ms = o->idle_ms ? o->idle_ms : IDLE_MS;
     if (!o->strangers_max)

@@ -35,6 +35,10 @@ bool nfsd_results_room(struct nfsd_call *call, size_t size, struct err *err) MUS
 void nfsd_call_is_slow(struct nfsd_call *call);
 /* Says that it moves much: the same, but only where the client has sent more by now. */
 void nfsd_call_is_large(struct nfsd_call *call);
+/* Whether one more call of this client may come to wait: asked before anything else. False: too
+ * many do, and where it might, it is better answered at once that it come again. */
+enum nfsd_share { NFSD_HALF = 2, NFSD_MOST = 3 /* quarters of what there is room for */ };
+bool nfsd_call_may_wait(const struct nfsd_call *call, enum nfsd_share share) MUST;
 
 struct nfsd_program {
     uint32_t program, version_low, version_high;
@@ -57,8 +61,8 @@ struct nfsd_options {
     unsigned client_connections_max; /* of one address; 0: 256 */
     uint64_t buffer_bytes;           /* large buffers of all; 0: 96 MiB */
     uint64_t stall_ms;               /* a record or a reply that does not move; 0: 20,000 */
-    unsigned slow_max;               /* slow calls of one connection; 0: 64 */
-    uint64_t late_ms; /* after which, and a quarter, a call that waits is late; 0: 14,000 */
+    unsigned slow_max; /* calls of one client that wait, 4 at least; of all twice that; 0: 1,024 */
+    uint64_t late_ms;  /* after which, and a quarter, a call that waits is late; 0: 14,000 */
     /* Whether this address may use anything here: asked when it comes, and by nfsd_judge. Strangers
      * get records and replies of 4 KiB, idle_ms after a call, strangers_max connections among them.
      * NULL: there are none. */
@@ -71,7 +75,8 @@ struct nfsd;
 /* Everything in options is borrowed until nfsd_stop returns, the strings of listen only until here.
  */
 struct nfsd *nfsd_start(const struct nfsd_options *options, struct err *err) MUST;
-/* Accepts no more, answers what is under way (at most 10 s), closes. NULL is fine. */
+/* Accepts no more, answers what is under way (at most 10 s), closes. Returns when all calls have
+ * ended: not while a disk holds one. NULL is fine. */
 void nfsd_stop(struct nfsd *nfsd);
 OWN_DEFINE(nfsd, struct nfsd, nfsd_stop);
 /* Asks about each client anew: who is known may have changed. */

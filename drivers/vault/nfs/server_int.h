@@ -35,9 +35,10 @@ void stock_done(struct stock *stock);
 /* Nobody waits from now on. */
 void stock_stop(struct stock *stock);
 /* The smallest kind with room for size bytes. Waits wait_ms for others to give back: then LIMIT
- * when it is this client's own share that is used up, BUSY when all is. */
-struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, uint64_t wait_ms,
-                          struct err *err) MUST;
+ * when it is this client's own share that is used up, BUSY when all is. A reply leaves a quarter of
+ * the share to records: calls are heard also when many wait with their replies. */
+struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, bool reply,
+                          uint64_t wait_ms, struct err *err) MUST;
 struct buffer *buffer_few(struct err *err) MUST;
 /* One holder less; the last gives it back. NULL is fine. */
 void buffer_give(struct stock *stock, struct buffer *buffer);
@@ -50,6 +51,7 @@ struct client {
     atomic_bool stranger;
     uint64_t lent; /* under the stock's lock */
     atomic_uint slow;
+    atomic_uint lacking; /* calls that wait for memory for longer than a moment */
 };
 
 /* ---- connection.c ---- */
@@ -60,7 +62,6 @@ struct nfsd_connection {
     int fd;
     struct nfsd_connection *next, *previous;
     atomic_uint users; /* the reader, and slow calls; the last closes */
-    atomic_uint slow;
     pthread_mutex_t send_lock;
     /* It has finished replies of the calls before its slow one: whoever sends next sends them. */
     struct worker *_Atomic handed;
