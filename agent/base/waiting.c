@@ -1,4 +1,4 @@
-/* Who is told before this thread waits. */
+/* Who is told before this thread waits, and asked before it changes anything. */
 #include "agent/base/waiting.h"
 
 #include <signal.h>
@@ -18,6 +18,10 @@ struct listener {
     struct listener *next, *previous;
 };
 static _Thread_local struct listener listener;
+static _Thread_local struct {
+    bool (*may)(void *arg);
+    void *arg;
+} asked;
 
 static struct {
     pthread_mutex_t life; /* one starts or stops it at a time */
@@ -232,3 +236,11 @@ void waiting_lock(pthread_mutex_t *lock)
     }
     pthread_mutex_lock(lock);
 }
+
+void waiting_ask(bool (*may)(void *arg), void *arg)
+{
+    asked.may = may;
+    asked.arg = arg;
+}
+
+bool waiting_may_change(void) { return !asked.may || asked.may(asked.arg); }

@@ -23,6 +23,21 @@ static void *wait_elsewhere(void *arg)
     return NULL;
 }
 
+static bool is_set(void *arg) { return *(bool *)arg; }
+
+Test(waiting, who_listens_on_a_thread_may_call_its_changes_off)
+{
+    bool may = false;
+    cr_assert(waiting_may_change(), "nobody is asked");
+    waiting_ask(is_set, &may);
+    cr_assert_not(waiting_may_change());
+    may = true;
+    cr_assert(waiting_may_change());
+    waiting_ask(NULL, NULL);
+    may = false;
+    cr_assert(waiting_may_change());
+}
+
 Test(waiting, the_listener_of_this_thread_is_told_once)
 {
     int told = 0;

@@ -1,7 +1,9 @@
-/* A disk or a store that hangs: what waits for it is told in time to come again, and all else goes
- * on. */
+/* A disk or a store that hangs: what waits for it is told in time to come again, all else goes on,
+ * and nothing that was told so lands when it lets go. */
+#include "agent/base/sys_hold.h"
 #include "tests/lib/nfs_raw.h"
 #include "tests/vault/nfs_world.h"
+#include <sched.h>
 
 TestSuite(nfs_late, .timeout = 120);
 
@@ -33,6 +35,14 @@ static bool wait_at(void *arg, const struct memory_call *call, struct err *err)
     return true;
 }
 
+static void await_waiter(struct gate *gate)
+{
+    pthread_mutex_lock(&gate->lock);
+    while (!gate->waiting)
+        pthread_cond_wait(&gate->changed, &gate->lock);
+    pthread_mutex_unlock(&gate->lock);
+}
+
 static void let_go(struct gate *gate)
 {
     pthread_mutex_lock(&gate->lock);
@@ -49,12 +59,78 @@ static void begin(struct nfs_world *n, uint64_t late_ms)
     nfs_world_serve(n);
 }
 
+static enum nfsstat3 write_as(struct client *c, uint32_t xid, struct fh *fh, uint64_t offset,
+                              char sign, uint32_t len, enum stable_how how)
+{
+    char bytes[RECORD];
+    memset(bytes, sign, sizeof bytes);
+    WRITE3args args = {
+        .file = fh3(fh), .offset = offset, .count = len, .stable = how, .data = {len, bytes}};
+    WRITE3res res;
+    client_ok(c, NFS_CALL_AS(&c->nfs, xid, WRITE, &args, &res, &c->err));
+    return res.status;
+}
+
+static char sign_at(struct client *c, struct fh *fh, uint64_t offset)
+{
+    char byte = 0;
+    STATUS(do_read(c, fh, offset, &byte, 1, NULL, NULL), NFS3_OK);
+    return byte;
+}
+
+static enum nfsstat3 remove_as(struct client *c, uint32_t xid, const char *name)
+{
+    REMOVE3args args = {.object = {fh3(&c->root), (char *)(uintptr_t)name}};
+    REMOVE3res res;
+    client_ok(c, NFS_CALL_AS(&c->nfs, xid, REMOVE, &args, &res, &c->err));
+    return res.status;
+}
+
 static enum nfsstat3 do_fsstat(struct client *c)
 {
     FSSTAT3args args = {fh3(&c->root)};
     FSSTAT3res res;
     client_ok(c, NFS_CALL(&c->nfs, FSSTAT, &args, &res, &c->err));
     return res.status;
+}
+
+static void other_volume_goes_on(struct client *c, struct fh *fh)
+{
+    char bytes[16];
+    STATUS(do_getattr(c, fh, NULL), NFS3_OK);
+    STATUS(do_read(c, fh, 0, bytes, sizeof bytes, NULL, NULL), NFS3_OK);
+    STATUS(do_fsstat(c), NFS3_OK);
+}
+
+/* Each of what a held fsync keeps is told in time, and done when it comes again. */
+Test(nfs_late, calls_that_a_sync_holds_are_told_to_come_again_and_the_others_go_on)
+{
+    struct nfs_world n;
+    begin(&n, LATE_MS);
+    world_ok(&n.w, vault_volume_create(n.w.vault, "other", &n.w.err));
+    AUTO(client) struct client c;
+    AUTO(client) struct client other;
+    client_open(&c, n.port, "/v");
+    client_open(&other, n.port, "/other");
+    struct fh file = made_file(&c, &c.root, "file", 0600);
+    struct fh theirs = made_file(&other, &other.root, "file", 0600);
+    STATUS(write_as(&c, 0, &file, 0, 'a', RECORD, UNSTABLE), NFS3_OK);
+    sys_hold(SYS_HOLD_SYNC, NULL);
+    uint64_t before = clock_mono_ms();
+    STATUS(do_commit(&c, &file, NULL), NFS3ERR_JUKEBOX);
+    cr_assert_geq(clock_mono_ms() - before, LATE_MS);
+    STATUS(write_as(&c, 0, &file, RECORD, 'b', RECORD, FILE_SYNC), NFS3ERR_JUKEBOX);
+    STATUS(do_getattr(&c, &file, NULL), NFS3_OK);
+    cr_assert_eq(sign_at(&c, &file, 0), 'a');
+    STATUS(do_fsstat(&c), NFS3_OK);
+    other_volume_goes_on(&other, &theirs);
+    STATUS(write_as(&other, 0, &theirs, 0, 'o', RECORD, UNSTABLE), NFS3_OK);
+    cr_assert_geq(sys_held(), 1);
+    sys_hold(0, NULL);
+    STATUS(do_commit(&c, &file, NULL), NFS3_OK);
+    STATUS(write_as(&c, 0, &file, RECORD, 'b', RECORD, FILE_SYNC), NFS3_OK);
+    cr_assert_eq(sign_at(&c, &file, RECORD), 'b');
+    nfs_world_end(&n);
 }
 
 static struct gate space_gate = {.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -79,6 +155,107 @@ Test(nfs_late, a_question_for_space_that_the_store_holds_is_told_to_come_again)
     STATUS(do_getattr(&c, &c.root, NULL), NFS3_OK);
     let_go(&space_gate);
     STATUS(do_fsstat(&c), NFS3_OK);
+    nfs_world_end(&n);
+}
+
+/* Until so many calls are held: who sends one knows by that that it has come so far. */
+static void await_held(size_t count)
+{
+    while (sys_held() < count)
+        IGNORE(sched_yield() != 0);
+}
+
+static void send_write(struct client *c, uint32_t xid, const struct fh *fh, enum stable_how how)
+{
+    uint8_t args[4 + HANDLE_BYTES + 20 + 8] = {0};
+    uint8_t *at = args + 4;
+    cr_assert_eq(fh->len, HANDLE_BYTES);
+    raw_put(args, fh->len);
+    memcpy(at, fh->bytes, fh->len);
+    at += fh->len + 8;
+    raw_put(at, 8);
+    raw_put(at + 4, how);
+    raw_put(at + 8, 8);
+    memset(at + 12, 'f', 8); /* zeros would not go to the disk */
+    client_ok(c,
+              nfs_caller_send(&c->nfs, xid, NFS_PROGRAM, NFS3_WRITE, args, sizeof args, &c->err));
+}
+
+/* One WRITE has the volume's lock, the rest wait for that: each is told, and those whose turn comes
+ * only then leave all as it is. */
+Test(nfs_late, changes_whose_turn_comes_late_touch_nothing_and_neither_does_a_copy_of_theirs)
+{
+    enum { XID = 7000 };
+    struct nfs_world n;
+    struct nfs_caller_answer answer;
+    begin(&n, LATE_MS);
+    AUTO(client) struct client first;
+    AUTO(client) struct client c;
+    client_open(&first, n.port, "/v");
+    client_open(&c, n.port, "/v");
+    struct fh file = made_file(&c, &c.root, "file", 0600);
+    struct fh gone = made_file(&c, &c.root, "gone", 0600);
+    struct fh ids = made_file(&c, &c.root, "ids", 04777);
+    struct fattr3 attr;
+    STATUS(write_as(&c, 0, &file, 0, 'a', RECORD, FILE_SYNC), NFS3_OK);
+    sys_hold(SYS_HOLD_WRITE, NULL);
+    send_write(&first, XID, &gone, FILE_SYNC);
+    await_held(1);
+    STATUS(write_as(&c, XID + 1, &file, 0, 'b', RECORD, FILE_SYNC), NFS3ERR_JUKEBOX);
+    STATUS(remove_as(&c, XID + 2, "gone"), NFS3ERR_JUKEBOX);
+    client_as(&c, 5, 5);
+    STATUS(write_as(&c, XID + 5, &ids, 0, 'b', RECORD, UNSTABLE), NFS3ERR_JUKEBOX);
+    client_as(&c, 0, 0);
+    client_ok(&first, nfs_caller_receive(&first.nfs, &answer, &first.err));
+    cr_assert_eq(answer.xid, XID);
+    cr_assert_eq(raw_get(answer.results), NFS3ERR_JUKEBOX, "it has begun; it may be done twice");
+    sys_hold(0, NULL);
+    STATUS(write_as(&first, XID + 1, &file, 0, 'b', RECORD, FILE_SYNC), NFS3ERR_JUKEBOX);
+    STATUS(remove_as(&first, XID + 2, "gone"), NFS3ERR_JUKEBOX);
+    cr_assert_eq(sign_at(&c, &file, 0), 'a');
+    STATUS(do_getattr(&c, &gone, NULL), NFS3_OK);
+    client_as(&first, 5, 5);
+    STATUS(write_as(&first, XID + 5, &ids, 0, 'b', RECORD, UNSTABLE), NFS3ERR_JUKEBOX);
+    STATUS(do_getattr(&c, &ids, &attr), NFS3_OK);
+    cr_assert(attr.mode == 04777 && attr.size == 0);
+    STATUS(write_as(&first, XID + 6, &ids, 0, 'b', RECORD, UNSTABLE), NFS3_OK);
+    STATUS(do_getattr(&c, &ids, &attr), NFS3_OK);
+    cr_assert(attr.mode == 0777 && attr.size == RECORD);
+    STATUS(write_as(&c, XID + 3, &file, 0, 'b', RECORD, FILE_SYNC), NFS3_OK);
+    cr_assert_eq(sign_at(&c, &file, 0), 'b');
+    STATUS(remove_as(&c, XID + 4, "gone"), NFS3_OK);
+    STATUS(remove_as(&c, XID + 4, "gone"), NFS3_OK);
+    STATUS(do_getattr(&c, &gone, NULL), NFS3ERR_STALE);
+    nfs_world_end(&n);
+}
+
+/* Asked again under another number it would find its own doing. */
+Test(nfs_late, a_change_of_names_that_has_begun_is_answered_when_it_is_done)
+{
+    enum { XID = 7000 };
+    struct nfs_world n;
+    struct nfs_caller_answer answer;
+    uint8_t args[4 + HANDLE_BYTES + 8];
+    begin(&n, LATE_MS);
+    AUTO(client) struct client c;
+    AUTO(client) struct client other;
+    client_open(&c, n.port, "/v");
+    client_open(&other, n.port, "/v");
+    struct fh file = made_file(&c, &c.root, "gone", 0600);
+    STATUS(write_as(&other, 0, &file, 0, 'a', RECORD, UNSTABLE), NFS3_OK);
+    raw_put(args, HANDLE_BYTES);
+    memcpy(args + 4, c.root.bytes, HANDLE_BYTES);
+    raw_put(args + 4 + HANDLE_BYTES, 4);
+    memcpy(args + 4 + HANDLE_BYTES + 4, "gone", 4);
+    sys_hold(SYS_HOLD_SYNC, NULL);
+    client_ok(&c,
+              nfs_caller_send(&c.nfs, XID, NFS_PROGRAM, NFS3_REMOVE, args, sizeof args, &c.err));
+    await_held(1);
+    STATUS(do_commit(&other, &file, NULL), NFS3ERR_STALE); /* it has gone from memory */
+    cr_assert_not(raw_stirs(c.nfs.fd, 2 * LATE_MS));
+    sys_hold(0, NULL);
+    client_ok(&c, nfs_caller_receive(&c.nfs, &answer, &c.err));
+    cr_assert(answer.xid == XID && raw_get(answer.results) == NFS3_OK);
     nfs_world_end(&n);
 }
 
@@ -111,6 +288,31 @@ static void serve_cold(struct nfs_world *n, uint64_t late_ms)
     world_reopen(&n->w);
     n->late_ms = late_ms;
     nfs_world_serve(n);
+}
+
+/* Part of a record is written over what the store has of it: that is read before its turn. */
+Test(nfs_late, a_write_that_was_called_off_does_not_land_behind_what_was_written_since)
+{
+    enum { XID = 7000, PART = 100 };
+    struct nfs_world n;
+    struct gate gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct fh file;
+    serve_cold(&n, LATE_MS);
+    AUTO(client) struct client c;
+    AUTO(client) struct client again;
+    client_open(&c, n.port, "/v/k");
+    client_open(&again, n.port, "/v/k");
+    STATUS(do_lookup(&c, &c.root, "cold", &file, NULL), NFS3_OK);
+    memory_io_hook(n.w.memory, wait_at, &gate);
+    STATUS(write_as(&c, XID, &file, PART, 'x', PART, UNSTABLE), NFS3ERR_JUKEBOX);
+    STATUS(write_as(&c, XID + 1, &file, 0, 'm', RECORD, UNSTABLE), NFS3_OK);
+    STATUS(write_as(&c, XID + 2, &file, PART, 'x', PART, UNSTABLE), NFS3_OK);
+    STATUS(write_as(&c, XID + 3, &file, 0, 'n', RECORD, FILE_SYNC), NFS3_OK);
+    await_waiter(&gate);
+    let_go(&gate);
+    STATUS(write_as(&again, XID, &file, PART, 'x', PART, UNSTABLE), NFS3ERR_JUKEBOX);
+    cr_assert_eq(sign_at(&c, &file, PART), 'n');
+    nfs_world_end(&n);
 }
 
 /* ---- many at once ---- */

@@ -106,6 +106,8 @@ static void begin_reply(struct worker *worker, struct nfsd_connection *c)
     worker->call.results_len = 0;
     worker->call.results_max = NFSD_RESULTS_FEW;
     worker->call.late_len = 0;
+    worker->call.late_changing = false;
+    worker->late = false;
 }
 
 static void end_reply(struct worker *worker, const struct nfsd_program *program,
@@ -273,6 +275,7 @@ static enum turn end_slow(struct worker *worker, struct nfsd_connection *c)
 }
 
 static void waits(void *arg) { nfsd_call_is_slow(arg); }
+static bool may_change(void *arg) { return late_may_change(arg); }
 
 static enum rpc_accept run_call(struct nfsd_call *call, const struct nfsd_program **ret_program)
 {
@@ -287,8 +290,10 @@ static enum rpc_accept run_call(struct nfsd_call *call, const struct nfsd_progra
         if (call->rpc.procedure >= program->procedures)
             return RPC_PROC_UNAVAIL;
         waiting_listen(waits, call);
+        waiting_ask(may_change, call); /* a call's pointer is its worker's */
         enum rpc_accept accept = program->run(program->arg, call);
         waiting_listen(NULL, NULL);
+        waiting_ask(NULL, NULL);
         return accept;
     }
     return RPC_PROG_UNAVAIL;
@@ -318,7 +323,7 @@ static enum turn run_record(struct worker *worker, struct nfsd_connection *c, si
     c->called = true;
     atomic_fetch_add_explicit(&c->calls, 1, memory_order_relaxed);
     enum rpc_accept accept = run_call(&worker->call, &program);
-    if (late_ends(worker))
+    if (nfsd_call_was_late(&worker->call))
         accept = RPC_SILENCE;
     end_reply(worker, program, accept);
     if (worker->slow)

@@ -13,7 +13,6 @@ void late_begins(struct worker *worker)
     if (worker->waits || !worker->call.late_len)
         return;
     worker->waits = true;
-    worker->late = false;
     worker->since_ms = clock_mono_ms();
     IGNORE(pthread_mutex_lock(&nfsd->late_lock));
     worker->waits_previous = NULL;
@@ -24,23 +23,34 @@ void late_begins(struct worker *worker)
     IGNORE(pthread_mutex_unlock(&nfsd->late_lock));
 }
 
-bool late_ends(struct worker *worker)
+static void unlist(struct worker *worker)
 {
     struct nfsd *nfsd = worker->nfsd;
-    if (!worker->waits) {
-        worker->call.late_len = 0;
-        return false;
-    }
-    worker->waits = false;
     IGNORE(pthread_mutex_lock(&nfsd->late_lock));
     *(worker->waits_previous ? &worker->waits_previous->waits_next : &nfsd->waiting) =
         worker->waits_next;
     if (worker->waits_next)
         worker->waits_next->waits_previous = worker->waits_previous;
-    bool late = worker->late;
     IGNORE(pthread_mutex_unlock(&nfsd->late_lock));
-    worker->call.late_len = 0; /* now: who answers may have been reading it */
-    return late;
+}
+
+bool nfsd_call_was_late(struct nfsd_call *call)
+{
+    struct worker *worker = (struct worker *)call;
+    if (worker->waits)
+        unlist(worker); /* first: who answers may be reading it */
+    worker->waits = false;
+    call->late_len = 0;
+    return atomic_load(&worker->late);
+}
+
+/* Where it may be answered as late all the same, its turn has come before whatever its client asks
+ * on hearing that: the moment between the answer and the flag does no harm. */
+bool late_may_change(struct worker *worker)
+{
+    if (worker->call.late_changing)
+        return !atomic_load(&worker->late);
+    return !nfsd_call_was_late(&worker->call);
 }
 
 /* A small reply to a socket that takes one now; never waits. */

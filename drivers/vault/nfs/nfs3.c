@@ -139,6 +139,22 @@ uint16_t nfs3_without_ids(uint16_t mode)
     return (uint16_t)(mode & ~(SET_UID_BIT | (mode & GROUP_EXECUTE ? SET_GID_BIT : 0)));
 }
 
+/* A copy of one that was called off may still come, over a connection its client has given up. */
+static enum nfsstat3 change_names(struct nfs3_call *call)
+{
+    struct nfs3_seen *seen = call->nfs3->seen;
+    const struct rpc_call *rpc = &call->rpc->rpc;
+    struct view_caller caller = nfs3_caller(call);
+    uint64_t key = nfs3_seen_key_of(seen, &caller, rpc->procedure, rpc->args, rpc->args_len);
+    if (nfs3_seen_begin(seen, key) != NFS3_SEEN_NOT)
+        return NFS3ERR_JUKEBOX;
+    call->rpc->late_changing = false; /* not before: the export may have been settled */
+    enum nfsstat3 status = call->row->run(call);
+    bool late = nfsd_call_was_late(call->rpc);
+    nfs3_seen_end(seen, key, late ? NFS3_SEEN_CALLED_OFF : NFS3_SEEN_NOT);
+    return status;
+}
+
 static enum nfsstat3 run(struct nfs3_call *call)
 {
     const struct nfs3_row *row = call->row;
@@ -156,21 +172,19 @@ static enum nfsstat3 run(struct nfs3_call *call)
     if (row->flags & SLOW)
         nfsd_call_is_slow(call->rpc);
     call->at = call->rpc->results + 4;
-    return row->run(call);
+    return (row->flags & NAMES) == NAMES ? change_names(call) : row->run(call);
 }
 
-/* What changes nothing may be asked again, whatever became of it: JUKEBOX, and no attributes. A
- * WRITE may not: a late one would undo one that the client made since. */
+/* JUKEBOX, and no attributes: also of a WRITE that has begun, for it may be done twice. */
 static void may_be_late(const struct nfs3_row *row, struct nfsd_call *rpc)
 {
-    if (row->flags & CHANGES)
-        return;
+    static const uint8_t words[] = {
+        [NFS3_TELLS_NOTHING] = 0, [NFS3_TELLS_AFTER] = 1, [NFS3_TELLS_CHANGE] = 2};
     uint8_t *at = nfs3_put_u32(rpc->late, NFS3ERR_JUKEBOX);
-    if (row->tells[0])
-        at = nfs3_put_u32(at, 0);
-    if (row->tells[0] == NFS3_TELLS_CHANGE)
+    for (int left = words[row->tells[0]] + words[row->tells[1]]; left > 0; left--)
         at = nfs3_put_u32(at, 0);
     rpc->late_len = (size_t)(at - rpc->late);
+    rpc->late_changing = true;
 }
 
 static enum rpc_accept nfs3_run(void *arg, struct nfsd_call *rpc)

@@ -52,19 +52,30 @@ enum nfsstat3 nfs3_read(struct nfs3_call *call)
 }
 
 /* Written by another than root: who runs it must not get the owner's rights by it. */
-static bool clear_ids(struct nfs3_call *call, struct err *err)
+static bool clear_ids(struct nfs3_call *call, struct view_change *ret, struct err *err)
 {
     const struct export *export = call->of[0];
     uint16_t mode = nfs3_without_ids(call->file[0].mode);
     struct view_attributes set = {.set_mode = true, .mode = mode};
-    struct view_change change = {0};
     if (call->who.root || mode == call->file[0].mode)
         return true;
     nfsd_call_is_slow(call->rpc);
-    if (!export->ops->set(export->tree, NULL, call->file[0].file, &set, &change, err))
-        return false;
-    call->change[0].after = change.after;
-    return true;
+    return export->ops->set(export->tree, NULL, call->file[0].file, &set, ret, err);
+}
+
+/* The bits go first: by the time the bytes are there it may be late, and they set anew. */
+static bool write_bytes(struct nfs3_call *call, bool stable, struct err *err)
+{
+    const struct nfs3_args *args = &call->args;
+    const struct export *export = call->of[0];
+    struct view_change cleared = {0};
+    struct view_change *change = &call->change[0];
+    bool ok = clear_ids(call, &cleared, err) &&
+              export->ops->write(export->tree, call->file[0].file, args->data, args->n[0],
+                                 args->offset, stable, change, err);
+    if (cleared.before.file)
+        change->before = cleared.before;
+    return ok;
 }
 
 static enum nfsstat3 write_once(struct nfs3_call *call, bool stable)
@@ -81,15 +92,23 @@ static enum nfsstat3 write_once(struct nfs3_call *call, bool stable)
                                    .stable = stable,
                                    .data = args->data};
     uint64_t key = nfs3_seen_key(call->nfs3->seen, &caller, &what);
-    if (!nfs3_seen_begin(call->nfs3->seen, key)) /* the file as it is now, the first included */
+    switch (nfs3_seen_begin(call->nfs3->seen, key)) {
+    case NFS3_SEEN_DONE: /* the file as it is now, the first included */
         return export->ops->stat(export->tree, file, call->file[0].generation,
                                  &call->change[0].after, &err)
                    ? NFS3_OK
                    : nfs3_failed(call, &err);
-    bool ok = export->ops->write(export->tree, file, args->data, args->n[0], args->offset, stable,
-                                 &call->change[0], &err) &&
-              clear_ids(call, &err);
-    nfs3_seen_end(call->nfs3->seen, key, ok);
+    case NFS3_SEEN_CALLED_OFF:
+        return NFS3ERR_JUKEBOX;
+    case NFS3_SEEN_NOT:
+        break;
+    }
+    bool ok = write_bytes(call, stable, &err);
+    bool late = nfsd_call_was_late(call->rpc);
+    nfs3_seen_end(call->nfs3->seen, key,
+                  ok     ? NFS3_SEEN_DONE
+                  : late ? NFS3_SEEN_CALLED_OFF
+                         : NFS3_SEEN_NOT);
     return ok ? NFS3_OK : nfs3_failed(call, &err);
 }
 

@@ -1,4 +1,5 @@
-/* WRITEs that were done lately: buckets of four keys, the oldest of a bucket goes first. */
+/* Changes that were made lately, or called off: buckets of four keys, the oldest of a bucket goes
+ * first. */
 #include "drivers/vault/nfs/nfs3_seen.h"
 
 #include "agent/base/clock.h"
@@ -15,7 +16,7 @@ enum {
 
 struct bucket {
     uint64_t keys[WAYS]; /* 0: none */
-    bool under_way[WAYS];
+    uint8_t how[WAYS];   /* enum nfs3_seen_how; NOT: under way */
     uint8_t next;
 };
 struct lane {
@@ -63,6 +64,17 @@ uint64_t nfs3_seen_key(const struct nfs3_seen *seen, const struct view_caller *c
     return key ? key : 1;
 }
 
+uint64_t nfs3_seen_key_of(const struct nfs3_seen *seen, const struct view_caller *caller,
+                          uint32_t procedure, const uint8_t *args, size_t len)
+{
+    struct format_piece pieces[] = {{&caller->client, sizeof caller->client},
+                                    {&caller->xid, sizeof caller->xid},
+                                    {&procedure, sizeof procedure},
+                                    {args, len}};
+    uint64_t key = format_sum_of(seen->seed, pieces, sizeof pieces / sizeof pieces[0]);
+    return key ? key : 1;
+}
+
 static struct bucket *bucket_of(struct nfs3_seen *seen, uint64_t key, struct lane **ret_lane)
 {
     uint64_t i = key % BUCKETS;
@@ -78,47 +90,55 @@ static int find(const struct bucket *bucket, uint64_t key)
     return i;
 }
 
-/* The oldest goes that is not under way; when all are, this one is not remembered. */
-static void keep(struct bucket *bucket, uint64_t key)
+static bool is_under_way(const struct bucket *bucket, int i)
 {
-    for (int tried = 0; tried < WAYS; tried++) {
-        int i = bucket->next++ % WAYS;
-        if (bucket->under_way[i])
-            continue;
-        bucket->keys[i] = key;
-        bucket->under_way[i] = true;
-        return;
-    }
+    return bucket->keys[i] && bucket->how[i] == NFS3_SEEN_NOT;
 }
 
-bool nfs3_seen_begin(struct nfs3_seen *seen, uint64_t key)
+/* What is free, else the oldest that is not under way; when all are, this one is not remembered. */
+static void keep(struct bucket *bucket, uint64_t key)
+{
+    int i = find(bucket, 0);
+    for (int tried = 0; i == WAYS && tried < WAYS; tried++) {
+        int oldest = bucket->next++ % WAYS;
+        if (!is_under_way(bucket, oldest))
+            i = oldest;
+    }
+    if (i == WAYS)
+        return;
+    bucket->keys[i] = key;
+    bucket->how[i] = NFS3_SEEN_NOT;
+}
+
+enum nfs3_seen_how nfs3_seen_begin(struct nfs3_seen *seen, uint64_t key)
 {
     struct lane *lane;
     struct bucket *bucket = bucket_of(seen, key, &lane);
     pthread_mutex_lock(&lane->lock);
     int i = find(bucket, key);
-    while (i < WAYS && bucket->under_way[i]) {
+    while (i < WAYS && is_under_way(bucket, i)) {
         waiting_begins();
         lane->waiting++;
         pthread_cond_wait(&lane->ended, &lane->lock);
         lane->waiting--;
         i = find(bucket, key);
     }
-    if (i == WAYS)
+    enum nfs3_seen_how how = i < WAYS ? bucket->how[i] : NFS3_SEEN_NOT;
+    if (how == NFS3_SEEN_NOT)
         keep(bucket, key);
     pthread_mutex_unlock(&lane->lock);
-    return i == WAYS;
+    return how;
 }
 
-void nfs3_seen_end(struct nfs3_seen *seen, uint64_t key, bool done)
+void nfs3_seen_end(struct nfs3_seen *seen, uint64_t key, enum nfs3_seen_how how)
 {
     struct lane *lane;
     struct bucket *bucket = bucket_of(seen, key, &lane);
     pthread_mutex_lock(&lane->lock);
     int i = find(bucket, key);
     if (i < WAYS) {
-        bucket->under_way[i] = false;
-        if (!done)
+        bucket->how[i] = (uint8_t)how;
+        if (how == NFS3_SEEN_NOT)
             bucket->keys[i] = 0;
     }
     if (lane->waiting > 0)

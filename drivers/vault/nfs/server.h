@@ -23,6 +23,7 @@ struct nfsd_call {
      * that may come to their end unheard and be made again. late_len 0, as it begins: none. */
     uint8_t late[NFSD_LATE_MAX];
     size_t late_len;
+    bool late_changing; /* also when it has begun to change something; else no longer then */
 };
 /* Room for size bytes of results, at most RPC_RECORD_MAX; what was written stays, but may move:
  * call->results is read anew. Waits 2 s for memory, then LIMIT when this client has used up its
@@ -39,6 +40,9 @@ void nfsd_call_is_large(struct nfsd_call *call);
  * many do, and where it might, it is better answered at once that it come again. */
 enum nfsd_share { NFSD_HALF = 2, NFSD_MOST = 3 /* quarters of what there is room for */ };
 bool nfsd_call_may_wait(const struct nfsd_call *call, enum nfsd_share share) MUST;
+/* Its last word on that: it is not answered as late from here on. True: it has been. A program
+ * that waits through agent/base is also asked as it begins to change something (waiting.h). */
+bool nfsd_call_was_late(struct nfsd_call *call);
 
 struct nfsd_program {
     uint32_t program, version_low, version_high;

@@ -91,8 +91,8 @@ struct worker {
     uint8_t *out;         /* few, or large's bytes */
     size_t out_size, out_sent, out_len;
     size_t handed_from, handed_len;
-    bool waits; /* in nfsd's list of calls that may become late; the rest with late_lock */
-    bool late;  /* it has been answered */
+    bool waits;       /* in nfsd's list of calls that may become late; the rest with late_lock */
+    atomic_bool late; /* it has been answered */
     uint64_t since_ms;
     struct worker *waits_next, *waits_previous;
     bool taken; /* what it handed on may still be leaving its buffer, though it reads on itself */
@@ -109,8 +109,8 @@ void worker_rest(struct worker *worker);
 /* ---- late.c ---- */
 /* From here on the worker's call may be answered by what was given for its being late. */
 void late_begins(struct worker *worker);
-/* True: it was, and its own reply is nobody's. */
-bool late_ends(struct worker *worker);
+/* It begins to change something. False: it has been answered, and must leave all as it is. */
+bool late_may_change(struct worker *worker) MUST;
 /* Answers what is late by now, and says how many. */
 uint64_t late_answer(struct nfsd *nfsd);
 

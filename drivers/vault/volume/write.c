@@ -208,8 +208,9 @@ static bool may_write(const struct view *view, struct err *err)
 bool write_allowed(const struct view *view, struct err *err)
 {
     const struct volume *v = view->volume;
-    return !v->claim || v->claim == view ||
-           err_set(err, ERR_BUSY, "volume '%s' is being filled from its source", v->name);
+    if (v->claim && v->claim != view)
+        return err_set(err, ERR_BUSY, "volume '%s' is being filled from its source", v->name);
+    return waiting_may_change() || err_set(err, ERR_CANCELLED, "it had waited for too long");
 }
 
 bool write_fetch(struct volume *v, uint64_t file, uint64_t offset, uint64_t end, struct err *err)
