@@ -393,3 +393,21 @@ Test(nfs_late, a_connection_with_hundreds_of_held_calls_goes_on_in_bounded_memor
     close(fd);
     world_end(&n.w);
 }
+/* Memory takes a WRITE at once, until it does not. */
+Test(nfs_late, a_write_that_no_memory_takes_is_told_to_come_again)
+{
+    struct nfs_world n;
+    begin(&n, LATE_MS);
+    AUTO(client) struct client c;
+    client_open(&c, n.port, "/v");
+    struct fh file = made_file(&c, &c.root, "file", 0600);
+    STATUS(write_as(&c, 0, &file, 0, 'a', RECORD, UNSTABLE), NFS3_OK);
+    sys_hold(SYS_HOLD_WRITE, NULL);
+    STATUS(write_as(&c, 0, &file, 0, 'b', RECORD, UNSTABLE), NFS3ERR_JUKEBOX);
+    STATUS(write_as(&c, 0, &file, RECORD, 'b', RECORD, UNSTABLE), NFS3ERR_JUKEBOX);
+    STATUS(do_getattr(&c, &file, NULL), NFS3_OK);
+    sys_hold(0, NULL);
+    STATUS(write_as(&c, 0, &file, RECORD, 'b', RECORD, UNSTABLE), NFS3_OK);
+    cr_assert_eq(sign_at(&c, &file, 0), 'b', "it had begun");
+    nfs_world_end(&n);
+}
