@@ -404,5 +404,6 @@ bool vault_clone_drop(struct vault *vault, const char *volume, const char *name,
     struct err later = {0};
     if (!volume_end(v, &later))
         log_warning("a clone's data goes later clone=%s error=%s", name, later.text);
+    reserve_tend(vault);
     return true;
 }

@@ -127,6 +127,7 @@ void volume_tell_closed(struct volume *v, char ret[400])
     struct err why = {0};
     size_t count = 0;
     pthread_mutex_lock(&v->vault->lock);
+    reserve_tell(v->vault, ret);
     for (size_t i = v->slot_count; i-- > 0 && count < sizeof layers / sizeof layers[0];)
         if (!v->slots[i]->committed)
             layers[count++] = layer_ref(v->slots[i]->layer);
@@ -136,7 +137,6 @@ void volume_tell_closed(struct volume *v, char ret[400])
         well = well && layer_is_well(layers[count], &why);
         layer_unref(layers[count]);
     }
-    ret[0] = '\0';
     if (!well)
         IGNORE(str_copy(ret, 400, why.text));
 }

@@ -71,7 +71,13 @@ bool volume_room(struct volume *v, struct err *err)
     const char *why;
     bool late = false, room, well = true;
     uint64_t deadline = 0;
+    char full[400];
     pthread_mutex_lock(&vault->lock);
+    reserve_tell(vault, full);
+    if (full[0]) {
+        pthread_mutex_unlock(&vault->lock);
+        return err_set(err, ERR_NO_SPACE, "%s", full);
+    }
     while (!(room = has_room(v, &why)) && (well = may_have_room(v, err)) && !late &&
            !vault->stopping) {
         deadline = deadline ? deadline : clock_mono_ms() + o->wait_ms;
@@ -283,6 +289,9 @@ void *keeper_run(void *arg)
         if (locks_too)
             vault->tended_ms = clock_boot_ms();
         tend_all(vault, locks_too);
+        pthread_mutex_unlock(&vault->lock);
+        reserve_tend(vault);
+        pthread_mutex_lock(&vault->lock);
         round_ms = clock_mono_ms() + 1000;
     }
     tend_wanted(vault);

@@ -606,6 +606,7 @@ bool vault_snapshot_drop(struct vault *vault, const char *volume, const char *na
     }
     pthread_mutex_unlock(&vault->lock);
     vault_wake(vault);
+    reserve_tend(vault);
     return ok;
 }
 

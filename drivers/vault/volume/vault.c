@@ -9,11 +9,11 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { FORMAT_BYTES = 48, VOLUMES_MAX = 1000, RESERVE_PIECE = 1 << 20 };
+enum { FORMAT_BYTES = 48, VOLUMES_MAX = 1000 };
 
 /* ---- the box ---- */
 
-static bool box_path(const struct vault *vault, const char *name, char ret[600], struct err *err)
+bool box_path(const struct vault *vault, const char *name, char ret[600], struct err *err)
 {
     return str_format(ret, 600, "%s/%s", vault->box, name) ||
            err_set(err, ERR_LIMIT, "the path of box '%s' is too long", vault->box);
@@ -49,40 +49,6 @@ static bool format_write(struct vault *vault, struct err *err)
            bytes_add(&b, vault->box_id, 16, err) && bytes_add(&b, id, 16, err) &&
            bytes_u64(&b, format_sum(0, b.data, b.len), err) &&
            sys_write_file(path, b.data, b.len, 0600, err);
-}
-
-/* Room that is there when the disk is full: written, not only promised. */
-static bool reserve_make(struct vault *vault, struct err *err)
-{
-    char path[600];
-    struct stat st;
-    struct err own = {0};
-    uint64_t wanted = vault->options.reserve_bytes;
-    if (!box_path(vault, "reserve", path, err))
-        return false;
-    if (sys_lstat(path, &st, &own) && (uint64_t)st.st_size >= wanted)
-        return true;
-    AUTO(fd) int fd = sys_open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600, err);
-    AUTO(mem) uint8_t *bytes = fd >= 0 ? own_alloc(RESERVE_PIECE, err) : NULL;
-    if (!bytes)
-        return false;
-    memset(bytes, 0xee, RESERVE_PIECE); /* zeros might be stored as nothing */
-    for (uint64_t at = 0; at < wanted; at += RESERVE_PIECE) {
-        size_t piece = wanted - at < RESERVE_PIECE ? (size_t)(wanted - at) : RESERVE_PIECE;
-        if (!sys_pwrite(fd, bytes, piece, at, path, err))
-            return false;
-    }
-    return sys_fsync(fd, path, err) && sys_fsync_dir(vault->box, err);
-}
-
-bool vault_make_room(struct vault *vault, const struct err *err)
-{
-    char path[600];
-    struct err ignored = {0};
-    if (err->code != ERR_NO_SPACE || !box_path(vault, "reserve", path, &ignored))
-        return false;
-    log_warning("the box is full: its reserve is given up box=%s", vault->box);
-    return sys_unlink(path, &ignored);
 }
 
 static bool box_lock(struct vault *vault, struct err *err)
@@ -200,6 +166,7 @@ static void vault_free(struct vault *vault)
     pthread_cond_destroy(&vault->changed);
     pthread_mutex_destroy(&vault->lock);
     pthread_mutex_destroy(&vault->names);
+    pthread_mutex_destroy(&vault->reserve);
     own_auto_fd(&vault->lock_fd);
     own_free(vault);
 }
@@ -217,6 +184,7 @@ static struct vault *vault_new(const char *box, struct io *io, const struct vaul
     clock_random(&vault->verifier, sizeof vault->verifier);
     pthread_mutex_init(&vault->names, NULL);
     pthread_mutex_init(&vault->lock, NULL);
+    pthread_mutex_init(&vault->reserve, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -257,20 +225,35 @@ void vault_close(struct vault *vault)
     vault_free(vault);
 }
 
-struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
-                         struct err *err)
+/* ret_again: it failed for want of room, and the reserve's is free now. */
+static struct vault *open_once(const char *box, struct io *io, const struct vault_options *options,
+                               bool *ret_again, struct err *err)
 {
     struct vault *vault = vault_new(box, io, options, err);
     if (!vault)
         return NULL;
     bool recovered = box_open(vault, err) && store_join(vault, err) && vault_recover(vault, err);
-    if (recovered && reserve_make(vault, err) && start(vault, err))
+    if (recovered && reserve_open(vault, err) && start(vault, err))
         return vault;
+    *ret_again = vault_make_room(vault, err);
     if (recovered)
         vault_close(vault);
     else
         vault_free(vault);
-    return err_null(err, "vault '%s'", box);
+    return NULL;
+}
+
+struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
+                         struct err *err)
+{
+    struct err full = {0};
+    bool again = false;
+    struct vault *vault = open_once(box, io, options, &again, &full);
+    if (!vault && again)
+        vault = open_once(box, io, options, &again, err);
+    else if (!vault)
+        *err = full;
+    return vault ? vault : err_null(err, "vault '%s'", box);
 }
 
 void vault_abandon(struct vault *vault)
@@ -429,6 +412,17 @@ static bool reap_all(struct volume *v, struct err *err)
     }
 }
 
+static bool erase_making_room(struct volume *v, struct err *err)
+{
+    struct err own = {0};
+    if (volume_erase(v, &own))
+        return true;
+    if (vault_make_room(v->vault, &own))
+        return volume_erase(v, err);
+    *err = own;
+    return false;
+}
+
 bool volume_doom(struct volume *v, struct err *err)
 {
     struct vault *vault = v->vault;
@@ -460,7 +454,7 @@ bool volume_doom(struct volume *v, struct err *err)
         IGNORE(vault_wait_until(vault, UINT64_MAX));
     pthread_mutex_unlock(&vault->lock);
     pthread_mutex_lock(&v->admin);
-    ok = reap_all(v, err) && volume_erase(v, err);
+    ok = reap_all(v, err) && erase_making_room(v, err);
     pthread_mutex_lock(&vault->lock);
     v->gone = v->erased = ok;
     pthread_mutex_unlock(&vault->lock);
@@ -526,6 +520,7 @@ bool vault_volume_drop(struct vault *vault, const char *name, struct err *err)
     if (ok && !volume_end(v, &later))
         log_warning("a volume's data goes later volume=%s error=%s", name, later.text);
     pthread_mutex_unlock(&vault->names);
+    reserve_tend(vault);
     return ok;
 }
 

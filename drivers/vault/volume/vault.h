@@ -10,7 +10,7 @@ struct vault_options {
     uint64_t frozen_bytes;  /* writers wait above this much unsealed data; 0: 8 GiB */
     uint64_t debt_bytes;    /* unsynced writes above which writers wait; 0: 64 MiB */
     uint64_t wait_ms;       /* how long they wait before BUSY; 0: 15,000 */
-    uint64_t reserve_bytes; /* 0: 16 MiB */
+    uint64_t reserve_bytes; /* of the box, so that deleting works on a full disk; 0: 16 MiB */
     uint64_t journal_bytes; /* names get LIMIT above this much since a seal; 0: 256 MiB */
     unsigned seal_threads;  /* volumes sealed at once; 0: 1 */
     bool seal_by_hand;      /* tests: nothing is sealed before vault_seal */
@@ -23,7 +23,8 @@ struct vault_options {
 };
 /* box: a local folder, made when missing. io is borrowed and must outlive the vault. Recovers,
  * sweeps, goes on sealing. What is damaged stays closed, a landing volume with all its clones:
- * listed, with the reason; nothing of it is changed, and calls for it say CORRUPT. */
+ * listed, with the reason; nothing of it is changed, and calls for it say CORRUPT. A full box opens
+ * and deletes; writes get NO_SPACE until it has room for its reserve. */
 struct vault *vault_open(const char *box, struct io *io, const struct vault_options *options,
                          struct err *err) MUST;
 /* Orderly: commits what was written. Sealing that is under way is given up and begun again later.
@@ -49,8 +50,8 @@ struct vault_volume_info {
     uint64_t logical_bytes, stored_bytes,
         unsealed_bytes; /* of a landing volume: its family's stored */
     uint64_t users;     /* open handles */
-    /* Why it takes no changes, or (damaged: CORRUPT) nothing at all, until the box is opened anew;
-     * "" when all is well. */
+    /* Why it takes no changes (a full box: until there is room), or (damaged: CORRUPT) nothing at
+     * all, until the box is opened anew; "" when all is well. */
     char closed[400];
     bool damaged;
 };

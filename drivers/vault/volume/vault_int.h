@@ -164,11 +164,12 @@ struct vault {
     struct volume *wanted; /* volumes that want it, whatever the others do */
     pthread_cond_t attend; /* what the keeper waits for */
     struct event_ring *events;
-    atomic_bool listened; /* somebody asked for events */
-    pthread_cond_t told;  /* there is one */
-    bool reserve_gone;
-    bool unique_asked; /* of some volume */
-    bool thin_wanted;  /* by some volume */
+    atomic_bool listened;    /* somebody asked for events */
+    pthread_cond_t told;     /* there is one */
+    pthread_mutex_t reserve; /* held while it is made or given up; then vault.lock */
+    bool reserve_gone;       /* hosts write nothing until it is there again */
+    bool unique_asked;       /* of some volume */
+    bool thin_wanted;        /* by some volume */
     uint64_t pause_us, frozen_bytes;
     uint64_t tended_ms;
 };
@@ -207,8 +208,16 @@ bool volume_found(struct volume *v, struct err *err) MUST;
  */
 bool volume_doom(struct volume *v, struct err *err) MUST;
 bool volume_end(struct volume *v, struct err *err) MUST;
+bool box_path(const struct vault *vault, const char *name, char ret[600], struct err *err) MUST;
+
+/* ---- reserve.c: no lock is held ---- */
+/* At opening: made when there is room for it, told when not. */
+bool reserve_open(struct vault *vault, struct err *err) MUST;
 /* Gives the reserve up when the error says that the disk is full: try once more when true. */
 bool vault_make_room(struct vault *vault, const struct err *err);
+void reserve_tend(struct vault *vault); /* makes it again when there is room */
+/* Why hosts write nothing, "" while they may; vault.lock is held. */
+void reserve_tell(const struct vault *vault, char ret[400]);
 
 /* Its journal; volume.write is held. */
 bool volume_note(struct volume *v, const struct record *record, struct err *err) MUST;

@@ -344,5 +344,13 @@ bool volume_erase(struct volume *v, struct err *err)
     if (!str_format(gone, sizeof gone, "%s.gone", v->path) ||
         !str_format(parent, sizeof parent, "%s/v", v->vault->box))
         return err_set(err, ERR_LIMIT, "the path of '%s' is too long", v->path);
-    return sys_rename(v->path, gone, err) && sys_fsync_dir(parent, err);
+    struct err own = {0}, ignored = {0};
+    struct stat st;
+    /* A try before may have come as far as the folder's sync. */
+    if (!sys_rename(v->path, gone, &own) &&
+        !(own.code == ERR_NOT_FOUND && sys_lstat(gone, &st, &ignored))) {
+        *err = own;
+        return false;
+    }
+    return sys_fsync_dir(parent, err);
 }
