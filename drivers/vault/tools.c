@@ -400,10 +400,13 @@ static bool run_stat(struct tool *t, uint64_t *ret_damages, struct err *err)
     const char *name = t->args->word_count > 1 ? t->args->words[1] : NULL;
     bool found = false;
     *ret_damages = tell_closed(t, name);
+    uint64_t reserve = 0;
     bool done =
         each_landing(t, name, t->args->word_count > 2 ? stat_set : stat_volume, &found, err) &&
-        (found || !name || missing_volume(name, err));
+        (found || !name || missing_volume(name, err)) && store_reserve(t->io, &reserve, err);
     *ret_damages += t->refused;
+    if (done && !name) /* of no volume: what is kept for deleting on a full store */
+        FIGURES(t, "store", NULL, NULL, {"reserve_bytes", reserve});
     return done;
 }
 

@@ -91,6 +91,11 @@ Test(tools, say_what_they_found_in_lines_and_exit_codes)
     expect(&p, none, "scrub", TOOLS_SOUND, "damages=0");
     expect(&p, none, "fsck", TOOLS_SOUND, "snapshots=2");
     expect(&p, none, "stat", TOOLS_SOUND, "head_bytes=2457600");
+    expect(&p, none, "stat", TOOLS_SOUND, "store reserve_bytes=0\n");
+    VW_OK(io_put(p.w->io, "reserve/00", "noise", 5, IO_NEW, &err));
+    expect(&p, none, "stat", TOOLS_SOUND, "store reserve_bytes=5\n");
+    expect(&p, none, "fsck", TOOLS_SOUND, "done=1");
+    expect(&p, none, "scrub", TOOLS_SOUND, "done=1");
     IGNORE(str_format(line, sizeof line, "stat landing s%llu",
                       (unsigned long long)p.w->snapshots[0].sequence));
     expect(&p, none, line, TOOLS_SOUND, "reclaimable volume='landing' now_bytes=");
@@ -100,6 +105,9 @@ Test(tools, say_what_they_found_in_lines_and_exit_codes)
     expect(&p, none, line, TOOLS_SOUND, "files=1");
     IGNORE(str_format(line, sizeof line, "sync %s/far", p.folder));
     expect(&p, none, line, TOOLS_SOUND, "copied=2");
+    IGNORE(str_format(line, sizeof line, "%s/far/reserve", p.folder));
+    cr_assert_not(sys_stat(line, &(struct stat){0}, &err), "the reserve was copied");
+    err_clear(&err);
     expect(&p, none, "stat", TOOLS_SOUND, "copied=1");
     expect(&p, none, "sync", TOOLS_USAGE, "other words");
     expect(&p, none, "export landing", TOOLS_USAGE, "other words");

@@ -41,7 +41,7 @@ bool family_volume_add(struct family *family, const struct volume_row *row, stru
     AUTO(change_lock) struct family *locked = NULL;
     AUTO(draft) struct draft draft = {0};
     struct change change = {.kind = CHANGE_VOLUME_ADDED, .row = *row};
-    if (!family_change_begin(family, err))
+    if (!store_reserve_again(family->store, err) || !family_change_begin(family, err))
         return false;
     locked = family;
     if (!draft_begin(&draft, family, err))

@@ -53,6 +53,8 @@ struct table *family_table(struct family *family)
 /* Takes the rows over. */
 static void set_table(struct family *family, struct table *table)
 {
+    for (size_t i = 0; i < table->pack_count; i++)
+        store_reserve_note_pack(family->store, table->packs[i].bytes);
     pthread_mutex_lock(&family->look);
     struct table *before = family->table;
     family->table = table;
@@ -322,7 +324,7 @@ static bool settle(struct family *family, bool *ret_pending_won, struct err *err
     if (!owner_edit(family, family->table, &edit, err) ||
         !commit_encode(&edit.commit, family->store->seed, &bytes, err))
         return false;
-    if (!io_put(family->store->io, name, bytes.data, bytes.len, IO_NEW, &failed) &&
+    if (!store_reserve_put(family->store, name, bytes.data, bytes.len, &failed) &&
         (failed.code != ERR_EXISTS || !read_commit_bytes(family, number, &theirs, err))) {
         *err = failed;
         return err_wrap(err, "what became of commit %" PRIu64 " is not known yet", number);
@@ -359,6 +361,26 @@ bool family_change_begin(struct family *family, struct err *err)
 
 void family_change_end(struct family *family) { pthread_mutex_unlock(&family->change); }
 
+/* What drops or thins brings more room than it takes, and an owner comes before both. */
+static bool frees(const struct commit *commit)
+{
+    bool some = false;
+    for (size_t i = 0; i < commit->count; i++) {
+        uint8_t kind = commit->changes[i].kind;
+        some = some || kind == CHANGE_VOLUME_DROPPED || kind == CHANGE_SNAPSHOT_DROPPED ||
+               kind == CHANGE_HIDDEN || kind == CHANGE_THINNED || kind == CHANGE_OWNER;
+    }
+    return some;
+}
+
+static bool put_commit(struct family *family, const struct commit *commit, const char *name,
+                       const struct bytes *bytes, struct err *err)
+{
+    struct store *store = family->store;
+    return frees(commit) ? store_reserve_put(store, name, bytes->data, bytes->len, err)
+                         : io_put(store->io, name, bytes->data, bytes->len, IO_NEW, err);
+}
+
 bool family_commit(struct family *family, struct edit *edit, bool *ret_taken, struct err *err)
 {
     AUTO(edit) struct edit owned = *edit;
@@ -373,7 +395,7 @@ bool family_commit(struct family *family, struct edit *edit, bool *ret_taken, st
     uint64_t number = owned.next->number;
     family_object(family->id, "commit", number, name);
     enum outcome outcome = IS_THERE;
-    if (!io_put(family->store->io, name, bytes.data, bytes.len, IO_NEW, &failed))
+    if (!put_commit(family, &owned.commit, name, &bytes, &failed))
         outcome = find_out(family, number, &bytes, &failed, &theirs);
     if (outcome == IS_OTHERS)
         return fence(family, &theirs, err);
@@ -820,7 +842,7 @@ bool family_note_put(struct family *family, uint64_t id, const char *text, struc
     size_t len = text ? strlen(text) : 0;
     if (len > NOTE_MAX)
         return err_set(err, ERR_LIMIT, "a note of %zu bytes", len);
-    if (!family_change_begin(family, err))
+    if ((text && !store_reserve_again(family->store, err)) || !family_change_begin(family, err))
         return false;
     locked = family;
     family_object(family->id, "note", id, name);

@@ -5,6 +5,7 @@
 #include "drivers/vault/store/edit.h"
 #include "drivers/vault/store/nodes.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct store {
     struct io *io;
@@ -18,6 +19,13 @@ struct store {
     struct cache *cache;
     struct nodes *nodes;
     struct lane *lane; /* presses frames */
+    struct {
+        pthread_mutex_t lock;         /* held while it is made or given up, io included */
+        uint64_t most;                /* 0: none is kept */
+        uint64_t there, thinning;     /* thinning: how many families are */
+        atomic_uint_fast64_t largest; /* pack so far */
+        atomic_bool gone;             /* given up, and not made again yet */
+    } reserve;
 };
 
 /* An object that no row names any more; retried until it is gone. */
@@ -40,6 +48,24 @@ struct source {
     struct family *family;
     const struct table *table;
 };
+
+/* ---- reserve.c ---- */
+/* Finds out what there is, and makes what may be; no room for it is no error. */
+bool store_reserve_open(struct store *store, struct err *err) MUST;
+void store_reserve_close(struct store *store);
+/* It is as large as it should be, else NO_SPACE: before what fills the store. */
+bool store_reserve_keep(struct store *store, struct err *err) MUST;
+/* Made again if it was given up, else NO_SPACE: before what only adds. */
+bool store_reserve_again(struct store *store, struct err *err) MUST;
+/* NO_SPACE while it is given up. No io. */
+bool store_reserve_is_whole(struct store *store, struct err *err) MUST;
+/* Gives it up when the error says that the store is full: try once more when true. */
+bool store_reserve_give(struct store *store, const struct err *why);
+/* io_put of what frees more than it takes. */
+bool store_reserve_put(struct store *store, const char *name, const void *bytes, size_t len,
+                       struct err *err) MUST;
+void store_reserve_note_pack(struct store *store, uint64_t bytes);
+void store_reserve_thinning(struct store *store, int more); /* 1: it begins, -1: it ends */
 
 /* No claim above ours was there when it was looked. */
 bool store_is_owner(struct store *store);

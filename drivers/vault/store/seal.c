@@ -144,6 +144,7 @@ static bool retire(struct seal *seal, struct lane_of_frames *lane, struct err *e
     uint32_t number = 0;
     if (!good)
         *err = slot->work.err;
+    good = good && store_reserve_is_whole(seal->family->store, err);
     if (good && frame->items > 0) {
         if (lane->writer && lane->writer_pack != slot->pack)
             good = finish_pack(seal, lane, err);
@@ -433,7 +434,8 @@ struct seal *seal_begin(struct family *family, uint64_t volume, uint64_t sequenc
     pthread_mutex_init(&seal->lock, NULL);
     pthread_cond_init(&seal->pressed, NULL);
     seal->table = family_table(family);
-    if (!check_volume(seal, err) || !make_lane(&seal->nodes, NODE_SLOTS, err) ||
+    if (!check_volume(seal, err) || !store_reserve_keep(family->store, err) ||
+        !make_lane(&seal->nodes, NODE_SLOTS, err) ||
         !make_lane(&seal->data, 2 * (size_t)family->store->threads + 2, err) ||
         !(seal->freed = freed_new(FREED_MEMORY, err)) ||
         !(seal->dead = dead_writer_new(DEAD_MEMORY, put_dead_chunk, seal, err))) {

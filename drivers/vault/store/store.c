@@ -117,7 +117,7 @@ static bool claim(struct store *store, uint32_t epoch, struct err *err)
            bytes_u32(&bytes, epoch, err) &&
            bytes_add(&bytes, store->box_id, sizeof store->box_id, err) &&
            bytes_u64(&bytes, format_sum(store->seed, bytes.data, bytes.len), err) &&
-           io_put(store->io, name, bytes.data, bytes.len, IO_NEW, err);
+           store_reserve_put(store, name, bytes.data, bytes.len, err);
 }
 
 /* Names decide, so that a damaged claim cannot hold the store. */
@@ -192,17 +192,20 @@ struct store *store_open(struct io *io, const uint8_t box_id[16],
     AUTO(store) struct store *store = own_alloc(sizeof *store, err);
     if (!store)
         return NULL;
+    pthread_mutex_init(&store->reserve.lock, NULL);
     store->io = io;
     memcpy(store->box_id, box_id, sizeof store->box_id);
     store->zstd_level = o->zstd_level ? o->zstd_level : 1;
     store->threads = count_threads(o->threads);
     store->thin_bytes_per_s = o->thin_bytes_per_s;
     store->read_only = o->read_only;
+    store->reserve.most = o->read_only ? 0 : o->reserve_bytes;
     struct cache_options cache = {.frame_bytes = o->cache_bytes,
                                   .dir_bytes = o->dir_bytes,
                                   .threads = o->threads,
                                   .folder = o->dir_cache};
-    if (!open_identity(store, err) || (!store->read_only && !take_ownership(store, err)))
+    if (!open_identity(store, err) || (!store->read_only && !take_ownership(store, err)) ||
+        !store_reserve_open(store, err))
         return err_null(err, "open store '%s'", io_label(io));
     store->cache = cache_new(io, &cache, err);
     store->nodes = store->cache ? nodes_new(err) : NULL;
@@ -219,6 +222,7 @@ void store_close(struct store *store)
     lane_free(store->lane);
     cache_free(store->cache);
     nodes_free(store->nodes);
+    store_reserve_close(store);
     own_free(store);
 }
 

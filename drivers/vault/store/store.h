@@ -11,6 +11,7 @@ struct store_options {
     int zstd_level;            /* 0: 1 */
     unsigned threads;          /* that compress; 0: one per processor, at most 4 */
     uint64_t thin_bytes_per_s; /* 0: no bound */
+    uint64_t reserve_bytes;    /* at most so much room is kept for deleting when full; 0: none */
     const char *dir_cache; /* a local folder for copies of directories of remote packs, or NULL */
     bool read_only;        /* takes no ownership, sweeps and changes nothing */
 };
@@ -24,6 +25,9 @@ OWN_DEFINE(store, struct store, store_close);
 uint64_t store_seed(const struct store *store);
 void store_id(const struct store *store, uint8_t ret[16]);
 struct io *store_io(struct store *store);
+/* The reserve (FORMAT.md 2.7) is made again when it was given up and there is room; cheap. */
+void store_tend(struct store *store);
+bool store_reserve(struct io *io, uint64_t *ret_bytes, struct err *err) MUST; /* what it takes */
 /* Ids of the families that exist; owned. */
 uint64_t *store_families(struct store *store, size_t *ret_count, struct err *err) MUST;
 
@@ -82,7 +86,9 @@ bool family_reclaimable(struct family *family, uint64_t volume, const uint64_t *
 /* now_ms: clock_boot_ms() as remaining_ms was counted from. */
 bool family_lock(struct family *family, uint64_t volume, uint64_t sequence, uint64_t remaining_ms,
                  uint64_t now_ms, const char *boot_id, uint64_t until_us, struct err *err) MUST;
-/* Copies survivors out of packs with a quarter or more dead. False with CANCELLED when `stop`. */
+/* Copies survivors out of packs with a quarter or more dead, those with the least to keep first.
+ * Some for which there is no room stay: NO_SPACE, behind the others. False with CANCELLED when
+ * `stop`. */
 bool family_thin(struct family *family, bool (*stop)(void *arg), void *arg, uint64_t *ret_freed,
                  struct err *err) MUST;
 
@@ -113,7 +119,8 @@ bool family_inode(struct family *family, const struct root *table, uint64_t file
 /* ---- sealing a layer: one at a time a volume; several volumes at once may ---- */
 struct seal;
 /* EXISTS: the layer is sealed already (a commit may have arrived unheard): drop it. BUSY: another
- * seal of the volume. FENCED: another box owns the store. */
+ * seal of the volume. FENCED: another box owns the store. NO_SPACE: what room there is, is kept for
+ * deleting. */
 struct seal *seal_begin(struct family *family, uint64_t volume, uint64_t sequence, struct err *err)
     MUST;
 bool seal_file_begin(struct seal *seal, uint64_t file, const struct root *base, struct err *err)

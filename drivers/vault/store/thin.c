@@ -3,6 +3,7 @@
 #include "agent/base/str.h"
 #include "drivers/vault/store/family_int.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -150,8 +151,11 @@ static bool thin_pack(struct thinning *t, const struct table_pack *pack, struct 
         done = rewrite(t, pack, (uint16_t)generation, &bytes, &failed);
         if (!done && failed.code != ERR_CANCELLED && has_gone(t->family, pack))
             return true;
-        /* A generation that a cut connection left there: the next one is free. */
-        if (!done && (failed.code != ERR_EXISTS || i == GENERATIONS_TRIED - 1)) {
+        /* A generation that a cut connection left there: the next one is free. With the reserve's
+         * room it is another one too: that name may still come to light, and is deleted then. */
+        bool again =
+            !done && (failed.code == ERR_EXISTS || store_reserve_give(t->family->store, &failed));
+        if (!done && (!again || i == GENERATIONS_TRIED - 1)) {
             *err = failed;
             return err_wrap(err, "thin pack %08x", pack->number);
         }
@@ -175,33 +179,76 @@ static bool begin_thinning(struct family *family, struct err *err)
     return !other || err_set(err, ERR_BUSY, "the family is being thinned");
 }
 
-/* A pack that cannot be read stays; the others are thinned, then the first error is told. */
+struct choice {
+    uint32_t number;
+    uint64_t kept; /* bytes, about */
+};
+
+static int least_kept(const void *a, const void *b)
+{
+    const struct choice *x = a, *y = b;
+    return x->kept < y->kept ? -1 : x->kept > y->kept;
+}
+
+/* Those with the least to keep first: each leaves the next one more room. Owned. */
+static struct choice *choose(const struct table *table, size_t *ret_count, struct err *err)
+{
+    struct choice *choices = own_alloc((table->pack_count + 1) * sizeof *choices, err);
+    size_t count = 0;
+    for (size_t i = 0; choices && i < table->pack_count; i++) {
+        const struct table_pack *pack = &table->packs[i];
+        if (is_worth_it(pack))
+            choices[count++] = (struct choice){
+                pack->number, (uint64_t)((double)pack->bytes * (double)masks_items(pack->live) /
+                                         (double)pack->items)};
+    }
+    if (choices)
+        qsort(choices, count, sizeof *choices, least_kept);
+    *ret_count = count;
+    return choices;
+}
+
+/* One that cannot be read, or has no room, stays; the others are thinned, then the first error is
+ * told. */
+static bool thin_all(struct thinning *t, struct err *err)
+{
+    size_t count = 0;
+    struct err first = {0};
+    AUTO(table) struct table *table = family_table(t->family);
+    AUTO(mem) struct choice *choices = choose(table, &count, err);
+    if (!choices)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        struct err failed = {0};
+        AUTO(table) struct table *now = family_table(t->family);
+        const struct table_pack *pack = table_pack(now, choices[i].number);
+        if (!pack || !is_worth_it(pack) || thin_pack(t, pack, &failed))
+            continue;
+        if (first.code == ERR_NONE)
+            first = failed;
+        if (failed.code != ERR_CORRUPT && failed.code != ERR_NO_SPACE)
+            break;
+    }
+    if (first.code != ERR_NONE)
+        *err = first;
+    return first.code == ERR_NONE;
+}
+
 bool family_thin(struct family *family, bool (*stop)(void *arg), void *arg, uint64_t *ret_freed,
                  struct err *err)
 {
     struct thinning t = {.family = family, .stop = stop, .arg = arg, .begun_ms = clock_mono_ms()};
-    struct err first = {0};
     if (family->store->read_only)
         return err_set(err, ERR_DENIED, "the store is open for reading only");
     if (!begin_thinning(family, err))
         return false;
-    AUTO(table) struct table *table = family_table(family);
-    for (size_t i = 0; i < table->pack_count; i++) {
-        struct err failed = {0};
-        AUTO(table) struct table *now = family_table(family);
-        const struct table_pack *pack = table_pack(now, table->packs[i].number);
-        if (!pack || !is_worth_it(pack) || thin_pack(&t, pack, &failed))
-            continue;
-        if (first.code == ERR_NONE)
-            first = failed;
-        if (failed.code != ERR_CORRUPT)
-            break;
-    }
+    store_reserve_thinning(family->store, 1);
+    bool ok = thin_all(&t, err);
+    store_reserve_thinning(family->store, -1);
+    store_tend(family->store);
     pthread_mutex_lock(&family->look);
     family->thinning = false;
     pthread_mutex_unlock(&family->look);
     *ret_freed = t.freed;
-    if (first.code != ERR_NONE)
-        *err = first;
-    return first.code == ERR_NONE;
+    return ok;
 }

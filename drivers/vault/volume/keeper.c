@@ -291,6 +291,7 @@ void *keeper_run(void *arg)
         tend_all(vault, locks_too);
         pthread_mutex_unlock(&vault->lock);
         reserve_tend(vault);
+        store_tend(vault->store);
         pthread_mutex_lock(&vault->lock);
         round_ms = clock_mono_ms() + 1000;
     }

@@ -119,6 +119,7 @@ static void defaults(struct vault_options *o)
     o->debt_bytes = o->debt_bytes ? o->debt_bytes : 64u << 20;
     o->wait_ms = o->wait_ms ? o->wait_ms : 15000;
     o->reserve_bytes = o->reserve_bytes ? o->reserve_bytes : 16u << 20;
+    o->store.reserve_bytes = o->store.reserve_bytes ? o->store.reserve_bytes : 64u << 20;
     o->journal_bytes = o->journal_bytes ? o->journal_bytes : 256u << 20;
     o->seal_threads = o->seal_threads ? o->seal_threads : 1;
     if (o->seal_threads > 8)
