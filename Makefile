@@ -180,4 +180,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(SRC:%.c=$(B)/%.d) $(TEST_SRC:%.c=$(B)/%.d) $(TESTLIB_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/plain/%.d) $(wildcard $(B)/agent/main/*.d $(B)/tests/bench/*.d $(B)/tests/stress/*.d)
+-include $(SRC:%.c=$(B)/%.d) $(TEST_SRC:%.c=$(B)/%.d) $(TESTLIB_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/%.d) $(SIM_SRC:%.c=$(B)/plain/%.d) $(wildcard $(B)/agent/main/*.d $(B)/drivers/vault/vaultd.d $(B)/firmware-hooks/host/*.d $(B)/tests/bench/*.d $(B)/tests/stress/*.d)
