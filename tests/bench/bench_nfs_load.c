@@ -395,7 +395,8 @@ int main(int argc, char **argv)
                         .depth = number(argv[8]),
                         .seconds = strtod(argv[9], NULL),
                         .sequential = argc > 10};
-    if (load.connections < 1 || load.connections > CONNECTIONS_MAX || load.depth < 1 || load.depth > DEPTH_MAX)
+    if (load.connections < 1 || load.connections > CONNECTIONS_MAX || load.depth < 1 ||
+        load.depth > DEPTH_MAX)
         return 2;
     if (!find_file(mount_port, port, argv[3], argv[4], &load.file) || load.file.size < load.size) {
         fprintf(stderr, "bench_nfs_load: cannot find '%s' in '%s'\n", argv[4], argv[3]);
