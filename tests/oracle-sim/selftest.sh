@@ -307,8 +307,9 @@ check "hang: first run" round 100
 work 50 >/dev/null
 check "hang: level 1" level1
 check "hang: inject" ctl inject hang --at merge
-(merge; echo $? >"$top/rc") &
-for i in $(seq 100); do
+(out=$top/hang.out; merge; echo $? >"$top/rc") &
+merging=$!
+for i in $(seq 600); do
     sql <<<"select sid||','||serial# from v\$session where client_info like '%channel=ch1,id=evercopy:run1%';"
     [ -s "$out" ] && break
     sleep 0.1
@@ -316,6 +317,7 @@ done
 victim=$(head -n 1 "$out")
 check "hang: session is there" test -n "$victim"
 check "hang: kill it" sql <<<"alter system kill session '$victim' immediate;"
+[ -n "$victim" ] || pkill -KILL -P "$merging"
 wait
 check "hang: rman failed" test "$(cat "$top/rc")" = 1
 check "hang: zombie" ctl inject zombie-session
