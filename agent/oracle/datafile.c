@@ -136,11 +136,6 @@ static bool is_usable(const struct datafile_header *h, struct manifest_entry *en
     return false;
 }
 
-static bool is_datafile_type(uint16_t type)
-{
-    return type == TYPE_DATAFILE || type == TYPE_DATAFILE_COPY || type == TYPE_UNFINISHED_DATAFILE;
-}
-
 void datafile_header_check(const uint8_t *block, const struct block_zero *zero,
                            struct manifest_entry *entry)
 {
@@ -160,7 +155,7 @@ void datafile_header_check(const uint8_t *block, const struct block_zero *zero,
     struct block_place place = datafile_place(entry, 1);
     enum block_verdict verdict = block_verify(block, &place, 1, &generic);
     if (block_verdict_is_bad(verdict) || generic.type != HEADER_BLOCK_TYPE ||
-        !is_datafile_type(h.file.type)) {
+        !file_type_is_datafile(h.file.type)) {
         entry->state = STATE_DAMAGED;
         str_format(entry->why, sizeof entry->why, "its header block is damaged: %s",
                    block_verdict_is_bad(verdict) ? block_verdict_text(verdict) : "type wrong");

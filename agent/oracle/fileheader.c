@@ -53,3 +53,8 @@ void compatible_format(uint32_t compatible, char ret[20])
 }
 
 bool compatible_has_big_scn(uint32_t compatible) { return compatible >= big_scn_from; }
+
+bool file_type_is_datafile(uint16_t type)
+{
+    return type == TYPE_DATAFILE || type == TYPE_DATAFILE_COPY || type == TYPE_UNFINISHED_DATAFILE;
+}

@@ -39,6 +39,9 @@ struct file_header {
 /* at points to FILE_HEADER_BYTES readable bytes. */
 void file_header_read(const uint8_t *at, enum byte_order order, struct file_header *ret_header);
 
+/* Also copies, and those that a restore has not finished. */
+bool file_type_is_datafile(uint16_t type);
+
 /* "19.0.0.0", "11.2.0.4" from the packed number; "-" for 0. */
 void compatible_format(uint32_t compatible, char ret[20]);
 /* From 12.2 on SCNs are wider and block headers carry a third part. */

@@ -6,6 +6,9 @@
 #include "drivers/vault/store/bad.h"
 #include "drivers/vault/store/listing.h"
 #include <inttypes.h>
+#include <string.h>
+
+enum { HEAD_RECORDS = 2 };
 
 struct telling {
     struct family *family;
@@ -13,9 +16,9 @@ struct telling {
     struct finding finding; /* what all of them share */
     finding_fn *found;
     void *arg;
-    uint64_t held; /* the file of which `first` is record 0 */
-    bool has_first;
-    uint8_t first[RECORD_BYTES], bytes[RECORD_BYTES];
+    uint64_t held; /* the file of which `head` is the beginning */
+    bool has_head;
+    uint8_t head[HEAD_RECORDS * RECORD_BYTES], bytes[RECORD_BYTES];
 };
 
 static void telling_done(struct telling *t) { listing_done(&t->listing); }
@@ -45,11 +48,14 @@ static void ask_again(struct telling *t, const struct listing_file *file, uint64
 {
     const struct inode *inode = &file->inode;
     if (t->held != inode->file) {
-        t->has_first = family_read(t->family, &inode->root, 0, 1, t->first, why);
+        memset(t->head, 0, sizeof t->head);
+        t->has_head = family_read(t->family, &inode->root, 0, 1, t->head, why) &&
+                      (inode->size <= RECORD_BYTES ||
+                       family_read(t->family, &inode->root, 1, 1, t->head + RECORD_BYTES, why));
         t->held = inode->file;
     }
-    if (t->has_first && family_read(t->family, &inode->root, record, 1, t->bytes, why) &&
-        check_record(NULL, file->path, inode->size, t->first, record, t->bytes, why))
+    if (t->has_head && family_read(t->family, &inode->root, record, 1, t->bytes, why) &&
+        check_record(NULL, file->path, inode->size, t->head, record, t->bytes, why))
         err_clear(why);
 }
 

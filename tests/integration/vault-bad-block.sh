@@ -8,6 +8,8 @@ world_vault ORCL
 world_verify=headers world_agent ORCL
 database ORCL
 backup ORCL || world_fail "backup: $(head -n 1 "$err")"
+work ORCL # so that the next run brings pieces, whose blocks are no datafile's
+backup ORCL || world_fail "second backup: $(head -n 1 "$err")"
 
 bad=
 vaultd() { timeout 60 "$bin/evercopy-vaultd" --config "$work/vault/vaultd.conf" "$@"; }

@@ -1,5 +1,6 @@
 /* The block check that the vault's main passes in: it refuses what a datafile must not hold, and
  * judges nothing else. */
+#include "agent/oracle/fileheader.h"
 #include "drivers/vault/check.h"
 #include "tests/oracle/writers.h"
 
@@ -14,13 +15,18 @@ static bool check(const uint8_t *first, uint64_t record_no)
                         &why);
 }
 
-static void datafile(uint64_t block_no)
+static void file_of(uint16_t type, uint64_t block_no)
 {
+    struct a_datafile header = {
+        .order = ORDER_LITTLE, .size = 8192, .blocks = BLOCKS, .type = type};
     write_block_zero(zero, ORDER_LITTLE, 8192, BLOCKS);
+    write_datafile_header(zero + 8192, &header);
     for (int i = 20; i < 8188; i++)
         record[i] = (uint8_t)(i * 7);
     write_kcbh(record, ORDER_LITTLE, 8192, 6, rdba_of(5, (uint32_t)block_no), 0x123456789abull);
 }
+
+static void datafile(uint64_t block_no) { file_of(TYPE_DATAFILE, block_no); }
 
 Test(check, passes_a_block_at_its_place)
 {
@@ -59,9 +65,28 @@ Test(check, judges_no_file_that_is_no_datafile)
     cr_expect(check(zero, 17), "a file not yet as long as it says");
 }
 
+/* They begin as datafiles do; blocks of a piece carry the addresses of the files they are of. */
+Test(check, judges_no_piece_of_a_backup)
+{
+    static const uint16_t others[] = {TYPE_CONTROLFILE,  TYPE_BACKUP_CONTROLFILE,
+                                      TYPE_BACKUP_PIECE, TYPE_TEMPFILE,
+                                      TYPE_TRACKING,     TYPE_FLASHBACK_LOG};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        file_of(others[i], 17);
+        cr_expect(check(zero, 18), "type %u", others[i]);
+    }
+    file_of(TYPE_DATAFILE_COPY, 17);
+    cr_expect_not(check(zero, 18));
+    memset(zero + 8192, 0, 8192);
+    cr_expect(check(zero, 18), "block 1 is not written yet");
+}
+
 Test(check, judges_every_small_block_of_a_record)
 {
+    struct a_datafile header = {
+        .order = ORDER_BIG, .size = 2048, .blocks = BLOCKS * 4, .type = TYPE_DATAFILE};
     write_block_zero(zero, ORDER_BIG, 2048, BLOCKS * 4);
+    write_datafile_header(zero + 2048, &header);
     for (uint32_t i = 0; i < 4; i++)
         write_kcbh(record + i * 2048, ORDER_BIG, 2048, 6, rdba_of(5, 40 + i), 0x99);
     cr_expect(check(zero, 10));

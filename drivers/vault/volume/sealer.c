@@ -8,6 +8,7 @@
 
 enum {
     RUN_RECORDS = 64,
+    HEAD_RECORDS = 2,
     SLOTS_A_RECORD = RECORD_BYTES / INODE_BYTES,
     BACK_OFF_MAX_MS = 60000,
     UNHEARD_MS = 1000,
@@ -23,8 +24,8 @@ struct sealing {
     uint64_t *slots; /* of the file table that change; sorted, each once */
     size_t slot_count, slot_capacity;
     uint8_t *bytes;
-    uint8_t first[RECORD_BYTES]; /* of the file that is sealed, when has_first */
-    bool has_first;
+    uint8_t head[HEAD_RECORDS * RECORD_BYTES]; /* of the file that is sealed, when has_head */
+    bool has_head;
     struct bad_list bad;                                    /* as it will be */
     uint64_t refused;                                       /* of them, by this seal */
     char refused_path[TREE_PATH_MAX + 1], refused_why[200]; /* the first */
@@ -103,7 +104,7 @@ static bool check(struct sealing *s, const char *path, const struct entry *entry
     const struct vault_options *o = &s->v->vault->options;
     struct err why = {0};
     if (!o->check || entry->kind != INODE_FILE ||
-        o->check(o->check_arg, path, entry->size, s->has_first ? s->first : NULL, record, bytes,
+        o->check(o->check_arg, path, entry->size, s->has_head ? s->head : NULL, record, bytes,
                  &why))
         return true;
     if (s->refused++ == 0) {
@@ -248,18 +249,20 @@ static bool seal_records(struct sealing *s, const struct entry *entry, const cha
     return !due || seal_cut(s->seal, cut, err);
 }
 
-/* Record 0 as the file will have it: what tells the check what kind of file it is. */
-static bool find_first(struct sealing *s, const struct entry *entry, struct err *err)
+/* The first records as the file will have them: what tells the check what kind of file it is. */
+static bool find_head(struct sealing *s, const struct entry *entry, struct err *err)
 {
-    enum layer_has has = layer_has(s->slot->layer, entry->file, 0);
     const struct root *root = base_root(s, entry->file);
     bool ok = true;
-    s->has_first = has == LAYER_PRESENT || (has == LAYER_BELOW && root);
-    if (has == LAYER_PRESENT)
-        ok = layer_read(s->slot->layer, entry->file, 0, 1, s->first, err);
-    else if (s->has_first)
-        ok = family_read(s->v->family, root, 0, 1, s->first, err);
-    s->has_first = ok && s->has_first && !format_is_zero(s->first, sizeof s->first);
+    memset(s->head, 0, sizeof s->head);
+    for (uint64_t i = 0; ok && i < HEAD_RECORDS; i++) {
+        enum layer_has has = layer_has(s->slot->layer, entry->file, i);
+        if (has == LAYER_PRESENT)
+            ok = layer_read(s->slot->layer, entry->file, i, 1, s->head + i * RECORD_BYTES, err);
+        else if (has == LAYER_BELOW && root)
+            ok = family_read(s->v->family, root, i, 1, s->head + i * RECORD_BYTES, err);
+    }
+    s->has_head = ok && !format_is_zero(s->head, RECORD_BYTES);
     return ok;
 }
 
@@ -275,7 +278,7 @@ static bool seal_one(struct sealing *s, const struct layer_file *file, struct er
         return true;
     if (s->v->vault->options.check &&
         (!tree_path(&s->slot->tree, entry->file, path, sizeof path, err) ||
-         !find_first(s, entry, err)))
+         !find_head(s, entry, err)))
         return false;
     return seal_file_begin(s->seal, entry->file, base_root(s, entry->file), err) &&
            seal_records(s, entry, path, cut, err) &&

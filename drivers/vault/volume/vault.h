@@ -14,10 +14,11 @@ struct vault_options {
     uint64_t journal_bytes; /* names get LIMIT above this much since a seal; 0: 256 MiB */
     unsigned seal_threads;  /* volumes sealed at once; 0: 1 */
     bool seal_by_hand;      /* tests: nothing is sealed before vault_seal */
-    /* The block check: whether a record that a seal takes may be right, and why not. first: record
-     * 0 of its file, NULL when that is a hole; size: the file's. Called from our threads. What it
-     * refuses is stored all the same, told in the log and kept with the state. NULL: none. */
-    bool (*check)(void *arg, const char *path, uint64_t size, const uint8_t *first, uint64_t record,
+    /* The block check: whether a record that a seal takes may be right, and why not. head: records
+     * 0 and 1 of its file, zeros where there is none, NULL when record 0 is a hole; size: the
+     * file's. Called from our threads. What it refuses is stored all the same, told in the log and
+     * kept with the state. NULL: none. */
+    bool (*check)(void *arg, const char *path, uint64_t size, const uint8_t *head, uint64_t record,
                   const uint8_t *bytes, struct err *why);
     void *check_arg;
 };
