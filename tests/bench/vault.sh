@@ -26,7 +26,7 @@ tell() { echo "bench: $1" >&2; status=1; }
 row() { (IFS=$'\t'; printf '%s\n' "$*"); }
 calc() { awk "BEGIN {printf \"$1\", $2}"; }
 disk_of() { sync -f "$xfs" && du -s -B1 "$@" | awk '{n += $1} END {print n}'; } # blocks, as df counts
-bytes_of() { du -sb "$@" | awk '{n += $1} END {print n}'; }
+bytes_of() { du -sb --exclude=reserve "$@" | awk '{n += $1} END {print n}'; } # without the room kept for deleting
 # versus NAME OURS UNIT PEER THEIRS FLOOR: ratio is how many times better ours is
 versus() { row "$1" "$2 $3" "$4" "$5 $3" "$(calc %.2f "$5 / ($2 + 1e-9)")" "$6"; }
 
@@ -99,6 +99,7 @@ versus vault_first_wall.vs_cp_and_zstd "$first_wall" s 'cp, zstd' "$(calc %.3f "
 ours hash "$data" && row vault_first_cpu.hash "$(figure cpu_s) s" - - - -
 row vault_first_stored "$(calc %.1f "${stored[ours]} / 1e6") MB" 'zstd -1' "$(calc %.1f "$(stat -c %s "$xfs/data.zst") / 1e6") MB" \
     "$(calc %.2f "$(stat -c %s "$xfs/data.zst") / ${stored[ours]}")" -
+row vault_reserve "$(calc %.1f "$(du -sb "$xfs/v/store/reserve" | cut -f1) / 1e6") MB" - - - -
 row vault_load_memory "$peak MiB" - - - '256 MiB'
 
 "$gen" change "$data" 2 77 "$xfs/list" || exit 1

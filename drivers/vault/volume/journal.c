@@ -36,7 +36,7 @@ struct journal {
     uint64_t synced; /* records up to this are on disk */
     bool unnamed;    /* its entry in the folder was never synced */
     bool syncing, broken;
-    struct err why; /* of broken */
+    char *why; /* of broken; NULL when there was no memory for it */
     struct bytes record;
 };
 
@@ -83,14 +83,15 @@ static bool is_broken(const struct journal *j, struct err *err)
 {
     if (j->broken)
         err_set(err, ERR_IO, "journal of '%s' is closed to changes since: %s", j->folder,
-                j->why.text);
+                j->why ? j->why : "a failure");
     return j->broken;
 }
 
 static void break_it(struct journal *j, const struct err *why)
 {
+    struct err none = {0};
     if (!j->broken)
-        j->why = *why;
+        j->why = own_strdup(why->text, &none);
     j->broken = true;
 }
 
@@ -343,6 +344,7 @@ void journal_free(struct journal *j)
     own_auto_fd(&j->fd);
     bytes_done(&j->record);
     own_free(j->folder);
+    own_free(j->why);
     pthread_cond_destroy(&j->synced_more);
     pthread_mutex_destroy(&j->lock);
     own_free(j);

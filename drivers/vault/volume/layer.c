@@ -23,7 +23,7 @@ bool layer_is_broken(const struct layer *layer, struct err *err)
 {
     if (layer->broken)
         err_set(err, ERR_IO, "layer %llu takes nothing since: %s",
-                (unsigned long long)layer->sequence, layer->why.text);
+                (unsigned long long)layer->sequence, layer->why ? layer->why : "a failure");
     return layer->broken;
 }
 
@@ -37,8 +37,9 @@ bool layer_is_well(struct layer *layer, struct err *err)
 
 void layer_break(struct layer *layer, const struct err *why)
 {
+    struct err none = {0};
     if (!layer->broken)
-        layer->why = *why;
+        layer->why = own_strdup(why->text, &none);
     layer->broken = true;
 }
 
@@ -170,6 +171,7 @@ static void layer_free(struct layer *layer)
     own_auto_fd(&layer->dir);
     own_auto_fd(&layer->log);
     own_free(layer->path);
+    own_free(layer->why);
     pthread_cond_destroy(&layer->changed);
     pthread_mutex_destroy(&layer->lock);
     own_free(layer);

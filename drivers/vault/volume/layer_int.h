@@ -61,7 +61,7 @@ struct layer {
     uint64_t sequence, seed;
     atomic_uint refs;
     bool frozen, dropped, broken, folder_unsynced;
-    struct err why; /* of broken */
+    char *why; /* of broken; NULL when there was no memory for it */
     unsigned under_way;
     struct presence cells, groups, by_number; /* by_number: file -> index + 1 in files */
     size_t reserved;
