@@ -239,6 +239,10 @@ static enum rpc_accept run(void *arg, struct nfsd_call *call)
         waiting_begins();
         hold(echo);
         return back(call);
+    case ECHO_TAKEN:
+        nfsd_call_is_slow(call);
+        hold(echo);
+        return RPC_SUCCESS;
     case ECHO_BACK:
         return back(call);
     case ECHO_MANY:

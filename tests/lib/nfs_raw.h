@@ -36,6 +36,7 @@ enum {
     ECHO_MANY,   /* as many bytes as the argument says, each xid's last byte */
     ECHO_SILENT, /* no reply */
     ECHO_HELD,   /* says that it waits, until echo_let_go; SYSTEM_ERR where half of those may do */
+    ECHO_TAKEN,  /* held the same way, then no results: the arguments alone take memory */
     ECHO_PROCEDURES
 };
 struct echo;

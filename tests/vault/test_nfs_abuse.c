@@ -393,6 +393,39 @@ Test(nfs_abuse, memory_that_comes_back_is_waited_for)
     world_end(&world);
 }
 
+static void *send_two(void *arg)
+{
+    const struct world *world = arg;
+    static const uint8_t large[RPC_DATA_MAX];
+    uint8_t reply[64];
+    int fd = join(world);
+    for (uint32_t i = 0; i < 2; i++)
+        ask(fd, i, ECHO_TAKEN, large, sizeof large);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(raw_reply(fd, reply, sizeof reply), 24);
+    close(fd);
+    return NULL;
+}
+
+/* Each connection that is served waits for a second buffer beside the one its call lies in. */
+Test(nfs_abuse, connections_whose_hands_are_full_do_not_wait_for_one_another)
+{
+    enum { MANY = 8, AT_ONCE = 3, ROUNDS = 5 };
+    for (int round = 0; round < ROUNDS; round++) {
+        struct world world;
+        pthread_t threads[MANY];
+        world_begin(&world, (struct nfsd_options){.buffer_bytes = 16 << 20});
+        for (int i = 0; i < MANY; i++)
+            cr_assert_eq(pthread_create(&threads[i], NULL, send_two, &world), 0);
+        cr_assert(echo_await_held(world.echo, AT_ONCE));
+        echo_let_go(world.echo);
+        for (int i = 0; i < MANY; i++)
+            pthread_join(threads[i], NULL);
+        cr_assert_eq(nfsd_figures(world.nfsd).starved, 0);
+        world_end(&world);
+    }
+}
+
 Test(nfs_abuse, ten_thousand_connections_are_refused_and_one_is_served)
 {
     struct world world;

@@ -74,9 +74,22 @@ static uint64_t share_of(const struct stock *stock, bool reply)
     return reply ? share / 4 * 3 : share;
 }
 
+static bool has_share(const struct stock *stock, const struct client *client, size_t size,
+                      bool reply)
+{
+    return client->lent + size <= share_of(stock, reply) ||
+           (size == BUFFER_LARGE && client->large == 0);
+}
+
 static bool fits(const struct stock *stock, const struct client *client, size_t size, bool reply)
 {
-    return client->lent + size <= share_of(stock, reply) && stock->lent + size <= stock->max;
+    bool room = stock->lent + size <= stock->max || (size == BUFFER_LARGE && stock->large == 0);
+    return room && has_share(stock, client, size, reply);
+}
+
+static bool is_mine_alone(const struct buffer *mine)
+{
+    return mine && atomic_load(&mine->holders) == 1;
 }
 
 /* With the lock. */
@@ -99,45 +112,57 @@ static struct timespec after_ms(struct timespec at, uint64_t ms)
 }
 
 /* With the lock. */
-static bool wait_for_room(struct stock *stock, const struct client *client, size_t size, bool reply,
-                          uint64_t wait_ms)
+static bool wait_for_room(struct stock *stock, const struct client *client, size_t size,
+                          const struct stock_wish *wish)
 {
     struct timespec now;
-    if (fits(stock, client, size, reply))
+    if (fits(stock, client, size, wish->reply))
         return true;
-    if (wait_ms == 0 || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+    if (wish->wait_ms == 0 || clock_gettime(CLOCK_MONOTONIC, &now) != 0)
         return false;
-    struct timespec until = after_ms(now, wait_ms);
+    struct timespec until = after_ms(now, wish->wait_ms);
     stock->waiting++;
     judge(stock);
     int code = 0;
-    while (!fits(stock, client, size, reply) && !stock->stopping && code == 0)
+    while (!fits(stock, client, size, wish->reply) && !is_mine_alone(wish->mine) &&
+           !stock->stopping && code == 0)
         code = pthread_cond_timedwait(&stock->given, &stock->lock, &until);
     stock->waiting--;
     judge(stock);
-    return fits(stock, client, size, reply);
+    return fits(stock, client, size, wish->reply);
 }
 
-struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, bool reply,
-                          uint64_t wait_ms, struct err *err)
+static void count(struct stock *stock, struct client *client, const struct buffer *buffer, int sign)
 {
-    size_t kind = size <= BUFFER_MIDDLE ? 0 : 1;
-    if (size > BUFFER_LARGE) {
+    uint64_t bytes = sign > 0 ? buffer->size : -(uint64_t)buffer->size;
+    unsigned large = buffer->size == BUFFER_LARGE ? (unsigned)sign : 0;
+    client->lent += bytes;
+    stock->lent += bytes;
+    client->large += large;
+    stock->large += large;
+}
+
+struct buffer *stock_lend(struct stock *stock, struct client *client, const struct stock_wish *wish,
+                          struct err *err)
+{
+    size_t kind = wish->size <= BUFFER_MIDDLE ? 0 : 1;
+    if (wish->size > BUFFER_LARGE) {
         err_set(err, ERR_LIMIT, "more than one record holds");
         return NULL;
     }
     IGNORE(pthread_mutex_lock(&stock->lock));
     struct buffer *buffer = NULL;
-    if (wait_for_room(stock, client, kinds[kind], reply, wait_ms))
+    if (wait_for_room(stock, client, kinds[kind], wish))
         buffer = take(stock, kind, err);
-    else if (client->lent + kinds[kind] > share_of(stock, reply))
+    else if (is_mine_alone(wish->mine))
+        err_set(err, ERR_CANCELLED, "what it has is its own again");
+    else if (!has_share(stock, client, kinds[kind], wish->reply))
         err_set(err, ERR_LIMIT, "client '%s' holds its share of memory", client->peer.text);
     else
         err_set(err, ERR_BUSY, "all memory for requests is lent");
     if (buffer) {
         buffer->client = client;
-        client->lent += buffer->size;
-        stock->lent += buffer->size;
+        count(stock, client, buffer, 1);
         judge(stock);
     }
     IGNORE(pthread_mutex_unlock(&stock->lock));
@@ -146,15 +171,21 @@ struct buffer *stock_lend(struct stock *stock, struct client *client, size_t siz
 
 void buffer_give(struct stock *stock, struct buffer *buffer)
 {
-    if (!buffer || atomic_fetch_sub(&buffer->holders, 1) > 1)
+    unsigned others = buffer ? atomic_fetch_sub(&buffer->holders, 1) - 1 : 1;
+    if (others == 1 && buffer) { /* who may be waiting for just that (make_room) */
+        IGNORE(pthread_mutex_lock(&stock->lock));
+        if (stock->waiting > 0)
+            IGNORE(pthread_cond_broadcast(&stock->given));
+        IGNORE(pthread_mutex_unlock(&stock->lock));
+    }
+    if (others > 0)
         return;
     if (!buffer->client) {
         own_free(buffer);
         return;
     }
     IGNORE(pthread_mutex_lock(&stock->lock));
-    buffer->client->lent -= buffer->size;
-    stock->lent -= buffer->size;
+    count(stock, buffer->client, buffer, -1);
     buffer->client = NULL;
     bool keep = stock->kept_bytes + buffer->size <= KEPT_MAX &&
                 stock->lent + stock->kept_bytes + buffer->size <= stock->max;

@@ -135,12 +135,14 @@ static struct buffer *lend(struct worker *worker, size_t size, struct err *err)
     struct stock *stock = &worker->nfsd->stock;
     struct client *client = worker->call.connection->client;
     uint64_t moment_ms = atomic_load(&client->lacking) ? 0 : MOMENT_MS;
-    struct buffer *buffer = stock_lend(stock, client, size, true, moment_ms, &none);
+    struct stock_wish wish = {.size = size, .reply = true, .wait_ms = moment_ms};
+    struct buffer *buffer = stock_lend(stock, client, &wish, &none);
     if (buffer)
         return buffer;
     nfsd_call_is_slow(&worker->call);
     atomic_fetch_add(&client->lacking, 1);
-    buffer = stock_lend(stock, client, size, true, LEND_MS, err);
+    wish.wait_ms = LEND_MS;
+    buffer = stock_lend(stock, client, &wish, err);
     atomic_fetch_sub(&client->lacking, 1);
     return buffer;
 }
@@ -366,39 +368,52 @@ static void move_to(struct nfsd_connection *c, struct buffer *buffer)
     c->in = buffer;
 }
 
+/* Who waits for memory while all the slow calls end whose arguments lie in what it holds has no
+ * need of more any longer: else connections that wait with full hands would wait for one another.
+ */
+static struct buffer *lend_record(struct worker *worker, struct nfsd_connection *c, bool shared,
+                                  struct err *err)
+{
+    struct nfsd *nfsd = c->nfsd;
+    struct stock_wish wish = {.size = c->record.need,
+                              .wait_ms = 2 * nfsd->options.stall_ms,
+                              .mine = shared ? c->in : NULL};
+    worker_rest(worker); /* who waits for memory holds none that is empty */
+    return stock_lend(&nfsd->stock, c->client, &wish, err);
+}
+
 /* Room for what the record needs, where no slow call's arguments lie. */
 static bool make_room(struct worker *worker, struct nfsd_connection *c)
 {
-    struct err err = {0};
     struct nfsd *nfsd = c->nfsd;
-    bool shared = atomic_load(&c->in->holders) > 1;
     size_t need = c->record.need;
-    if (!shared && need <= c->in->size) {
-        if (c->record.begin > 0 &&
-            (unread(c) <= READ_BEYOND || c->record.begin + need > c->in->size))
-            move_to(c, c->in);
-        return true;
+    for (;;) {
+        struct err err = {0};
+        bool shared = atomic_load(&c->in->holders) > 1;
+        if (!shared && need <= c->in->size) {
+            if (c->record.begin > 0 &&
+                (unread(c) <= READ_BEYOND || c->record.begin + need > c->in->size))
+                move_to(c, c->in);
+            return true;
+        }
+        if (shared && c->record.begin + need <= c->in->size &&
+            c->in->size - c->filled >= READ_BEYOND / 4)
+            return true;
+        if (need > BUFFER_FEW && is_stranger(c)) {
+            atomic_fetch_add(&nfsd->lies, 1);
+            return false;
+        }
+        struct buffer *more =
+            need <= BUFFER_FEW ? buffer_few(&err) : lend_record(worker, c, shared, &err);
+        if (more) {
+            move_to(c, more);
+            return true;
+        }
+        if (err.code != ERR_CANCELLED) {
+            atomic_fetch_add(&nfsd->starved, 1);
+            return false;
+        }
     }
-    if (shared && c->record.begin + need <= c->in->size &&
-        c->in->size - c->filled >= READ_BEYOND / 4)
-        return true;
-    struct buffer *more = NULL;
-    if (need > BUFFER_FEW && is_stranger(c)) {
-        atomic_fetch_add(&nfsd->lies, 1);
-        return false;
-    }
-    if (need <= BUFFER_FEW) {
-        more = buffer_few(&err);
-    } else {
-        worker_rest(worker); /* who waits for memory holds none that is empty */
-        more = stock_lend(&nfsd->stock, c->client, need, false, 2 * nfsd->options.stall_ms, &err);
-    }
-    if (!more) {
-        atomic_fetch_add(&nfsd->starved, 1);
-        return false;
-    }
-    move_to(c, more);
-    return true;
 }
 
 /* An idle connection holds little. False: no memory even for that. */

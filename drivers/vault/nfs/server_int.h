@@ -26,19 +26,26 @@ struct stock {
     pthread_cond_t given;
     struct buffer *kept[BUFFER_KINDS];
     uint64_t lent, kept_bytes, max;
-    unsigned waiting;
-    atomic_bool tight; /* who waits for work gives back at once what it holds */
+    unsigned large, waiting; /* large: lent ones of the large kind */
+    atomic_bool tight;       /* who waits for work gives back at once what it holds */
     bool stopping;
 };
 void stock_init(struct stock *stock, uint64_t max);
 void stock_done(struct stock *stock);
 /* Nobody waits from now on. */
 void stock_stop(struct stock *stock);
-/* The smallest kind with room for size bytes. Waits wait_ms for others to give back: then LIMIT
- * when it is this client's own share that is used up, BUSY when all is. A reply leaves a quarter of
- * the share to records: calls are heard also when many wait with their replies. */
-struct buffer *stock_lend(struct stock *stock, struct client *client, size_t size, bool reply,
-                          uint64_t wait_ms, struct err *err) MUST;
+struct stock_wish {
+    size_t size;
+    bool reply; /* leaves a quarter of the share to records: calls are heard when many wait so */
+    uint64_t wait_ms;
+    const struct buffer *mine; /* what who asks holds meanwhile; may be NULL */
+};
+/* The smallest kind with room for size bytes. Waits for others to give back: then LIMIT when it is
+ * this client's own share that is used up, BUSY when all is; CANCELLED as soon as nobody else holds
+ * `mine`. A client without a large one gets one whatever else is lent to it: who waits with a
+ * smaller one in hand waits for calls that come to their end. */
+struct buffer *stock_lend(struct stock *stock, struct client *client, const struct stock_wish *wish,
+                          struct err *err) MUST;
 struct buffer *buffer_few(struct err *err) MUST;
 /* One holder less; the last gives it back. NULL is fine. */
 void buffer_give(struct stock *stock, struct buffer *buffer);
@@ -49,7 +56,8 @@ struct client {
     struct nfsd_peer peer;
     unsigned connections;
     atomic_bool stranger;
-    uint64_t lent; /* under the stock's lock */
+    uint64_t lent;  /* under the stock's lock */
+    unsigned large; /* of the large kind; so is this */
     atomic_uint slow;
     atomic_uint lacking; /* calls that wait for memory for longer than a moment */
 };
